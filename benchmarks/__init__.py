@@ -1,0 +1,1 @@
+"""The experiments, their store, their reports, and the command line `vocbench`."""

@@ -1,0 +1,1 @@
+"""Images to boxes to average precision: detectors, VOC data, evaluation."""

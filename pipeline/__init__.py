@@ -1,0 +1,1 @@
+"""Joins restorers and detectors: the chain, the tables of names, where weights come from."""
