@@ -1,0 +1,158 @@
+"""Degradations and the recipes that draw their levels.
+
+A degradation is `f(image, level, generator) -> image` on a float32 RGB image (3, H, W) in [0, 1]; a recipe draws one level per
+degradation. Levels and noise come from a generator seeded by (run seed, image id) alone, so an image's degradation never
+depends on order, batch, worker or machine. Everything is computed in float64 by fixed elementwise sums, not by a library's
+convolution, whose rounding differs between processors.
+
+Sources: the levels of `mild`, `moderate` and `severe` are those of RL-Restore's training code (Yu et al., CVPR 2018); `voc` is
+section 4.3 of the OWAN paper (Suganuma et al., CVPR 2019). Order: blur, noise, JPEG.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Mapping
+from itertools import product
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vocbench.restorer.images import from_uint8, to_uint8
+
+Generator = np.random.Generator
+Levels = dict[str, float]
+
+BLUR_RADIUS = 10  # pixels: a 21x21 kernel
+
+
+def gaussian_taps(sigma: float, radius: int = BLUR_RADIUS) -> np.ndarray:
+    """The one-dimensional Gaussian kernel (2 radius + 1,), summing to 1; sigma in pixels, 0 gives a single tap."""
+    if sigma <= 0:
+        return np.eye(2 * radius + 1)[radius]
+    taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    return taps / taps.sum()
+
+
+def gaussian_blur(image: Tensor, sigma: float, generator: Generator | None = None) -> Tensor:
+    """Blur by a Gaussian of `sigma` pixels on a 21x21 kernel, the border replicated; sigma 0 changes nothing."""
+    if sigma <= 0:
+        return image.clone()
+    taps = gaussian_taps(sigma)
+    blurred = image.double().cpu().numpy()
+    for axis in (1, 2):
+        width = [(0, 0)] * 3
+        width[axis] = (BLUR_RADIUS, BLUR_RADIUS)
+        padded = np.pad(blurred, width, mode="edge")
+        size = blurred.shape[axis]
+        blurred = sum(tap * padded.take(range(i, i + size), axis) for i, tap in enumerate(taps))
+    return torch.from_numpy(blurred).float()
+
+
+def gaussian_noise(image: Tensor, sigma: float, generator: Generator) -> Tensor:
+    """Add white Gaussian noise of standard deviation `sigma` (of 255) and clip to [0, 1]."""
+    noise = generator.standard_normal(tuple(image.shape)) * (sigma / 255)
+    return torch.from_numpy((image.double().cpu().numpy() + noise).clip(0, 1)).float()
+
+
+def jpeg(image: Tensor, quality: float, generator: Generator | None = None) -> Tensor:
+    """Encode as JPEG of `quality` 1 to 100 (rounded) with 4:2:0 chroma, as libjpeg does by default, and decode again."""
+    quality = round(quality)
+    if not 1 <= quality <= 100:
+        raise ValueError(f"JPEG quality must be 1 to 100, got {quality}")
+    buffer = io.BytesIO()
+    Image.fromarray(to_uint8(image)).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
+    return from_uint8(np.asarray(Image.open(buffer, formats=["JPEG"]).convert("RGB")))
+
+
+# Applied in this order, whichever of them a recipe draws.
+DEGRADATIONS: dict[str, Callable[..., Tensor]] = {"blur": gaussian_blur, "noise": gaussian_noise, "jpeg": jpeg}
+UNITS = {"blur": "sigma in pixels", "noise": "sigma of 255", "jpeg": "quality 1 to 100"}
+
+# RL-Restore's ten levels of each degradation are the bins between these edges.
+BLUR_EDGES = tuple(0.5 * i for i in range(11))
+NOISE_EDGES = tuple(5.0 * i for i in range(11))
+JPEG_EDGES = (100.0, 80.0, 60.0, 50.0, 40.0, 35.0, 30.0, 25.0, 20.0, 15.0, 10.0)
+
+
+def _level_triples(lowest: int, highest: int) -> list[tuple[int, int, int]]:
+    """All (blur, noise, JPEG) levels 1 to 10 whose sum minus 2 lies in [lowest, highest]."""
+    return [levels for levels in product(range(1, 11), repeat=3) if lowest <= sum(levels) - 2 <= highest]
+
+
+def _draw_triples(lowest: int, highest: int) -> Callable[[Generator], Levels]:
+    triples = _level_triples(lowest, highest)
+
+    def draw(generator: Generator) -> Levels:
+        blur, noise, quality = triples[generator.integers(len(triples))]
+        return {
+            "blur": _within(BLUR_EDGES, blur, generator),
+            "noise": _within(NOISE_EDGES, noise, generator),
+            "jpeg": round(_within(JPEG_EDGES, quality, generator)),
+        }
+
+    return draw
+
+
+def _within(edges: tuple[float, ...], level: int, generator: Generator) -> float:
+    low, high = sorted(edges[level - 1 : level + 1])
+    return float(generator.uniform(low, high))
+
+
+def _draw_voc(generator: Generator) -> Levels:
+    return {
+        "blur": float(generator.uniform(0, 10)),
+        "noise": float(generator.uniform(30, 60)),
+        "jpeg": round(generator.uniform(10, 50)),
+    }
+
+
+def _draw_clean(generator: Generator) -> Levels:
+    return {}
+
+
+RECIPES: dict[str, Callable[[Generator], Levels]] = {
+    "voc": _draw_voc,
+    "mild": _draw_triples(9, 11),
+    "moderate": _draw_triples(12, 17),
+    "severe": _draw_triples(18, 20),
+    "clean": _draw_clean,
+}
+
+
+def image_generator(seed: int, image_id: str) -> Generator:
+    """The generator of one image of one run, a function of the run's seed and the image's id only."""
+    digest = hashlib.sha256(f"{seed}:{image_id}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "little"))
+
+
+def draw_levels(recipe: str, generator: Generator) -> Levels:
+    if recipe not in RECIPES:
+        raise ValueError(f"unknown recipe {recipe!r}; choose one of {', '.join(RECIPES)}")
+    return RECIPES[recipe](generator)
+
+
+def apply_levels(image: Tensor, levels: Mapping[str, float], generator: Generator) -> Tensor:
+    """Apply the named degradations in the order of `DEGRADATIONS`; a level is in the unit of `UNITS`."""
+    unknown = sorted(set(levels) - set(DEGRADATIONS))
+    if unknown:
+        raise ValueError(f"unknown degradation {unknown[0]!r}; choose from {', '.join(DEGRADATIONS)}")
+    for name, degradation in DEGRADATIONS.items():
+        if name in levels:
+            image = degradation(image, levels[name], generator)
+    return image
+
+
+def degrade(image: Tensor, recipe: str, seed: int, image_id: str) -> tuple[Tensor, Levels]:
+    """The degraded image (3, H, W) and the levels drawn for it by `recipe`, from (seed, image_id) alone."""
+    generator = image_generator(seed, image_id)
+    levels = draw_levels(recipe, generator)
+    return apply_levels(image, levels, generator), levels
+
+
+def level_degrade(image: Tensor, levels: Mapping[str, float], seed: int, image_id: str) -> Tensor:
+    """The image degraded at fixed levels; its noise comes from (seed, image_id) alone."""
+    return apply_levels(image, levels, image_generator(seed, image_id))

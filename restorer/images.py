@@ -1,0 +1,91 @@
+"""Files to images and back: the one place where a photo is decoded or written.
+
+An image is a float32 RGB tensor (3, H, W) in [0, 1]. Only the JPEG and PNG decoders are used, and a picture above
+`MAX_MEGAPIXELS` is refused before it is decoded.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+MAX_MEGAPIXELS = 50  # a 12-megapixel phone photo four times over; larger ones are refused by name
+FORMATS = ("JPEG", "PNG")
+
+
+def to_uint8(image: Tensor) -> np.ndarray:
+    """(3, H, W) in [0, 1] to (H, W, 3) uint8, rounded to the nearest level; values outside are clipped."""
+    levels = image.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
+    return levels.permute(1, 2, 0).cpu().contiguous().numpy()
+
+
+def from_uint8(array: np.ndarray) -> Tensor:
+    """(H, W, 3) uint8 RGB to (3, H, W) float32 in [0, 1]."""
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+        raise ValueError(f"an image array must be (H, W, 3) uint8, got {array.shape} {array.dtype}")
+    return torch.from_numpy(array.copy()).permute(2, 0, 1).float().div(255).contiguous()
+
+
+def _rgb_array(file: Image.Image) -> np.ndarray:
+    if file.mode.startswith("I;16") or file.mode == "I":  # 16-bit grey: Pillow's convert would clip it at 255
+        grey = np.asarray(file).astype(np.float64) / 65535
+        return np.repeat(np.rint(grey * 255).clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
+    if file.mode in ("RGBA", "LA", "PA") or "transparency" in file.info:
+        file = file.convert("RGBA")  # the colours stay, the alpha channel is dropped
+    return np.asarray(file.convert("RGB"))
+
+
+def read_image(path: str | Path) -> Tensor:
+    """A JPEG or PNG file as (3, H, W) float32 RGB in [0, 1]; grey is repeated, alpha dropped, EXIF rotation not applied.
+
+    Rotation is left alone because annotations count pixels as stored. Raises FileNotFoundError for a missing file and
+    ValueError, naming the file, for one that is truncated, not a JPEG or PNG, or above `MAX_MEGAPIXELS`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such photo")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is stricter
+            with Image.open(path, formats=FORMATS) as file:
+                _check_size(path, *file.size)
+                file.load()
+                return from_uint8(_rgb_array(file))
+    except UnidentifiedImageError:
+        raise ValueError(f"{path}: not a JPEG or PNG picture; convert it or remove it from the list") from None
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: damaged or truncated picture ({error}); replace the file") from None
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    megapixels = width * height / 1e6
+    if megapixels > MAX_MEGAPIXELS:
+        raise ValueError(
+            f"{path}: {width}x{height} is {megapixels:.0f} megapixels, above the limit of {MAX_MEGAPIXELS}; "
+            "scale it down first"
+        )
+
+
+def write_image(path: str | Path, image: Tensor) -> None:
+    """Write (3, H, W) in [0, 1] as PNG, or as JPEG of quality 95 where the suffix is .jpg or .jpeg; atomic."""
+    path = Path(path)
+    formats = {".png": ("PNG", {}), ".jpg": ("JPEG", {"quality": 95}), ".jpeg": ("JPEG", {"quality": 95})}
+    if path.suffix.lower() not in formats:
+        raise ValueError(f"{path}: pictures are written as .png, .jpg or .jpeg")
+    name, options = formats[path.suffix.lower()]
+    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            Image.fromarray(to_uint8(image)).save(file, name, **options)
+        os.chmod(part, 0o644)
+        os.replace(part, path)
+    except BaseException:
+        Path(part).unlink(missing_ok=True)
+        raise

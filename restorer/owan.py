@@ -1,0 +1,281 @@
+"""OWAN: operation-wise attention network (Suganuma, Liu, Okatani, CVPR 2019), as its authors released it.
+
+The network is the paper's figure 2: feature extraction, ten groups of four operation-wise attention layers, and an output
+convolution. Where the released code and the paper's text differ, this follows the code, because the released weights do:
+64 hidden units in the attention (text: 32), depthwise residual blocks (text: standard convolutions), separable
+convolutions applied twice, and a ReLU after each 1x1 convolution and after each sum.
+
+`attention` selects the network of the paper or one of its ablations (section 4.4): `input` computes the weights from the
+layer's input, `none` sets every weight to 1, `fixed` learns weights that do not depend on the input.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+CHANNELS = 16
+GROUPS = 10
+LAYERS = 4  # operation layers in a group
+HIDDEN = 64  # units of the attention's hidden layer
+OPERATIONS = (
+    "separable 1×1",
+    "separable 3×3",
+    "separable 5×5",
+    "separable 7×7",
+    "dilated 3×3",
+    "dilated 5×5",
+    "dilated 7×7",
+    "average pooling 3×3",
+)
+
+
+def depthwise(channels: int, kernel: int, dilation: int = 1) -> nn.Conv2d:
+    padding = dilation * (kernel // 2)
+    return nn.Conv2d(channels, channels, kernel, padding=padding, dilation=dilation, groups=channels, bias=False)
+
+
+def pointwise(channels_in: int, channels_out: int) -> nn.Conv2d:
+    return nn.Conv2d(channels_in, channels_out, 1, bias=False)
+
+
+def separable(channels: int, kernel: int) -> nn.Sequential:
+    """Two depthwise-pointwise pairs with a ReLU between them."""
+    return nn.Sequential(
+        depthwise(channels, kernel),
+        pointwise(channels, channels),
+        nn.ReLU(),
+        depthwise(channels, kernel),
+        pointwise(channels, channels),
+    )
+
+
+def dilated(channels: int, kernel: int) -> nn.Sequential:
+    """One depthwise-pointwise pair at dilation rate 2."""
+    return nn.Sequential(depthwise(channels, kernel, dilation=2), pointwise(channels, channels))
+
+
+def operations(channels: int) -> nn.ModuleList:
+    """The eight parallel operations of a layer, in the order of `OPERATIONS`."""
+    convolutions = [separable(channels, kernel) for kernel in (1, 3, 5, 7)]
+    convolutions += [dilated(channels, kernel) for kernel in (3, 5, 7)]
+    return nn.ModuleList([*convolutions, nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)])
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv1 = depthwise(channels, 3)
+        self.conv2 = depthwise(channels, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x + self.conv2(torch.relu(self.conv1(x))))
+
+
+class InputAttention(nn.Module):
+    """Attention weights of a group's layers from the group's input: (B, C, H, W) to (B, layers, operations); eq. 1-3."""
+
+    def __init__(self, channels: int = CHANNELS, hidden: int = HIDDEN, layers: int = LAYERS, ops: int = len(OPERATIONS)):
+        super().__init__()
+        self.layers, self.ops = layers, ops
+        self.squeeze = nn.Linear(channels, hidden)
+        self.expand = nn.Linear(hidden, layers * ops)
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = x.mean((2, 3))  # (B, C)
+        logits = self.expand(torch.relu(self.squeeze(mean)))  # (B, layers * ops)
+        return logits.reshape(-1, self.layers, self.ops).softmax(2)  # (B, layers, ops)
+
+
+class NoAttention(nn.Module):
+    """Every weight is 1: the ablation 'without attention'."""
+
+    def __init__(self, layers: int = LAYERS, ops: int = len(OPERATIONS)):
+        super().__init__()
+        self.layers, self.ops = layers, ops
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.new_ones(x.shape[0], self.layers, self.ops)
+
+
+class FixedAttention(nn.Module):
+    """Input-independent weights, shared by the layers of a group: the ablation 'fixed attention', learnt as in DARTS."""
+
+    def __init__(self, layers: int = LAYERS, ops: int = len(OPERATIONS)):
+        super().__init__()
+        self.layers = layers
+        self.logits = nn.Parameter(torch.zeros(ops))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.logits.softmax(0).to(x.dtype).expand(x.shape[0], self.layers, -1)  # (B, layers, ops)
+
+
+ATTENTION = {"input": InputAttention, "none": NoAttention, "fixed": FixedAttention}
+
+
+class OperationLayer(nn.Module):
+    """Eight operations on the same input, each times its weight, concatenated, joined by a 1x1 convolution, plus the input."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.operations = operations(channels)
+        self.join = pointwise(channels * len(OPERATIONS), channels)
+
+    def forward(self, x: Tensor, weights: Tensor) -> Tensor:
+        weights = weights.to(x.dtype)[:, :, None, None, None]  # (B, ops, 1, 1, 1)
+        outputs = [operation(x) * weights[:, i] for i, operation in enumerate(self.operations)]
+        return torch.relu(x + torch.relu(self.join(torch.cat(outputs, 1))))
+
+
+class Group(nn.Module):
+    """Attention weights for four layers at once, a 1x1 convolution, and the four layers."""
+
+    def __init__(self, channels: int, attention: str):
+        super().__init__()
+        self.attention = ATTENTION[attention]()
+        self.preprocess = pointwise(channels, channels)
+        self.layers = nn.ModuleList(OperationLayer(channels) for _ in range(LAYERS))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        weights = self.attention(x)  # (B, layers, ops)
+        x = torch.relu(self.preprocess(x))
+        for i, layer in enumerate(self.layers):
+            x = layer(x, weights[:, i])
+        return x, weights
+
+
+class Owan(nn.Module):
+    """The restoration network: RGB (B, 3, H, W) in [0, 1] to the same shape, not clipped; H and W at least 1 pixel.
+
+    Attention averages over the whole input, so what is cut how is part of the function: see `tiling`.
+    """
+
+    def __init__(self, attention: str = "input"):
+        super().__init__()
+        self.head = nn.Sequential(
+            nn.Conv2d(3, CHANNELS, 3, padding=1, bias=False), *(ResidualBlock(CHANNELS) for _ in range(4))
+        )
+        self.groups = nn.ModuleList(Group(CHANNELS, attention) for _ in range(GROUPS))
+        self.tail = nn.Conv2d(CHANNELS, 3, 3, padding=1, bias=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.with_attention(image)[0]
+
+    def with_attention(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """The restored image (B, 3, H, W) and the attention weights (B, 40, 8) of every layer and operation."""
+        x = self.head(image)  # (B, 16, H, W)
+        weights = []
+        for group in self.groups:
+            x, group_weights = group(x)
+            weights.append(group_weights)
+        return self.tail(x), torch.cat(weights, 1)
+
+
+NETWORKS = {"owan": "input", "owan-no-attention": "none", "owan-fixed-attention": "fixed"}
+
+
+def build(network: str) -> Owan:
+    """A network with fresh weights by its name in `NETWORKS`."""
+    if network not in NETWORKS:
+        raise ValueError(f"unknown network {network!r}; choose one of {', '.join(NETWORKS)}")
+    return Owan(NETWORKS[network])
+
+
+# The released file's names, rewritten to ours in this order.
+RELEASED_NAMES = (
+    (r"^FEB\.", "head."),
+    (r"^conv2\.", "tail."),
+    (r"^layers\.(\d+)\.ca_fc\.0\.", lambda m: f"groups.{int(m[1]) // 2}.attention.squeeze."),
+    (r"^layers\.(\d+)\.ca_fc\.2\.", lambda m: f"groups.{int(m[1]) // 2}.attention.expand."),
+    (r"^layers\.(\d+)\.preprocess\.op\.0\.", lambda m: f"groups.{int(m[1]) // 2}.preprocess."),
+    (r"^layers\.(\d+)\._ops\.(\d+)\._out\.0\.", lambda m: f"groups.{int(m[1]) // 2}.layers.{m[2]}.join."),
+    (
+        r"^layers\.(\d+)\._ops\.(\d+)\._ops\.(\d+)\.op\.(\d+)\.",
+        lambda m: f"groups.{int(m[1]) // 2}.layers.{m[2]}.operations.{m[3]}.{m[4]}.",
+    ),
+)
+
+
+def rename_released(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The released state dict under this module's names; names of this module stay as they are."""
+    renamed = {}
+    for name, tensor in state.items():
+        for pattern, replacement in RELEASED_NAMES:
+            name = re.sub(pattern, replacement, name)
+        renamed[name] = tensor
+    return renamed
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """What a safetensors file says about itself (network, tiling, …); nothing for the authors' `.pth`."""
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, "pt") as file:
+            return dict(file.metadata() or {})
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a readable safetensors file ({error}); fetch or copy it again") from None
+
+
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """Tensors of a `.safetensors` or `.pth` file by name; never runs code from the file."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such weights file; `vocbench weights list` names the known ones")
+    if path.suffix == ".safetensors":
+        read_metadata(path)
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a different type for every kind of damage
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path}: not a PyTorch state dict of plain tensors ({reason[:120]})") from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path}: expected a state dict of tensors, got {type(state).__name__}; save model.state_dict()")
+    return state
+
+
+def guess_network(state: dict[str, Tensor]) -> str:
+    if any(".attention.squeeze." in name for name in state):
+        return "owan"
+    return "owan-fixed-attention" if any(".attention.logits" in name for name in state) else "owan-no-attention"
+
+
+def load_owan(path: str | Path) -> Owan:
+    """The network saved in the authors' `model_best.pth` or in a `.safetensors` of this project, in evaluation mode.
+
+    Raises FileNotFoundError for a missing file and ValueError for a damaged file or one of another network.
+    """
+    state = rename_released(read_state(path))
+    network = build(guess_network(state))
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if expected != found:
+        odd = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        raise ValueError(
+            f"{path}: not weights of OWAN: {len(odd)} of {len(expected)} tensors differ in name or shape, "
+            f"first {odd[0]!r} (expected {expected.get(odd[0])}, got {found.get(odd[0])})"
+        )
+    network.load_state_dict(state)
+    return network.eval()
+
+
+def save_owan(path: str | Path, state: dict[str, Tensor], network: str, tiling: str, **facts: object) -> None:
+    """Write weights as safetensors, atomically, with what a reader must know in the metadata (all values text)."""
+    path = Path(path)
+    metadata = {"network": network, "tiling": tiling} | {name: _as_text(value) for name, value in facts.items()}
+    part = path.with_name(path.name + ".part")
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, part, metadata)
+    part.replace(path)
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,152 @@
+"""Cutting policy: a photo as overlapping tiles, restored in batches of a fixed size and blended together.
+
+OWAN's attention averages over its whole input and its receptive field is wider than its training patch, so what is cut how
+is part of the function. Each set of weights carries its policy in its metadata. Fixed batches of one tile size also bound
+the memory for any photo and give every engine one compiled shape.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+BATCH = 16  # tiles at a time
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Square tiles of `size` pixels, every `stride` pixels; both None for the whole photo at once."""
+
+    size: int | None = None
+    stride: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.size is None and self.stride is None:
+            return
+        if not (self.size and self.stride and 0 < self.stride <= self.size):
+            raise ValueError(f"a tiling needs 0 < stride <= size, got size {self.size}, stride {self.stride}")
+
+    @classmethod
+    def parse(cls, text: str) -> Tiling:
+        """`whole`, or SIZE:STRIDE in pixels, such as 63:42."""
+        if text == "whole":
+            return cls()
+        found = re.fullmatch(r"(\d{1,5}):(\d{1,5})", text)
+        if not found:
+            raise ValueError(f"tiling {text!r} is neither 'whole' nor SIZE:STRIDE in pixels, such as 63:42")
+        return cls(int(found[1]), int(found[2]))
+
+    def __str__(self) -> str:
+        return "whole" if self.size is None else f"{self.size}:{self.stride}"
+
+
+def starts(length: int, size: int, stride: int) -> list[int]:
+    """Where tiles begin along a side of `length` >= `size` pixels; the last one is flush with the border."""
+    return [*range(0, length - size, stride), length - size]
+
+
+def blending(size: int, stride: int) -> Tensor:
+    """Weights (size, size) that rise over the overlap from each border and never reach zero."""
+    ramp = torch.arange(1, size + 1, dtype=torch.float32)
+    ramp = torch.minimum(ramp, ramp.flip(0)).clamp(max=max(size - stride, 1))  # (size,)
+    return torch.outer(ramp, ramp)
+
+
+def reflect_to(image: Tensor, height: int, width: int) -> Tensor:
+    """(3, H, W) grown to at least height x width by reflection at the right and bottom, repeatedly where needed."""
+    while image.shape[1] < height or image.shape[2] < width:
+        down = min(max(height - image.shape[1], 0), max(image.shape[1] - 1, 0))
+        right = min(max(width - image.shape[2], 0), max(image.shape[2] - 1, 0))
+        if down or right:
+            image = pad(image[None], (0, right, 0, down), mode="reflect")[0]
+        else:  # a side of one pixel has nothing to reflect
+            image = pad(image[None], (0, width - image.shape[2], 0, height - image.shape[1]), mode="replicate")[0]
+    return image
+
+
+class _Canvas:
+    """One photo being put together from its restored tiles."""
+
+    def __init__(self, image: Tensor, tiling: Tiling):
+        assert tiling.size and tiling.stride
+        self.height, self.width = image.shape[1:]
+        self.image = reflect_to(image, tiling.size, tiling.size)
+        self.size = tiling.size
+        rows = starts(self.image.shape[1], tiling.size, tiling.stride)
+        columns = starts(self.image.shape[2], tiling.size, tiling.stride)
+        self.corners = [(top, left) for top in rows for left in columns]
+        self.missing = len(self.corners)
+        self.total = torch.zeros_like(self.image)
+        self.weight = self.image.new_zeros(self.image.shape[1:])
+
+    def cut(self, corner: tuple[int, int]) -> Tensor:
+        top, left = corner
+        return self.image[:, top : top + self.size, left : left + self.size]
+
+    def add(self, corner: tuple[int, int], tile: Tensor, weight: Tensor) -> None:
+        top, left = corner
+        self.total[:, top : top + self.size, left : left + self.size] += tile * weight
+        self.weight[top : top + self.size, left : left + self.size] += weight
+        self.missing -= 1
+
+    def finish(self) -> Tensor:
+        return (self.total / self.weight).clamp_(0, 1)[:, : self.height, : self.width]
+
+
+class Tiled(nn.Module):
+    """A network applied by a cutting policy: (B, 3, H, W) in [0, 1] to the same shape, clipped to [0, 1].
+
+    `network` maps (batch, 3, size, size) to the same shape; it always gets exactly `batch` tiles (the last batch is filled
+    up with copies of its first tile), so the result of a tile does not depend on how many photos came with it.
+    """
+
+    def __init__(self, network: Callable[[Tensor], Tensor], tiling: Tiling, batch: int = BATCH):
+        super().__init__()
+        if batch < 1:
+            raise ValueError(f"the batch of tiles must be at least 1, got {batch}")
+        self.network, self.tiling, self.batch = network, tiling, batch
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.stack(self.restore_many(list(images)))
+
+    def restore_many(self, images: Sequence[Tensor]) -> list[Tensor]:
+        """Photos (3, H, W) of any sizes to restored photos of the same sizes; their tiles share the batches."""
+        return list(self.restore_stream(images))
+
+    @torch.inference_mode()
+    def restore_stream(self, images: Sequence[Tensor]) -> Iterator[Tensor]:
+        """As `restore_many`, one photo after the other, in memory bounded by one batch and the photos under way."""
+        if self.tiling.size is None:
+            yield from (self.network(image[None])[0].clamp(0, 1).clone() for image in images)
+            return
+        assert self.tiling.stride
+        weight = blending(self.tiling.size, self.tiling.stride)
+        waiting: list[_Canvas] = []
+        queue: list[tuple[_Canvas, tuple[int, int]]] = []
+        for image in images:
+            canvas = _Canvas(image, self.tiling)
+            waiting.append(canvas)
+            for corner in canvas.corners:
+                queue.append((canvas, corner))
+                if len(queue) == self.batch:
+                    self._run(queue, weight)
+                    queue = []
+            while waiting and not waiting[0].missing:
+                yield waiting.pop(0).finish()
+        if queue:
+            self._run(queue, weight)
+        yield from (canvas.finish() for canvas in waiting)
+
+    def _run(self, queue: list[tuple[_Canvas, tuple[int, int]]], weight: Tensor) -> None:
+        tiles = torch.stack([canvas.cut(corner) for canvas, corner in queue])  # (<= batch, 3, size, size)
+        if len(queue) < self.batch:
+            tiles = torch.cat([tiles, tiles[:1].expand(self.batch - len(queue), -1, -1, -1)])
+        restored = self.network(tiles)  # (batch, 3, size, size)
+        weight = weight.to(restored)
+        for (canvas, corner), tile in zip(queue, restored, strict=False):
+            canvas.add(corner, tile.to(canvas.total.dtype), weight)
