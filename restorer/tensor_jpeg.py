@@ -1,0 +1,97 @@
+"""JPEG as DCT quantisation on batches of tensors: what libjpeg's decoder gives back, without writing a file.
+
+For training, where patches must be degraded on their device. Follows libjpeg's defaults: JFIF colours rounded to 8 bits,
+4:2:0 chroma by averages, the standard quantisation tables scaled by quality, and the decoder's triangle ("fancy") upsampling.
+Rounding inside libjpeg's integer transforms makes single pixels differ by a level or two; see the test.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, pad
+
+# ITU-T T.81, annex K: tables K.1 (luminance) and K.2 (chrominance).
+LUMINANCE = (
+    (16, 11, 10, 16, 24, 40, 51, 61),
+    (12, 12, 14, 19, 26, 58, 60, 55),
+    (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62),
+    (18, 22, 37, 56, 68, 109, 103, 77),
+    (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101),
+    (72, 92, 95, 98, 112, 100, 103, 99),
+)
+CHROMINANCE = (
+    (17, 18, 24, 47, 99, 99, 99, 99),
+    (18, 21, 26, 66, 99, 99, 99, 99),
+    (24, 26, 56, 99, 99, 99, 99, 99),
+    (47, 66, 99, 99, 99, 99, 99, 99),
+    *(((99,) * 8,) * 4),
+)
+
+
+def quantisation(table: tuple[tuple[int, ...], ...], quality: Tensor) -> Tensor:
+    """The table scaled for each quality (B,), as libjpeg's jpeg_quality_scaling does: (B, 8, 8)."""
+    quality = quality.clamp(1, 100)
+    scale = torch.where(quality < 50, (5000 / quality).floor(), 200 - 2 * quality)  # (B,)
+    base = torch.tensor(table, dtype=torch.float32, device=quality.device)
+    return ((base * scale[:, None, None] + 50) / 100).floor().clamp(1, 255)
+
+
+def _dct_matrix(device: torch.device) -> Tensor:
+    rows = torch.arange(8, dtype=torch.float64)[:, None]
+    columns = torch.arange(8, dtype=torch.float64)
+    matrix = torch.cos((2 * columns + 1) * rows * math.pi / 16) / 2  # (frequency, position)
+    matrix[0] /= math.sqrt(2)
+    return matrix.float().to(device)
+
+
+def _requantise(plane: Tensor, table: Tensor) -> Tensor:
+    """A plane (B, H, W) of whole 8x8 blocks in 0..255 after quantising its blocks' DCT by (B, 8, 8)."""
+    batch, height, width = plane.shape
+    dct = _dct_matrix(plane.device)
+    blocks = plane.reshape(batch, height // 8, 8, width // 8, 8).transpose(2, 3) - 128  # (B, h, w, 8, 8)
+    table = table[:, None, None]
+    coefficients = torch.round(dct @ blocks @ dct.t() / table) * table
+    blocks = (dct.t() @ coefficients @ dct + 128).round().clamp(0, 255)
+    return blocks.transpose(2, 3).reshape(batch, height, width)
+
+
+def _to_ycc(rgb: Tensor) -> Tensor:
+    red, green, blue = rgb.unbind(1)
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    return torch.stack([luma, (blue - luma) / 1.772 + 128, (red - luma) / 1.402 + 128], 1).round().clamp(0, 255)
+
+
+def _to_rgb(luma: Tensor, cb: Tensor, cr: Tensor) -> Tensor:
+    cb, cr = cb - 128, cr - 128
+    rgb = [luma + 1.402 * cr, luma - 0.344136 * cb - 0.714136 * cr, luma + 1.772 * cb]
+    return torch.stack(rgb, 1).round().clamp(0, 255)
+
+
+def _widen(plane: Tensor) -> Tensor:
+    """Twice as wide: each sample is 3/4 the nearer and 1/4 the further neighbour, borders repeated."""
+    left, right = (pad(plane[:, None], side, mode="replicate")[:, 0] for side in ((1, 0, 0, 0), (0, 1, 0, 0)))
+    pair = [3 * plane + left[..., :-1], 3 * plane + right[..., 1:]]
+    return torch.stack(pair, 3).flatten(2) / 4
+
+
+def _upsample(plane: Tensor) -> Tensor:
+    """(B, h, w) to (B, 2h, 2w), rounded."""
+    return _widen(_widen(plane).transpose(1, 2)).transpose(1, 2).round()
+
+
+def jpeg_batch(images: Tensor, quality: Tensor) -> Tensor:
+    """Images (B, 3, H, W) in [0, 1] as their JPEG of quality (B,) decodes; quality 0 leaves an image untouched."""
+    height, width = images.shape[2:]
+    grown = pad(images, (0, -width % 16, 0, -height % 16), mode="replicate")
+    ycc = _to_ycc((grown.clamp(0, 1) * 255).round())  # (B, 3, H', W')
+    chroma = avg_pool2d(ycc[:, 1:], 2).round()  # (B, 2, H'/2, W'/2)
+    luma = _requantise(ycc[:, 0], quantisation(LUMINANCE, quality))
+    table = quantisation(CHROMINANCE, quality)
+    cb, cr = (_upsample(_requantise(chroma[:, i], table)) for i in (0, 1))
+    decoded = _to_rgb(luma, cb, cr)[..., :height, :width] / 255
+    return torch.where((quality > 0)[:, None, None, None], decoded, images)
