@@ -11,14 +11,13 @@ layer's input, `none` sets every weight to 1, `fixed` learns weights that do not
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from vocbench.restorer.weight_files import check_state, read_state
 
 CHANNELS = 16
 GROUPS = 10
@@ -212,37 +211,6 @@ def rename_released(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def read_metadata(path: str | Path) -> dict[str, str]:
-    """What a safetensors file says about itself (network, tiling, …); nothing for the authors' `.pth`."""
-    path = Path(path)
-    if path.suffix != ".safetensors":
-        return {}
-    try:
-        with safe_open(path, "pt") as file:
-            return dict(file.metadata() or {})
-    except SafetensorError as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error}); fetch or copy it again") from None
-
-
-def read_state(path: str | Path) -> dict[str, Tensor]:
-    """Tensors of a `.safetensors` or `.pth` file by name; never runs code from the file."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such weights file; `vocbench weights list` names the known ones")
-    if path.suffix == ".safetensors":
-        read_metadata(path)
-        with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a different type for every kind of damage
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: not a PyTorch state dict of plain tensors ({reason[:120]})") from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path}: expected a state dict of tensors, got {type(state).__name__}; save model.state_dict()")
-    return state
-
-
 def guess_network(state: dict[str, Tensor]) -> str:
     if any(".attention.squeeze." in name for name in state):
         return "owan"
@@ -256,26 +224,6 @@ def load_owan(path: str | Path) -> Owan:
     """
     state = rename_released(read_state(path))
     network = build(guess_network(state))
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    if expected != found:
-        odd = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
-        raise ValueError(
-            f"{path}: not weights of OWAN: {len(odd)} of {len(expected)} tensors differ in name or shape, "
-            f"first {odd[0]!r} (expected {expected.get(odd[0])}, got {found.get(odd[0])})"
-        )
+    check_state(path, "OWAN", network.state_dict(), state)
     network.load_state_dict(state)
     return network.eval()
-
-
-def save_owan(path: str | Path, state: dict[str, Tensor], network: str, tiling: str, **facts: object) -> None:
-    """Write weights as safetensors, atomically, with what a reader must know in the metadata (all values text)."""
-    path = Path(path)
-    metadata = {"network": network, "tiling": tiling} | {name: _as_text(value) for name, value in facts.items()}
-    part = path.with_name(path.name + ".part")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, part, metadata)
-    part.replace(path)
-
-
-def _as_text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,68 @@
+"""Weights on disk: safetensors with facts in the metadata, or a `.pth` of plain tensors; never a pickle that runs code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """What a safetensors file says about itself (network, tiling, …); nothing for the authors' `.pth`."""
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(path, "pt") as file:
+            return dict(file.metadata() or {})
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a readable safetensors file ({error}); fetch or copy it again") from None
+
+
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """Tensors of a `.safetensors` or `.pth` file by name; never runs code from the file."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such weights file; `vocbench weights list` names the known ones")
+    if path.suffix == ".safetensors":
+        read_metadata(path)
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a different type for every kind of damage
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path}: not a PyTorch state dict of plain tensors ({reason[:120]})") from None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path}: expected a state dict of tensors, got {type(state).__name__}; save model.state_dict()")
+    return state
+
+
+def check_state(path: str | Path, name: str, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Raise ValueError, naming file and network, unless both hold the same tensor names and shapes."""
+    wanted = {key: tuple(tensor.shape) for key, tensor in expected.items()}
+    got = {key: tuple(tensor.shape) for key, tensor in found.items()}
+    odd = sorted(key for key in wanted.keys() | got.keys() if wanted.get(key) != got.get(key))
+    if odd:
+        raise ValueError(
+            f"{path}: not weights of {name}: {len(odd)} of {len(wanted)} tensors differ in name or shape, "
+            f"first {odd[0]!r} (expected {wanted.get(odd[0])}, got {got.get(odd[0])})"
+        )
+
+
+def save_weights(path: str | Path, state: Mapping[str, Tensor], network: str, tiling: str, **facts: object) -> None:
+    """Write weights as safetensors, atomically, with what a reader must know in the metadata (all values text)."""
+    path = Path(path)
+    metadata = {"network": network, "tiling": tiling} | {name: _as_text(value) for name, value in facts.items()}
+    part = path.with_name(path.name + ".part")
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, part, metadata)
+    part.replace(path)
+
+
+def _as_text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
