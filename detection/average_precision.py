@@ -1,0 +1,261 @@
+"""Average precision under named protocols, so that a number cannot be mistaken.
+
+`voc07` and `voc10` are the official devkit's (VOCevaldet.m and VOCap.m): detections of a class by falling score, ties in the
+order given; each takes the object of its image with the largest overlap (the first of equals) and is right when the overlap
+is at least 0.5; a match to a difficult object is neither right nor wrong, any number of times; a second match of an object
+is wrong, with no fall-back to another. `voc07` averages the interpolated precision at 11 recalls, `voc10` takes the area
+under the monotone envelope. `coco` is pycocotools' AP at overlaps 0.50 to 0.95, difficult objects marked as crowd.
+
+Boxes are continuous corners from 0: the devkit's +1 widths on 1-based inclusive boxes are plain widths here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vocbench.detection.detections import VOC_CLASSES, Detections, Objects
+
+RECALLS = np.linspace(0, 1, 11)  # the same doubles as the devkit's 0:0.1:1
+
+
+@dataclass(frozen=True)
+class Matches:
+    """One class of one evaluation: its detections by falling score, matched to the objects.
+
+    scores (N,), image (N,) index into the images, right (N,) bool, ignored (N,) bool (on a difficult object), and the number
+    of objects that count, per image (images,).
+    """
+
+    scores: np.ndarray
+    image: np.ndarray
+    right: np.ndarray
+    ignored: np.ndarray
+    positives: np.ndarray
+
+    def curve(self) -> tuple[np.ndarray, np.ndarray]:
+        """Recall and precision (M,) after each detection that counts."""
+        right = self.right[~self.ignored]
+        hits = np.cumsum(right)
+        count = max(int(self.positives.sum()), 1)
+        return hits / count, hits / np.arange(1, len(right) + 1)
+
+
+def pair_overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union (N,) of boxes (N, 4) and others (N, 4), row by row."""
+    sides = np.minimum(boxes[:, 2:], others[:, 2:]) - np.maximum(boxes[:, :2], others[:, :2])
+    shared = np.where((sides > 0).all(1), sides.prod(1), 0.0)
+    area = (boxes[:, 2:] - boxes[:, :2]).prod(1) + (others[:, 2:] - others[:, :2]).prod(1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(shared > 0, shared / (area - shared), 0.0)
+
+
+def _best_objects(
+    image: np.ndarray, boxes: np.ndarray, object_image: np.ndarray, object_boxes: np.ndarray, images: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each detection the largest overlap with an object of its image, and that object's index (-1 for none)."""
+    counts = np.bincount(object_image, minlength=images)
+    first = np.concatenate([[0], np.cumsum(counts)[:-1]])  # objects come sorted by image
+    per = counts[image]
+    best, chosen = np.zeros(len(image)), np.full(len(image), -1)
+    has = per > 0
+    if not has.any():
+        return best, chosen
+    begin = np.concatenate([[0], np.cumsum(per[has])[:-1]])
+    row = np.repeat(np.flatnonzero(has), per[has])  # detection of each pair
+    within = np.arange(len(row)) - np.repeat(begin, per[has])
+    candidate = first[image[row]] + within
+    overlap = pair_overlaps(boxes[row], object_boxes[candidate])
+    best[has] = np.maximum.reduceat(overlap, begin)
+    is_best = overlap == best[row]
+    position = np.where(is_best, np.arange(len(row)), len(row))
+    chosen[has] = candidate[np.minimum.reduceat(position, begin)]
+    return best, chosen
+
+
+def match_class(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    object_image: np.ndarray,
+    object_boxes: np.ndarray,
+    difficult: np.ndarray,
+    images: int,
+    iou: float = 0.5,
+) -> Matches:
+    """Match one class's detections (image index, box, score) to its objects, sorted by image, as the devkit does."""
+    order = np.argsort(-scores, kind="stable")
+    image, boxes, scores = image[order], boxes[order], scores[order]
+    best, chosen = _best_objects(image, boxes, object_image, object_boxes, images)
+    matched = (best >= iou) & (chosen >= 0)
+    ignored = np.zeros(len(image), bool)
+    ignored[matched] = difficult[chosen[matched]]
+    candidates = np.flatnonzero(matched & ~ignored)
+    _, firsts = np.unique(chosen[candidates], return_index=True)
+    right = np.zeros(len(image), bool)
+    right[candidates[firsts]] = True  # the highest score takes the object, later ones are wrong
+    positives = np.bincount(object_image[~difficult], minlength=images)
+    return Matches(scores, image, right, ignored, positives)
+
+
+def voc07_average_precision(recall: np.ndarray, precision: np.ndarray) -> float:
+    """Mean over 11 recalls of the best precision at that recall or above; (N,) arrays by falling score."""
+    return float(np.mean([precision[recall >= least].max(initial=0.0) for least in RECALLS]))
+
+
+def voc10_average_precision(recall: np.ndarray, precision: np.ndarray) -> float:
+    """Area under the precision-recall curve made monotone; (N,) arrays by falling score."""
+    recall = np.concatenate([[0.0], recall, [1.0]])
+    envelope = np.maximum.accumulate(np.concatenate([[0.0], precision, [0.0]])[::-1])[::-1]
+    steps = np.flatnonzero(recall[1:] != recall[:-1]) + 1
+    return float(np.sum((recall[steps] - recall[steps - 1]) * envelope[steps]))
+
+
+VOC_RULES: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "voc07": voc07_average_precision,
+    "voc10": voc10_average_precision,
+}
+PROTOCOLS = {
+    "voc07": "PASCAL VOC 2007 devkit: 11 recalls, overlap at least 0.5, difficult objects ignored",
+    "voc10": "PASCAL VOC 2010 devkit: area under the monotone curve, overlap at least 0.5, difficult objects ignored",
+    "coco": "COCO (pycocotools): mean over overlaps 0.50 to 0.95, difficult objects marked as crowd",
+}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """AP of every class (None without objects) and their mean, with the matches they came from (none for `coco`)."""
+
+    protocol: str
+    iou: float | None
+    images: list[str]
+    ap: dict[str, float | None]
+    matches: dict[str, Matches] = field(default_factory=dict, repr=False)
+
+    @property
+    def map(self) -> float | None:
+        """Mean over the classes that have objects; None where none has."""
+        values = [value for value in self.ap.values() if value is not None]
+        return float(np.mean(values)) if values else None
+
+    def resampled_maps(self, weights: np.ndarray) -> np.ndarray:
+        """mAP (R,) with every image counted `weights` (R, images) times; see `resample`."""
+        if self.protocol not in VOC_RULES:
+            raise ValueError(f"resampling is for {' and '.join(VOC_RULES)}, not {self.protocol}")
+        values = [
+            _weighted_ap(match, weights, self.protocol) for name, match in self.matches.items() if self.ap[name] is not None
+        ]
+        with np.errstate(invalid="ignore"):
+            sums, counts = np.nansum(values, 0), np.sum(~np.isnan(values), 0)
+            return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+    def bootstrap(self, resamples: int = 1000, seed: int = 0, groups: Sequence[str] | None = None) -> tuple[float, float]:
+        """95 % interval of the mAP over images drawn with replacement; images of one group are drawn together."""
+        weights = resample(groups or self.images, resamples, seed)
+        low, high = np.nanpercentile(self.resampled_maps(weights), [2.5, 97.5])
+        return float(low), float(high)
+
+
+def resample(groups: Sequence[str], resamples: int = 1000, seed: int = 0) -> np.ndarray:
+    """How often each image counts in each bootstrap resample: (resamples, images), images of one group alike."""
+    names, index = np.unique(np.asarray(groups), return_inverse=True)
+    drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), resamples)
+    return drawn.astype(np.float32)[:, index]
+
+
+def _weighted_ap(match: Matches, weights: np.ndarray, protocol: str, rows: int = 128) -> np.ndarray:
+    """AP (R,) of one class under image weights (R, images); NaN where no object was drawn."""
+    keep = ~match.ignored
+    right, image = match.right[keep], match.image[keep]
+    last = int(np.flatnonzero(right)[-1]) + 1 if right.any() else 0  # what comes after the last hit changes nothing
+    right, image = right[:last], image[:last]
+    hit = np.flatnonzero(right)
+    result = []
+    for part in np.array_split(weights, max(1, -(-len(weights) // rows))):
+        counted = part[:, image].astype(np.float64)  # (r, N)
+        total = np.cumsum(counted, 1)[:, hit]
+        hits = np.cumsum(counted[:, hit], 1)  # (r, hits)
+        positives = part @ match.positives
+        precision = hits / np.maximum(total, 1e-12)
+        recall = hits / np.maximum(positives, 1)[:, None]
+        result.append(np.where(positives > 0, _curve_ap(recall, precision, protocol), np.nan))
+    return np.concatenate(result)
+
+
+def _curve_ap(recall: np.ndarray, precision: np.ndarray, protocol: str) -> np.ndarray:
+    """AP (R,) of curves given at their hits only: recall and precision (R, hits)."""
+    if recall.shape[1] == 0:
+        return np.zeros(len(recall))
+    envelope = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
+    if protocol == "voc10":
+        steps = np.diff(recall, axis=1, prepend=0.0)
+        return (steps * envelope).sum(1)
+    padded = np.concatenate([envelope, np.zeros((len(envelope), 1))], 1)
+    at = np.stack([(recall < least).sum(1) for least in RECALLS], 1)  # the first hit that reaches each recall
+    return np.take_along_axis(padded, at, 1).mean(1)
+
+
+def _flatten(detections: Mapping[str, Detections], images: Sequence[str]) -> dict[str, np.ndarray]:
+    """All detections as arrays: image index, box, score, label; in the order of `images`."""
+    known = set(images)
+    unknown = next((name for name in detections if name not in known), None)
+    if unknown is not None:
+        raise ValueError(f"detections of image {unknown!r}, which is not in the ground truth; check the split")
+    boxes, scores, labels, index = [np.zeros((0, 4))], [np.zeros(0)], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for i, name in enumerate(images):
+        found = detections.get(name)
+        if found is None or len(found.scores) == 0:
+            continue
+        boxes.append(np.asarray(found.boxes, np.float64))
+        scores.append(np.asarray(found.scores, np.float64))
+        labels.append(np.asarray(found.labels, np.int64))
+        index.append(np.full(len(found.scores), i))
+    joined = {"boxes": boxes, "scores": scores, "labels": labels, "image": index}
+    return {name: np.concatenate(parts) for name, parts in joined.items()}
+
+
+def _split(labels: np.ndarray) -> list[np.ndarray]:
+    """For every class the positions of its entries, in their order."""
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.searchsorted(labels[order], np.arange(1, len(VOC_CLASSES))))
+
+
+def evaluate(
+    detections: Mapping[str, Detections], ground_truth: Mapping[str, Objects], protocol: str, iou: float = 0.5
+) -> Evaluation:
+    """AP of `detections` (image id to boxes, scores and labels) against `ground_truth` under a named protocol.
+
+    Images without an entry have no detections. Ties keep the order of the images in `ground_truth`, then that of the boxes.
+    Raises ValueError for an unknown protocol, and for detections of an image that the ground truth does not have.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
+    images = list(ground_truth)
+    if protocol == "coco":
+        from vocbench.detection.coco import coco_average_precision
+
+        return Evaluation("coco", None, images, coco_average_precision(detections, ground_truth))
+    found = _flatten(detections, images)
+    objects = list(ground_truth.values())
+    object_image = np.repeat(np.arange(len(images)), [len(o.labels) for o in objects])
+    object_boxes = np.concatenate([o.boxes for o in objects] or [np.zeros((0, 4))])
+    object_label = np.concatenate([o.labels for o in objects] or [np.zeros(0, np.int64)])
+    difficult = np.concatenate([o.difficult for o in objects] or [np.zeros(0, bool)])
+    ap: dict[str, float | None] = {}
+    matches = {}
+    for name, mine, theirs in zip(VOC_CLASSES, _split(found["labels"]), _split(object_label), strict=True):
+        match = match_class(
+            found["image"][mine],
+            found["boxes"][mine],
+            found["scores"][mine],
+            object_image[theirs],
+            object_boxes[theirs],
+            difficult[theirs],
+            len(images),
+            iou,
+        )
+        matches[name] = match
+        ap[name] = VOC_RULES[protocol](*match.curve()) if match.positives.sum() else None
+    return Evaluation(protocol, iou, images, ap, matches)

@@ -1,0 +1,83 @@
+"""What detectors give and what photos hold: boxes with scores and labels, in continuous pixel corners counted from 0."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+VOC_CLASSES = (
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
+
+
+class Detections(NamedTuple):
+    """The boxes found in one image: (N, 4) float32 xyxy pixels from 0, scores (N,), labels (N,) indexing VOC_CLASSES."""
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+    @classmethod
+    def checked(cls, boxes: Tensor, scores: Tensor, labels: Tensor) -> Detections:
+        """The same after its shapes were checked; raises ValueError with what was expected and what came."""
+        count = len(scores)
+        if boxes.shape != (count, 4) or scores.shape != (count,) or labels.shape != (count,):
+            raise ValueError(
+                "detections must be boxes (N, 4), scores (N,) and labels (N,), got "
+                f"{tuple(boxes.shape)}, {tuple(scores.shape)} and {tuple(labels.shape)}"
+            )
+        if not torch.isfinite(boxes).all() or not torch.isfinite(scores).all():
+            raise ValueError("detections must be finite, got NaN or infinite boxes or scores")
+        if count and not (0 <= int(labels.min()) and int(labels.max()) < len(VOC_CLASSES)):
+            raise ValueError(f"labels must lie in 0..{len(VOC_CLASSES) - 1}, got {int(labels.min())}..{int(labels.max())}")
+        return cls(boxes.float(), scores.float(), labels.long())
+
+    @classmethod
+    def empty(cls) -> Detections:
+        return cls(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The ground truth of one image.
+
+    boxes (N, 4) float64 continuous corners [xmin - 1, ymin - 1, xmax, ymax] of VOC's 1-based inclusive pixels, labels (N,)
+    int64 indexing VOC_CLASSES, difficult (N,) bool: neither counted nor counted against a detector.
+    """
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    difficult: np.ndarray
+
+    @classmethod
+    def of(cls, boxes, labels, difficult=None) -> Objects:
+        """From plain lists; `difficult` defaults to none."""
+        labels = np.asarray(labels, np.int64).reshape(-1)
+        flags = np.zeros(len(labels), bool) if difficult is None else np.asarray(difficult, bool).reshape(-1)
+        boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+        if not len(boxes) == len(labels) == len(flags):
+            raise ValueError(f"got {len(boxes)} boxes, {len(labels)} labels and {len(flags)} difficult flags")
+        return cls(boxes, labels, flags)
