@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vocbench.restorer.owan import CHANNELS, OPERATIONS, Group, OperationLayer, Owan
 
@@ -133,3 +133,17 @@ def forward(network: Owan, image: Tensor) -> Tensor:
     for group in network.groups:
         x = _group(group, x)
     return network.tail(x)
+
+
+class NativeOwan(nn.Module):
+    """An `Owan` run through the compiled layers; its parameters are the network's own."""
+
+    def __init__(self, network: Owan):
+        super().__init__()
+        if not available():
+            raise ValueError("the compiled layer needs a C++ compiler with OpenMP (g++ or clang++); use another engine")
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) float32 on the CPU to the same shape, not clipped."""
+        return forward(self.network, image)

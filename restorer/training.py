@@ -11,7 +11,8 @@ import csv
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -92,7 +93,7 @@ class Average:
 
 
 class Patches:
-    """The steps' batches: sizes drawn per step, samples divided among processes by exact shares."""
+    """The steps' batches, each made while the step before runs: sizes drawn per step, samples shared out exactly."""
 
     def __init__(self, settings: Training, process: Process):
         photos = list_photos(settings.clean)
@@ -100,6 +101,14 @@ class Patches:
         self.held = photos[:: settings.held]
         train = [photo for i, photo in enumerate(photos) if i % settings.held] or photos
         self.source = PhotoPatches(train, dict(settings.mixture), settings.seed)
+        self._worker = ThreadPoolExecutor(1)
+        self._ahead: dict[int, Future] = {}
+
+    def next(self, step: int) -> tuple[Tensor, Tensor]:
+        """The batch of a step; the following one is begun."""
+        now = self._ahead.pop(step, None) or self._worker.submit(self.batch, step)
+        self._ahead = {step + 1: self._worker.submit(self.batch, step + 1)}
+        return now.result()
 
     def size(self, step: int) -> int:
         choices = self.settings.patch
@@ -150,7 +159,7 @@ class Trainer:
         network: nn.Module,
         settings: Training,
         out: Path,
-        save: Callable[[Path, dict[str, Tensor], dict], None],
+        save: Callable[[Path, Mapping[str, Tensor], dict], None],
         process: Process | None = None,
         forward: nn.Module | None = None,
         task: Loss | None = None,
@@ -206,23 +215,16 @@ class Trainer:
         return done
 
     def _train_step(self) -> float:
-        degraded, clean = self.patches.batch(self.step)
+        degraded, clean = self.patches.next(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = schedule(self.settings, self.step, self.elapsed)
-        self.optimizer.zero_grad(set_to_none=True)
-        with _autocast(self.process.device):
-            restored = self.runner(degraded.contiguous(memory_format=torch.channels_last))
-        restored = restored.float()
-        loss = (restored - clean).abs().mean()
-        total = loss
-        if self.task is not None and self.settings.task_weight:
-            total = loss + self.settings.task_weight * self.task(restored, clean)
-        total.backward()
+        loss, total = self._gradient(degraded, clean)
         if not torch.isfinite(total):
             raise FloatingPointError(
                 f"the loss became {total.item()} at step {self.step}; lower --learning-rate or --clip and resume from "
                 f"{self.out / 'checkpoint.pt'}"
             )
+        self._alternate()
         if self.settings.clip:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
         self.optimizer.step()
@@ -230,8 +232,39 @@ class Trainer:
         self.step += 1
         return loss.item()
 
+    def _alternate(self) -> None:
+        """Input-independent attention and kernels learn in turns, each on its own batch, as DARTS does (its first order)."""
+        attention = [p for name, p in self.network.named_parameters() if name.endswith("attention.logits")]
+        if not attention:
+            return
+        chosen = {id(parameter) for parameter in attention}
+        for parameter in self.network.parameters():
+            if (id(parameter) in chosen) != bool(self.step % 2):
+                parameter.grad = None
+
+    def rates(self, steps: int = 3) -> dict[str, float]:
+        """Patches per second of this process: data alone, the step alone, and both one after the other. Changes nothing."""
+        size, count = self.settings.patch[0], self.settings.batch
+        data = _seconds(lambda i: self.patches.source.batch(size, i, range(count), self.process.device), steps)
+        degraded, clean, _ = self.patches.source.batch(size, 0, range(count), self.process.device)
+        step = _seconds(lambda i: self._gradient(degraded, clean), steps)
+        self.optimizer.zero_grad(set_to_none=True)
+        return {"data": count / data, "step": count / step, "together": count / (data + step)}
+
+    def _gradient(self, degraded: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """The L1 loss and the whole loss of a batch, its gradient left in the parameters."""
+        self.optimizer.zero_grad(set_to_none=True)
+        with _autocast(self.process.device):
+            restored = self.runner(degraded.contiguous(memory_format=torch.channels_last))
+        restored = restored.float()
+        loss = total = (restored - clean).abs().mean()
+        if self.task is not None and self.settings.task_weight:
+            total = loss + self.settings.task_weight * self.task(restored, clean)
+        total.backward()
+        return loss.detach(), total.detach()
+
     @torch.no_grad()
-    def evaluate(self, state: dict[str, Tensor], validation: dict[str, tuple[Tensor, Tensor]]) -> dict[str, float]:
+    def evaluate(self, state: Mapping[str, Tensor], validation: dict[str, tuple[Tensor, Tensor]]) -> dict[str, float]:
         """Mean PSNR and SSIM of the weights `state` on each validation set."""
         kept = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         self.network.load_state_dict(state)
@@ -293,6 +326,18 @@ def _plain(settings: Training) -> dict:
     plain = {k: [list(x) if isinstance(x, tuple) else x for x in v] if isinstance(v, tuple) else v
              for k, v in asdict(settings).items()}  # fmt: skip
     return {k: v for k, v in plain.items() if k not in ("validate",)}
+
+
+def _seconds(work: Callable[[int], object], times: int) -> float:
+    """Mean wall time of work(i), after one call to warm up; waits for CUDA."""
+    work(0)
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else (lambda: None)
+    wait()
+    begun = time.perf_counter()
+    for i in range(times):
+        work(i + 1)
+    wait()
+    return (time.perf_counter() - begun) / times
 
 
 def _autocast(device: torch.device):
