@@ -1,0 +1,154 @@
+"""The names of the command line: restorers and detectors, and how each is built.
+
+A specification is `[LABEL=]NAME[:WEIGHTS]`. NAME is one of the tables' names, or `package.module:factory` for a user's own:
+a function without arguments that returns the restorer or detector.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from vocbench.pipeline import weights as store
+from vocbench.restorer.tiling import BATCH, Tiling
+
+
+@dataclass(frozen=True)
+class Options:
+    """How models are executed: cutting policy (None: the weights' own), engine, device, tiles at a time."""
+
+    tile: str | None = None
+    engine: str = "auto"
+    device: str = "cpu"
+    batch: int = BATCH
+    trust_weights: bool = False  # whether a file that runs code when loaded may be loaded
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One parsed specification; `label` is what tables call it."""
+
+    label: str
+    name: str
+    weights: str | None = None
+
+
+LABEL = re.compile(r"[\w.+\-]{1,64}")
+OWN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+RESERVED = ("clean", "distorted")
+MODEL_FILES = (".pt", ".onnx", ".yaml")  # what ultralytics opens
+
+
+def parse_spec(text: str, names: tuple[str, ...] = ()) -> Spec:
+    """`[LABEL=]NAME[:WEIGHTS]`, `[LABEL=]package.module:factory` or `[LABEL=]FILE.pt`; ValueError for a bad or reserved label."""
+    label, given, rest = text.rpartition("=") if re.match(r"[^:/]*=", text) else ("", "", text)
+    if given:
+        label, _, rest = text.partition("=")
+    name, _, file = rest.partition(":")
+    if name not in names and OWN.fullmatch(rest) and not file.endswith(MODEL_FILES):
+        name, file = rest, ""
+    elif name not in names and rest.endswith(MODEL_FILES):
+        name, file = Path(rest).name, rest
+    if not name:
+        raise ValueError(f"{text!r} names nothing; expected [LABEL=]NAME[:WEIGHTS]")
+    label = label or re.sub(r"[^\w.+\-]", "-", name)
+    if not LABEL.fullmatch(label):
+        raise ValueError(f"the label {label!r} may hold letters, digits, '.', '_', '+' and '-', at most 64")
+    if label in RESERVED or label.startswith("clean+"):
+        raise ValueError(f"the label {label!r} is taken by a variant of every run; choose another")
+    return Spec(label, name, file or None)
+
+
+def _file(spec_weights: str | None, name: str) -> Path:
+    return Path(spec_weights) if spec_weights else store.find(name)
+
+
+def _owan(name: str) -> Callable[[str | None, Options], nn.Module]:
+    def build(given: str | None, options: Options) -> nn.Module:
+        from vocbench.restorer.engines import make_engine
+        from vocbench.restorer.owan import load_owan
+        from vocbench.restorer.tiling import Tiled
+        from vocbench.restorer.weight_files import read_metadata
+
+        path = _file(given, name)
+        tiling = Tiling.parse(options.tile or read_metadata(path).get("tiling", "63:42"))
+        batch = options.batch if tiling.size else 1
+        engine = make_engine(options.engine, load_owan(path), options.device, tiling, batch, store.cache_folder())
+        return _signed(Tiled(engine, tiling, batch), path)
+
+    return build
+
+
+def _identity(given: str | None, options: Options) -> nn.Module:
+    return nn.Identity()
+
+
+def _mobilenet_ssd(given: str | None, options: Options) -> nn.Module:
+    from vocbench.detection.mobilenet_ssd import load_mobilenet_ssd
+
+    path = _file(given, "mobilenet-ssd")
+    return _signed(load_mobilenet_ssd(path).to(options.device), path)
+
+
+def _signed(model: nn.Module, path: Path | None) -> nn.Module:
+    """The model with the checksum of its weights, which a run records."""
+    model.weights_sha256 = store.sha256(path) if path else None  # type: ignore[assignment]
+    return model
+
+
+RESTORERS: dict[str, Callable[[str | None, Options], nn.Module]] = {
+    "owan": _owan("owan"),
+    "owan-2019": _owan("owan-2019"),
+    "owan-no-attention": _owan("owan-no-attention"),
+    "owan-fixed-attention": _owan("owan-fixed-attention"),
+    "identity": _identity,
+}
+DETECTORS: dict[str, Callable[[str | None, Options], nn.Module]] = {
+    "mobilenet-ssd": _mobilenet_ssd,
+}
+
+
+def parse_restorer(text: str) -> Spec:
+    return parse_spec(text, tuple(RESTORERS))
+
+
+def parse_detector(text: str) -> Spec:
+    return parse_spec(text, tuple(DETECTORS))
+
+
+def _own(spec: Spec, kind: str) -> nn.Module:
+    module, _, attribute = spec.name.partition(":")
+    try:
+        factory = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"the {kind} {spec.name!r} could not be imported ({error}); is it on PYTHONPATH?") from None
+    return factory()
+
+
+def _build(spec: Spec, options: Options, table: dict, kind: str) -> nn.Module:
+    if spec.name in table:
+        model = table[spec.name](spec.weights, options)
+    elif OWN.fullmatch(spec.name):
+        model = _own(spec, kind)
+    else:
+        raise ValueError(
+            f"unknown {kind} {spec.name!r}; choose one of {', '.join(table)}, or package.module:factory for your own"
+        )
+    if not hasattr(model, "weights_sha256"):
+        model.weights_sha256 = None
+    return model
+
+
+def build_restorer(spec: Spec, options: Options | None = None) -> nn.Module:
+    """The restorer of a specification: (B, 3, H, W) RGB in [0, 1] to the same shape and range."""
+    return _build(spec, options or Options(), RESTORERS, "restorer")
+
+
+def build_detector(spec: Spec, options: Options | None = None) -> nn.Module:
+    """The detector of a specification: a list of (3, H, W) RGB images in [0, 1] to a list of `Detections`."""
+    return _build(spec, options or Options(), DETECTORS, "detector")
