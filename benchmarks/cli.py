@@ -1,0 +1,69 @@
+"""The command line `vocbench`. Commands are imported when they are called, so that `vocbench --help` answers at once.
+
+Exit codes: 0 done, 1 a run failed on the way, 2 bad input (an option, a file, a name), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+# name: (module:attribute, one line of help)
+COMMANDS = {
+    "run": ("cli_run:run", "Distort, restore, detect, and report mAP per class."),
+    "evaluate": ("cli_run:evaluate_command", "Average precision of any detector's results under a named protocol."),
+    "restore": ("cli_files:restore", "Restore photos."),
+    "detect": ("cli_files:detect", "Detect objects in photos, restored first if wanted."),
+    "data": ("cli_files:data", "Fetch PASCAL VOC, or check a folder of it."),
+    "weights": ("cli_files:weights", "List, fetch and verify weights."),
+    "train": ("cli_train:train", "Train a restorer."),
+    "quality": ("cli_train:quality", "PSNR and SSIM of restorers: the paper's Tables 1, 3 and 4."),
+    "attention": ("cli_train:attention", "Attention weights by distortion: the paper's Figures 7 and 8."),
+}
+
+
+class Lazy(click.Group):
+    """A group whose commands live in modules that are imported when needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        return getattr(importlib.import_module(f"vocbench.benchmarks.{module}"), attribute)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="vocbench")
+def cli() -> None:
+    """Restores degraded photos in front of an unchanged detector and measures the detections that come back."""
+
+
+def main() -> None:
+    """Run the command line; what a user can mend becomes one line on stderr."""
+    try:
+        code = cli(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away: not an error
+        sys.exit(0)
+    except (ValueError, OSError, ArithmeticError) as error:
+        if os.environ.get("VOCBENCH_DEBUG"):
+            raise
+        click.echo(f"Error: {' '.join(str(error).split())}", err=True)
+        sys.exit(1 if isinstance(error, ArithmeticError) else 2)

@@ -1,0 +1,104 @@
+"""The resolved settings of a run, written before anything is computed and compared before anything is resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("vocbench", "torch", "torchvision", "numpy", "pillow", "openvino", "pycocotools", "ultralytics")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What decides the numbers of a run. Workers and output folder are not among it."""
+
+    data: str  # `sample` or a VOC20xx folder
+    split: str
+    recipe: str
+    restorers: tuple[str, ...]  # specifications [LABEL=]NAME[:WEIGHTS]
+    detectors: tuple[str, ...]
+    protocol: str = "voc07"
+    seed: int = 0
+    draws: int = 1  # degradations of each photo
+    limit: int | None = None  # only the first photos
+    do_no_harm: bool = False  # also restore the clean photos
+    tile: str | None = None  # SIZE:STRIDE or whole; None: the weights' own
+    engine: str = "auto"
+    device: str = "cpu"
+    batch: int = 16  # tiles at a time
+    unit: int = 8  # photos computed and stored together
+    levels: str | None = None  # fixed levels as JSON, in place of the recipe's draws
+    on_error: str = "stop"  # or skip
+    trust_weights: bool = False
+    examples: int = 6  # photos shown side by side
+
+    def __post_init__(self) -> None:
+        if self.draws < 1 or self.unit < 1 or self.batch < 1:
+            raise ValueError("--draws, --unit and --batch must be at least 1")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"--limit must be at least 1, got {self.limit}")
+
+
+def differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
+    """One phrase for each setting in which two runs differ."""
+    names = sorted(now.keys() | then.keys())
+    return [f"{name}: {then.get(name)!r} before, {now.get(name)!r} now" for name in names if now.get(name) != then.get(name)]
+
+
+def plain(settings: RunSettings) -> dict[str, Any]:
+    return json.loads(json.dumps(asdict(settings)))
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit of the source tree that runs, or None for an installed package."""
+    folder = Path(__file__).resolve().parent.parent
+    if not (folder / ".git").exists():
+        return None
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def hardware(device: str) -> str:
+    """The device's name, for people."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    return f"{model}, {os.cpu_count()} cores"
+
+
+def file_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON, atomically; NaN and infinity are refused, as JSON has none."""
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    part.replace(path)
