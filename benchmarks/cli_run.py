@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import click
-
 from vocbench.benchmarks.run import run as run_benchmark
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.detection.average_precision import PROTOCOLS
@@ -57,7 +56,9 @@ def model_options(command: Callable) -> Callable:
 @click.option("--split", help="Image set of the folder, such as val or test; the sample has only `all`.")
 @click.option("--recipe", default="voc", show_default=True, help=f"Distortion: {', '.join(RECIPES)}.")
 @click.option("--restorer", "restorers", multiple=True, metavar="[LABEL=]NAME[:WEIGHTS]", help="Repeatable; default owan.")
-@click.option("--detector", "detectors", multiple=True, metavar="[LABEL=]NAME[:WEIGHTS]", help="Repeatable; default mobilenet-ssd.")
+@click.option(
+    "--detector", "detectors", multiple=True, metavar="[LABEL=]NAME[:WEIGHTS]", help="Repeatable; default mobilenet-ssd."
+)
 @click.option("--protocol", default="voc07", show_default=True, type=click.Choice(list(PROTOCOLS)), help="Average precision.")
 @click.option("--seed", default=0, show_default=True, help="Of the drawn levels and the noise.")
 @click.option("--draws", type=int, help=f"Degradations of each photo; default 1, for the sample {SAMPLE_DRAWS}.")
@@ -66,7 +67,9 @@ def model_options(command: Callable) -> Callable:
 @click.option("--workers", default=0, show_default=True, help="Processes that read and degrade; 0: a thread.")
 @click.option("--unit", default=8, show_default=True, help="Photos computed and stored together.")
 @click.option("--examples", default=6, show_default=True, help="Photos shown side by side in examples/.")
-@click.option("--on-error", default="stop", show_default=True, type=click.Choice(["stop", "skip"]), help="When a restorer fails.")
+@click.option(
+    "--on-error", default="stop", show_default=True, type=click.Choice(["stop", "skip"]), help="When a restorer fails."
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the results; default runs/TIME-RECIPE.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option("--quiet", is_flag=True, help="No progress, no table.")

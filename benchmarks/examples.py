@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-
 from vocbench.detection.detections import Detections
 from vocbench.detection.drawing import draw_boxes, write_caption
 from vocbench.detection.voc import VOCSplit

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.benchmarks.store import Store
 from vocbench.detection.average_precision import Evaluation, evaluate

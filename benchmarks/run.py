@@ -18,7 +18,6 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from torch import nn
-
 from vocbench.benchmarks import settings as records
 from vocbench.benchmarks.examples import Examples
 from vocbench.benchmarks.settings import RunSettings, differences, file_digest, plain, write_json
@@ -68,7 +67,7 @@ def _locked(out: Path) -> Iterator[None]:
     """Hold the folder for this run; a second run into it is refused. The lock goes when the process does."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        handle = open(out / ".lock", "w")
+        handle = open(out / ".lock", "w")  # noqa: SIM115 - held by the with below
     except OSError as error:
         raise OSError(f"{out}: cannot be written to ({error.strerror}); choose another --out") from None
     with handle:
@@ -97,9 +96,7 @@ def _record(settings: RunSettings, data: VOCSplit, ids: list[str], models: dict,
     return {
         "settings": plain(settings),
         "dataset": {"name": data.name, "split": data.split, "images": len(ids), "sha256": hashlib.sha256(listing).hexdigest()},
-        "weights_sha256": {
-            name: model.weights_sha256 for group in (restorers, detectors) for name, model in group.items()
-        },
+        "weights_sha256": {name: model.weights_sha256 for group in (restorers, detectors) for name, model in group.items()},
         "versions": records.versions(),
         "git_commit": records.git_commit(),
         "hardware": records.hardware(settings.device),

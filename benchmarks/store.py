@@ -73,7 +73,9 @@ class Store:
             os.replace(part, path)
         except OSError as error:
             part.unlink(missing_ok=True)
-            raise OSError(f"{path}: could not be written ({error.strerror}); free some space and resume with --resume") from error
+            raise OSError(
+                f"{path}: could not be written ({error.strerror}); free some space and resume with --resume"
+            ) from error
         return path
 
     def parts(self) -> dict[int, Path]:

@@ -11,12 +11,12 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.detection.detections import Detections
 from vocbench.pipeline.chain import restore_images
@@ -101,9 +101,7 @@ class _Variant:
     seconds: float  # of restoring, all images
 
 
-def _variants(
-    settings: RunSettings, items: list[Prepared], restorers: dict[str, nn.Module], clock: Clock
-) -> list[_Variant]:
+def _variants(settings: RunSettings, items: list[Prepared], restorers: dict[str, nn.Module], clock: Clock) -> list[_Variant]:
     firsts = [item for item in items if item.draw == 0]
     none: list[str | None] = [None] * len(items)
     variants = [
@@ -148,18 +146,18 @@ def compute(
 ) -> list[dict[str, Any]]:
     """The rows of a unit's store, one per (image, draw, variant, detector)."""
     variants = _variants(settings, items, restorers, clock)
-    rows, found = [], {}
+    rows: list[dict[str, Any]] = []
+    found: dict[str, dict[str, list[Detections]]] = {}
     for variant in variants:
         begun = time.perf_counter()
-        if variant.name == "clean":
-            measured = [(None, None)] * len(variant.items)
-        else:
+        measured: list[tuple[float | None, float | None]] = [(None, None)] * len(variant.items)
+        if variant.name != "clean":
             pairs = zip(variant.images, variant.items, strict=True)
             measured = [quality(image, item.clean) for image, item in pairs]
         clock.spent["measure"] += time.perf_counter() - begun
         found[variant.name] = {}
         for label, detector in detectors.items():
-            detections, seconds = clock.time("detect", lambda d=detector, v=variant: d(v.images))
+            detections, seconds = clock.time("detect", partial(detector, variant.images))
             checked = [Detections.checked(*(part.cpu() for part in result)) for result in detections]
             found[variant.name][label] = checked
             for i, (item, result) in enumerate(zip(variant.items, checked, strict=True)):

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-
 from vocbench.detection.detections import VOC_CLASSES, Detections, Objects
 
 RECALLS = np.linspace(0, 1, 11)  # the same doubles as the devkit's 0:0.1:1
@@ -197,13 +197,14 @@ def _curve_ap(recall: np.ndarray, precision: np.ndarray, protocol: str) -> np.nd
     return np.take_along_axis(padded, at, 1).mean(1)
 
 
-def _flatten(detections: Mapping[str, Detections], images: Sequence[str]) -> dict[str, np.ndarray]:
+def _flatten(detections: Mapping[str, Detections], images: Sequence[str]) -> dict[str, Any]:
     """All detections as arrays: image index, box, score, label; in the order of `images`."""
     known = set(images)
     unknown = next((name for name in detections if name not in known), None)
     if unknown is not None:
         raise ValueError(f"detections of image {unknown!r}, which is not in the ground truth; check the split")
-    boxes, scores, labels, index = [np.zeros((0, 4))], [np.zeros(0)], [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    boxes, scores = [np.zeros((0, 4))], [np.zeros(0)]
+    labels, index = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for i, name in enumerate(images):
         found = detections.get(name)
         if found is None or len(found.scores) == 0:
@@ -212,8 +213,12 @@ def _flatten(detections: Mapping[str, Detections], images: Sequence[str]) -> dic
         scores.append(np.asarray(found.scores, np.float64))
         labels.append(np.asarray(found.labels, np.int64))
         index.append(np.full(len(found.scores), i))
-    joined = {"boxes": boxes, "scores": scores, "labels": labels, "image": index}
-    return {name: np.concatenate(parts) for name, parts in joined.items()}
+    return {
+        "boxes": np.concatenate(boxes),
+        "scores": np.concatenate(scores),
+        "labels": np.concatenate(labels),
+        "image": np.concatenate(index),
+    }
 
 
 def _split(labels: np.ndarray) -> list[np.ndarray]:

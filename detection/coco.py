@@ -11,14 +11,13 @@ import io
 from collections.abc import Mapping
 
 import numpy as np
-
 from vocbench.detection.detections import VOC_CLASSES, Detections, Objects
 
 
 def to_coco_ground_truth(ground_truth: Mapping[str, Objects]) -> dict:
     """Ground truth as COCO's annotation dictionary; images are numbered from 1, their ids kept as `file_name`."""
     images = [{"id": i, "file_name": name} for i, name in enumerate(ground_truth, 1)]
-    annotations = []
+    annotations: list[dict] = []
     for i, objects in enumerate(ground_truth.values(), 1):
         for (x1, y1, x2, y2), label, difficult in zip(objects.boxes, objects.labels, objects.difficult, strict=True):
             annotations.append(
@@ -45,9 +44,7 @@ def to_coco_results(detections: Mapping[str, Detections], images: list[str]) -> 
         boxes = np.asarray(found.boxes, np.float64)
         scores, labels = np.asarray(found.scores, np.float64), np.asarray(found.labels)
         for (x1, y1, x2, y2), score, label in zip(boxes.tolist(), scores.tolist(), labels.tolist(), strict=True):
-            results.append(
-                {"image_id": i, "category_id": label + 1, "bbox": [x1, y1, x2 - x1, y2 - y1], "score": score}
-            )
+            results.append({"image_id": i, "category_id": label + 1, "bbox": [x1, y1, x2 - x1, y2 - y1], "score": score})
     return results
 
 

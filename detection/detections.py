@@ -51,7 +51,7 @@ class Detections(NamedTuple):
             )
         if not torch.isfinite(boxes).all() or not torch.isfinite(scores).all():
             raise ValueError("detections must be finite, got NaN or infinite boxes or scores")
-        if count and not (0 <= int(labels.min()) and int(labels.max()) < len(VOC_CLASSES)):
+        if count and not (int(labels.min()) >= 0 and int(labels.max()) < len(VOC_CLASSES)):
             raise ValueError(f"labels must lie in 0..{len(VOC_CLASSES) - 1}, got {int(labels.min())}..{int(labels.max())}")
         return cls(boxes.float(), scores.float(), labels.long())
 

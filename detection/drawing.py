@@ -6,7 +6,6 @@ import colorsys
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-
 from vocbench.detection.detections import VOC_CLASSES, Detections
 
 

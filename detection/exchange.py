@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-
 from vocbench.detection.detections import VOC_CLASSES, Detections
 from vocbench.detection.voc import LABELS, load_json
 
@@ -16,9 +15,9 @@ from vocbench.detection.voc import LABELS, load_json
 def read_detections(path: str | Path, images: list[str]) -> dict[str, Detections]:
     """Detections of a JSON file, by image id.
 
-    Either {image id: {"boxes": [[x1, y1, x2, y2]], "scores": [], "labels": ["dog"]}} in continuous corners from 0, or COCO results
-    [{"image_id", "category_id", "bbox": [x, y, width, height], "score"}]: image_id is an id (leading zeros may be missing, as in a
-    number) and category_id counts VOC's classes from 1. Raises ValueError, naming the file and the entry, for anything else.
+    Either {image id: {"boxes": [[x1, y1, x2, y2]], "scores": [], "labels": ["dog"]}} in continuous corners from 0, or COCO
+    results [{"image_id", "category_id", "bbox": [x, y, width, height], "score"}]: image_id is an id (a number may lack its
+    leading zeros) and category_id counts VOC's classes from 1. Raises ValueError, naming file and entry, for anything else.
     """
     path = Path(path)
     data = load_json(path)

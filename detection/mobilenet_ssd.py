@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
-
 from vocbench.detection.caffemodel import read_caffemodel
 from vocbench.detection.detections import VOC_CLASSES, Detections
 from vocbench.detection.ssd import PriorMap, Suppression, decode, priors, suppress

@@ -8,7 +8,6 @@ from math import sqrt
 
 import torch
 from torch import Tensor
-
 from vocbench.detection.detections import Detections
 
 

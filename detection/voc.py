@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 
-
 from vocbench.detection.detections import VOC_CLASSES, Objects
 
 LABELS = {name: i for i, name in enumerate(VOC_CLASSES)}
@@ -218,5 +217,3 @@ def load_json(path: Path):
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not readable JSON ({error})") from None
-
-

@@ -16,8 +16,9 @@ def restore_images(restorer: nn.Module, images: Sequence[Tensor]) -> list[Tensor
     a restorer changes a size or gives NaN.
     """
     with torch.inference_mode():
-        if hasattr(restorer, "restore_many"):
-            restored = list(restorer.restore_many(list(images)))
+        together = getattr(restorer, "restore_many", None)
+        if callable(together):
+            restored = list(together(list(images)))
         else:
             restored = [restorer(image[None])[0] for image in images]
     if len(restored) != len(images):

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
-
 from vocbench.pipeline import weights as store
 from vocbench.restorer.tiling import BATCH, Tiling
 
@@ -45,7 +44,7 @@ MODEL_FILES = (".pt", ".onnx", ".yaml")  # what ultralytics opens
 
 
 def parse_spec(text: str, names: tuple[str, ...] = ()) -> Spec:
-    """`[LABEL=]NAME[:WEIGHTS]`, `[LABEL=]package.module:factory` or `[LABEL=]FILE.pt`; ValueError for a bad or reserved label."""
+    """`[LABEL=]NAME[:WEIGHTS]`, `[LABEL=]package.module:factory` or `[LABEL=]FILE.pt`; ValueError for a bad label."""
     label, given, rest = text.rpartition("=") if re.match(r"[^:/]*=", text) else ("", "", text)
     if given:
         label, _, rest = text.partition("=")
@@ -119,6 +118,11 @@ def parse_restorer(text: str) -> Spec:
 
 def parse_detector(text: str) -> Spec:
     return parse_spec(text, tuple(DETECTORS))
+
+
+def weights_file(spec: Spec) -> Path:
+    """The weights file of a specification: the one given, or the table's."""
+    return _file(spec.weights, spec.name)
 
 
 def _own(spec: Spec, kind: str) -> nn.Module:

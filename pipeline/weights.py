@@ -63,9 +63,7 @@ class Weights:
 WEIGHTS: dict[str, Weights] = {
     "owan-2019": Weights(
         "owan-2019.pth",
-        Url(
-            "https://raw.githubusercontent.com/sg-nm/Operation-wise-attention-network/master/Trained_model/model_best.pth"
-        ),
+        Url("https://raw.githubusercontent.com/sg-nm/Operation-wise-attention-network/master/Trained_model/model_best.pth"),
         1_838_029,
         "9883e67ba8c06aedc6ca58018df660a17dc5c709cd114f0ea2b45a411c31b5ac",
         "MIT",
@@ -128,7 +126,8 @@ def check(path: Path, weights: Weights) -> None:
     found = sha256(path)
     if found != weights.sha256:
         raise ValueError(
-            f"{path}: damaged or replaced: its sha256 is {found[:16]}…, expected {weights.sha256[:16]}…; delete it and fetch it again"
+            f"{path}: damaged or replaced: its sha256 is {found[:16]}…, expected {weights.sha256[:16]}…; "
+            "delete it and fetch it again"
         )
 
 

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-
 from vocbench.restorer.images import from_uint8, to_uint8
 
 Generator = np.random.Generator
@@ -80,7 +79,8 @@ JPEG_EDGES = (100.0, 80.0, 60.0, 50.0, 40.0, 35.0, 30.0, 25.0, 20.0, 15.0, 10.0)
 
 def _level_triples(lowest: int, highest: int) -> list[tuple[int, int, int]]:
     """All (blur, noise, JPEG) levels 1 to 10 whose sum minus 2 lies in [lowest, highest]."""
-    return [levels for levels in product(range(1, 11), repeat=3) if lowest <= sum(levels) - 2 <= highest]
+    levels = range(1, 11)
+    return [triple for triple in product(levels, levels, levels) if lowest <= sum(triple) - 2 <= highest]
 
 
 def _draw_triples(lowest: int, highest: int) -> Callable[[Generator], Levels]:

@@ -1,6 +1,6 @@
 """How a restorer's network is executed: the same function by different means, chosen by name.
 
-`auto` takes the first that works on the device: on a CPU `native`, then `openvino`, then `torch`; on CUDA `triton`, then `torch`.
+`auto` takes the first that works on the device: on a CPU `native`, then `torch`; on CUDA `torch`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-
 from vocbench.restorer import native
 from vocbench.restorer.owan import Owan
 from vocbench.restorer.tiling import Tiling
@@ -24,7 +23,7 @@ class TorchEngine(nn.Module):
     def __init__(self, network: nn.Module, device: str):
         super().__init__()
         self.device = torch.device(device)
-        self.network = network.to(self.device, memory_format=torch.channels_last)
+        self.network = network.to(self.device).to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) on any device to the same shape on the same device."""

@@ -68,8 +68,7 @@ def _check_size(path: Path, width: int, height: int) -> None:
     megapixels = width * height / 1e6
     if megapixels > MAX_MEGAPIXELS:
         raise ValueError(
-            f"{path}: {width}x{height} is {megapixels:.0f} megapixels, above the limit of {MAX_MEGAPIXELS}; "
-            "scale it down first"
+            f"{path}: {width}x{height} is {megapixels:.0f} megapixels, above the limit of {MAX_MEGAPIXELS}; scale it down first"
         )
 
 

@@ -1,4 +1,4 @@
-"""OWAN's operation layer compiled for this machine's CPU, forward and backward: the same function, several times faster to train.
+"""OWAN's operation layer compiled for this machine's CPU, forward and backward: the same function, several times faster.
 
 `operation_layer.cpp` is compiled once with the machine's C++ compiler and kept in a cache folder. Where there is no compiler,
 `available()` is False and training goes on in plain PyTorch.
@@ -17,7 +17,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-
 from vocbench.restorer.owan import CHANNELS, OPERATIONS, Group, OperationLayer, Owan
 
 SOURCE = Path(__file__).with_name("operation_layer.cpp")

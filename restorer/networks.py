@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from torch import nn
-
 from vocbench.restorer import native, owan
 
 

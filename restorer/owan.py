@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-
 from vocbench.restorer.weight_files import check_state, read_state
 
 CHANNELS = 16

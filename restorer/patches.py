@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
-
 from vocbench.restorer.degradations import BLUR_RADIUS, RECIPES, Levels, apply_levels, draw_levels, gaussian_taps
 from vocbench.restorer.images import read_image, to_uint8
 from vocbench.restorer.tensor_jpeg import jpeg_batch
@@ -176,7 +175,6 @@ def jpeg_shifted(images: Tensor, quality: Tensor, seeds: Sequence[int]) -> Tenso
     moved = torch.stack([grown[i, :, y : y + size_y, x : x + size_x] for i, (y, x) in enumerate(phases)])
     coded = jpeg_batch(moved, quality)
     inner = [
-        coded[i, :, 16 - y : 16 - y + images.shape[2], 16 - x : 16 - x + images.shape[3]]
-        for i, (y, x) in enumerate(phases)
+        coded[i, :, 16 - y : 16 - y + images.shape[2], 16 - x : 16 - x + images.shape[3]] for i, (y, x) in enumerate(phases)
     ]
     return torch.stack(inner)

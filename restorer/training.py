@@ -14,14 +14,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-
 from vocbench.restorer.patches import PhotoPatches, list_photos
 from vocbench.restorer.quality import psnr, ssim
 
@@ -62,7 +61,7 @@ class Process:
 
     rank: int = 0
     count: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @classmethod
     def start(cls, device: str) -> Process:
@@ -72,6 +71,18 @@ class Process:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         dist.init_process_group("nccl" if device == "cuda" else "gloo")
         return cls(dist.get_rank(), dist.get_world_size(), torch.device(device))
+
+    def finish(self) -> None:
+        if self.count > 1:
+            dist.destroy_process_group()
+
+    def shared(self, value: float) -> float:
+        """The first process's value: clocks differ, and all must take the same steps at the same rate."""
+        if self.count == 1:
+            return value
+        told = torch.tensor([value], dtype=torch.float64, device=self.device)
+        dist.broadcast(told, 0)
+        return float(told.item())
 
 
 class Average:
@@ -167,7 +178,7 @@ class Trainer:
         self.settings, self.out, self.save, self.task = settings, Path(out), save, task
         self.process = process or Process()
         device = self.process.device
-        self.network = network.to(device, memory_format=torch.channels_last).train()
+        self.network = network.to(device).to(memory_format=torch.channels_last).train()
         runner = (forward or network).to(device)
         self.runner = DistributedDataParallel(runner) if self.process.count > 1 else runner
         self.average = Average(network, settings.ema)
@@ -197,22 +208,15 @@ class Trainer:
         if self.step == 0:
             yield self._record(validation, float("nan"))
         loss_sum, since, begun = 0.0, 0, time.monotonic() - self.elapsed
-        while not self._finished():
+        while not finished(self.settings, self.step, self.elapsed):
             loss_sum += self._train_step()
             since += 1
-            self.elapsed = time.monotonic() - begun
-            if self.step % self.settings.validate == 0 or self._finished():
+            self.elapsed = self.process.shared(time.monotonic() - begun)
+            last = finished(self.settings, self.step, self.elapsed)
+            if self.step % self.settings.validate == 0 or last:
                 yield self._record(validation, loss_sum / since)
                 loss_sum, since = 0.0, 0
                 begun = time.monotonic() - self.elapsed  # validation does not use up the budget
-
-    def _finished(self) -> bool:
-        done = finished(self.settings, self.step, self.elapsed)
-        if self.process.count > 1 and self.settings.steps is None:  # clocks differ: the first process decides
-            flag = torch.tensor([float(done)], device=self.process.device)
-            dist.broadcast(flag, 0)
-            return bool(flag.item())
-        return done
 
     def _train_step(self) -> float:
         degraded, clean = self.patches.next(self.step)

@@ -1,0 +1,218 @@
+"""`vocbench restore`, `detect`, `data` and `weights`: photos, data sets and weight files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from vocbench.benchmarks.cli_run import choose_device, model_options
+from vocbench.pipeline.names import Options, build_detector, build_restorer, parse_detector, parse_restorer
+
+FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+
+
+def _options(tile, engine, device, batch, trust_weights) -> Options:
+    return Options(tile, engine, choose_device(device), batch, trust_weights)
+
+
+def _outputs(files: tuple[Path, ...], out: Path, suffix: str = ".png") -> list[Path]:
+    """Where each file's result goes; never onto an input, never two into one."""
+    made = [out / f"{path.stem}{suffix}" for path in files]
+    inputs = {path.resolve() for path in files}
+    for path, target in zip(files, made, strict=True):
+        if made.count(target) > 1:
+            raise ValueError(f"{path}: another of the photos is also called {path.stem}; restore them into separate folders")
+        if target.resolve() in inputs:
+            raise ValueError(f"{target}: would overwrite a photo; choose another --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"{out}: cannot be made ({error.strerror}); choose another --out") from None
+    return made
+
+
+@click.command()
+@FILES
+@click.option("--restorer", default="owan", show_default=True, metavar="NAME[:WEIGHTS]")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the restored photos (PNG).")
+@model_options
+def restore(files: tuple[Path, ...], restorer: str, out: Path, **given) -> None:
+    """Restore photos (JPEG or PNG) at their own size."""
+    from vocbench.pipeline.chain import restore_images
+    from vocbench.restorer.images import read_image, write_image
+
+    targets = _outputs(files, out)
+    model = build_restorer(parse_restorer(restorer), _options(**given))
+    for path, target in zip(files, targets, strict=True):
+        write_image(target, restore_images(model, [read_image(path)])[0])
+        click.echo(f"{path} -> {target}")
+
+
+@click.command()
+@FILES
+@click.option("--restorer", metavar="NAME[:WEIGHTS]", help="Restore the photos first.")
+@click.option("--detector", default="mobilenet-ssd", show_default=True, metavar="NAME[:WEIGHTS]")
+@click.option("--score", default=0.3, show_default=True, help="Boxes below it are left out.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for the photos with boxes drawn (PNG).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object by file.")
+@model_options
+def detect(files, restorer, detector, score, out, as_json, **given) -> None:
+    """Detect objects in photos, print them, and draw them with --out."""
+    from vocbench.detection.detections import VOC_CLASSES
+    from vocbench.detection.drawing import draw_boxes
+    from vocbench.pipeline.chain import restore_images
+    from vocbench.restorer.images import from_uint8, read_image, to_uint8, write_image
+
+    targets = _outputs(files, out) if out else [None] * len(files)
+    options = _options(**given)
+    model = build_detector(parse_detector(detector), options)
+    first = build_restorer(parse_restorer(restorer), options) if restorer else None
+    told = {}
+    for path, target in zip(files, targets, strict=True):
+        image = read_image(path)
+        if first is not None:
+            image = restore_images(first, [image])[0]
+        found = model([image])[0]
+        rows = [
+            {"class": VOC_CLASSES[label], "score": round(s, 4), "box": [round(v, 1) for v in box]}
+            for box, s, label in zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True)
+            if s >= score
+        ]
+        told[str(path)] = rows
+        if target:
+            write_image(target, from_uint8(draw_boxes(to_uint8(image), found, score)))
+        if not as_json:
+            click.echo(f"{path}: {len(rows)} objects" + (f" -> {target}" if target else ""))
+            for row in rows:
+                click.echo(f"  {row['class']:12s} {row['score']:.3f}  {row['box']}")
+    if as_json:
+        click.echo(json.dumps(told, indent=2))
+
+
+@click.group()
+def data() -> None:
+    """Fetch PASCAL VOC, or check a folder of it."""
+
+
+@data.command("fetch")
+@click.argument("name", type=click.Choice(["voc2007", "voc2012"]))
+@click.option("--root", required=True, type=click.Path(path_type=Path), help="Folder that gets VOCdevkit/VOC20xx.")
+def data_fetch(name: str, root: Path) -> None:
+    """Download and unpack VOC through torchvision, which checks each archive by MD5."""
+    from torchvision.datasets import VOCDetection
+
+    year, sets = name.removeprefix("voc"), {"voc2007": ("trainval", "test"), "voc2012": ("trainval",)}[name]
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for image_set in sets:
+            VOCDetection(str(root), year=year, image_set=image_set, download=True)
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise OSError(f"{name} could not be fetched ({reason}); unpack the archives into {root}/VOCdevkit yourself") from None
+    click.echo(f"{root / 'VOCdevkit' / f'VOC{year}'}")
+
+
+@data.command("check")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--split", help="Only this image set.")
+def data_check(folder: Path, split: str | None) -> None:
+    """Read every photo and annotation of a VOC20xx folder and name each broken one."""
+    from vocbench.detection.voc import list_splits, read_voc
+    from vocbench.restorer.images import read_image
+
+    names = [split] if split else list_splits(folder)
+    splits = [read_voc(folder, name) for name in names]
+    if not splits:
+        raise ValueError(f"{folder}: has no splits in ImageSets/Main")
+    owner = {image: found for found in splits for image in found.ids}
+    broken = 0
+    for image, found in owner.items():
+        try:
+            width, height = found.size(image)
+            shape = tuple(read_image(found.photo(image)).shape)
+            if shape != (3, height, width):
+                raise ValueError(
+                    f"{found.photo(image)}: is {shape[2]}x{shape[1]} pixels, its annotation says {width}x{height}; "
+                    "one of them is wrong"
+                )
+        except (OSError, ValueError) as error:
+            broken += 1
+            click.echo(f"broken: {error}", err=True)
+    click.echo(f"{len(owner)} photos in {', '.join(names)}: {len(owner) - broken} sound, {broken} broken")
+    if broken:
+        raise SystemExit(1)
+
+
+@click.group()
+def weights() -> None:
+    """List, fetch and verify weights."""
+
+
+@weights.command("list")
+@click.option("--json", "as_json", is_flag=True)
+def weights_list(as_json: bool) -> None:
+    """Every entry of the table, and whether its file is at hand."""
+    from vocbench.pipeline.weights import WEIGHTS, location
+
+    rows = [
+        {"name": name, "here": location(name).is_file(), "bytes": entry.size, "licence": entry.licence, "about": entry.about,
+         "path": str(location(name)), "sha256": entry.sha256}
+        for name, entry in WEIGHTS.items()
+    ]  # fmt: skip
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        state = "here" if row["here"] else "not fetched"
+        click.echo(f"{row['name']:22s} {state:12s} {row['bytes'] / 1e6:7.1f} MB  {row['licence']:8s} {row['about']}")
+
+
+@weights.command("fetch")
+@click.argument("name")
+def weights_fetch(name: str) -> None:
+    """Bring a file into the cache, checked by SHA-256."""
+    from vocbench.pipeline.weights import fetch
+
+    click.echo(fetch(name))
+
+
+@weights.command("verify")
+def weights_verify() -> None:
+    """Check every file at hand against the table."""
+    from vocbench.pipeline.weights import WEIGHTS, check, location
+
+    damaged = 0
+    for name, entry in WEIGHTS.items():
+        path = location(name)
+        if not path.is_file():
+            click.echo(f"{name}: not fetched")
+            continue
+        try:
+            check(path, entry)
+            click.echo(f"{name}: sound")
+        except ValueError as error:
+            damaged += 1
+            click.echo(f"{name}: {error}", err=True)
+    if damaged:
+        raise SystemExit(1)
+
+
+@weights.command("import")
+@click.argument("name", type=click.Choice(["rl-restore"]))
+@click.argument("folder", type=click.Path(path_type=Path))
+def weights_import(name: str, folder: Path) -> None:
+    """Turn the authors' own files into one checked file in the cache."""
+    from vocbench.pipeline.weights import check, entry, location
+    from vocbench.restorer.rl_restore import import_checkpoints
+
+    target = location(name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    try:
+        import_checkpoints(folder, part)
+        check(part, entry(name))
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    click.echo(target)

@@ -1,0 +1,159 @@
+"""`vocbench train`, `quality` and `attention`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from vocbench.benchmarks.cli_run import choose_device, model_options
+from vocbench.restorer.degradations import RECIPES
+
+FOLDER = click.Path(path_type=Path)
+DEFAULT_MIXTURE = "voc=0.6,moderate=0.3,clean=0.1"
+
+
+@click.command()
+@click.argument("network")
+@click.option("--clean", "folders", multiple=True, required=True, type=FOLDER, help="Folder of clean photos; repeatable.")
+@click.option("--recipe", default=DEFAULT_MIXTURE, show_default=True, metavar="NAME=SHARE,…", help="Mixture of recipes.")
+@click.option("--out", required=True, type=FOLDER, help="Folder of weights, curve and checkpoint.")
+@click.option("--steps", type=int, help="Budget in steps.")
+@click.option("--minutes", type=float, help="Budget in minutes of training.")
+@click.option("--init", type=FOLDER, help="Weights to go on from.")
+@click.option("--patch", default="63", show_default=True, metavar="SIZE,…", help="Patch sizes in pixels, one drawn a step.")
+@click.option("--batch", default=32, show_default=True, help="Patches a step, of the first size.")
+@click.option("--learning-rate", default=1e-3, show_default=True)
+@click.option("--warmup", default=0, show_default=True, help="Steps of linear rise.")
+@click.option("--betas", nargs=2, type=float, default=(0.9, 0.99), show_default=True, help="Of Adam.")
+@click.option("--clip", default=1.0, show_default=True, help="Norm of the gradient; 0 for none.")
+@click.option("--ema", default=0.999, show_default=True, help="Decay of the averaged weights.")
+@click.option("--task-weight", default=0.0, show_default=True, help="Weight of the detector's feature loss beside L1.")
+@click.option("--validate", default=250, show_default=True, help="Steps between validations and checkpoints.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--device", default="auto", show_default=True)
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out.")
+@click.option("--tile", metavar="SIZE:STRIDE|whole", help="Cutting policy written into the weights.")
+def train(network, folders, recipe, out, init, patch, device, resume, tile, **given) -> None:
+    """Train a restorer on degraded patches of clean photos.
+
+    Start it under torchrun to use several processes or GPUs.
+    """
+    from vocbench.restorer.networks import TRAINABLE
+    from vocbench.restorer.patches import parse_mixture
+    from vocbench.restorer.training import Process, Trainer, Training
+    from vocbench.restorer.weight_files import save_weights
+
+    if network not in TRAINABLE:
+        raise ValueError(f"unknown network {network!r}; choose one of {', '.join(TRAINABLE)}")
+    chosen = TRAINABLE[network]
+    settings = Training(
+        network=network,
+        clean=tuple(str(folder) for folder in folders),
+        mixture=tuple(parse_mixture(recipe).items()),
+        patch=_sizes(patch),
+        **given,
+    )
+    process = Process.start(choose_device(device))
+    made = chosen.load(init) if init else _fresh(chosen, settings.seed)
+    _make_folder(out)
+    if (out / "checkpoint.pt").is_file() and not resume:
+        raise ValueError(f"{out}: already holds a checkpoint; go on with --resume or choose another --out")
+
+    def save(path, state, row) -> None:
+        save_weights(path, state, network, tile or chosen.tiling, recipe=recipe, validation=row)
+
+    task = _task_loss(process.device) if settings.task_weight else None
+    trainer = Trainer(made, settings, out, save, process, chosen.fast(made, process.device), task)
+    if resume and trainer.resume() and process.rank == 0:
+        click.echo(f"resumed at step {trainer.step}")
+    if process.rank == 0:
+        rates = trainer.rates()
+        click.echo("patches a second: " + ", ".join(f"{name} {value:.1f}" for name, value in rates.items()))
+    for row in trainer.run():
+        if process.rank == 0:
+            quality = ", ".join(f"{k.removeprefix('psnr_')} {v:.2f} dB" for k, v in row.items() if k.startswith("psnr_"))
+            click.echo(f"step {row['step']}, {row['minutes']:.1f} min, loss {row['loss']:.4f}: {quality}")
+    process.finish()
+    if process.rank == 0:
+        click.echo(f"Weights in {out / network}.safetensors")
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(size) for size in text.split(","))
+    except ValueError:
+        raise ValueError(f"--patch {text!r}: expected sizes in pixels, such as 63,96") from None
+
+
+def _fresh(chosen, seed: int):
+    import torch
+
+    torch.manual_seed(seed)
+    return chosen.build()
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"{out}: cannot be made ({error.strerror}); choose another --out") from None
+
+
+def _task_loss(device):
+    from vocbench.pipeline.task_loss import FeatureLoss
+
+    return FeatureLoss().to(device)
+
+
+@click.command()
+@click.option("--clean", "folder", type=FOLDER, help="Folder of clean photos, cut and degraded by --recipe.")
+@click.option("--recipe", "recipes", multiple=True, default=("mild", "moderate", "severe"), show_default=True,
+              help=f"Repeatable: {', '.join(RECIPES)}.")  # fmt: skip
+@click.option("--pairs", nargs=2, multiple=True, type=FOLDER, metavar="INPUT TARGET", help="Folders of pairs; repeatable.")
+@click.option("--restorer", "restorers", multiple=True, metavar="[LABEL=]NAME[:WEIGHTS]", help="Repeatable; default owan.")
+@click.option("--patch", default=63, show_default=True, help="Pixels.")
+@click.option("--limit", default=400, show_default=True, help="Patches of a recipe, spread over photos and scales.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--out", type=FOLDER, help="Folder for quality.json, quality.csv and quality.md.")
+@model_options
+def quality(folder, recipes, pairs, restorers, patch, limit, seed, out, tile, engine, device, batch, trust_weights) -> None:
+    """PSNR and SSIM of restorers on patches: the paper's Tables 1, 3 and 4.
+
+    Patches are restored whole unless --tile says otherwise. SSIM: uniform 7x7 window, three channels averaged, data range 1.
+    """
+    from vocbench.benchmarks import quality as tables
+    from vocbench.pipeline.names import Options, build_restorer, parse_restorer
+
+    if (folder is None) == (not pairs):
+        raise click.UsageError("give either --clean with --recipe, or --pairs")
+    options = Options(tile or "whole", engine, choose_device(device), batch, trust_weights)
+    specs = [parse_restorer(text) for text in restorers or ("owan",)]
+    models = {spec.label: build_restorer(spec, options) for spec in specs}
+    if pairs:
+        sets = {one.name: tables.read_pairs(one, two) for one, two in pairs}
+    else:
+        sets = {recipe: tables.cut_patches(folder, recipe, patch, limit, seed) for recipe in recipes}
+    rows = [row for name, found in sets.items() for row in tables.measure(name, found, models)]
+    click.echo(tables.to_markdown(rows))
+    if out:
+        _make_folder(out)
+        tables.write(out, rows)
+
+
+@click.command()
+@click.option("--clean", "folder", required=True, type=FOLDER, help="Folder of clean photos.")
+@click.option("--restorer", default="owan", show_default=True, metavar="NAME[:WEIGHTS]", help="Weights of OWAN.")
+@click.option("--limit", default=200, show_default=True, help="Patches of each set.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--out", required=True, type=FOLDER, help="Folder for attention.npz and the two figures.")
+def attention(folder: Path, restorer: str, limit: int, seed: int, out: Path) -> None:
+    """Attention weights by distortion: the paper's Figures 7 and 8, as pictures and arrays."""
+    from vocbench.benchmarks.attention import measure_attention, write_figures
+    from vocbench.pipeline.names import parse_restorer, weights_file
+    from vocbench.restorer.owan import load_owan
+
+    network = load_owan(weights_file(parse_restorer(restorer)))
+    _make_folder(out)
+    found = measure_attention(network, folder, limit, seed)
+    for path in write_figures(found, out):
+        click.echo(path)
