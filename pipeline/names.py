@@ -48,6 +48,8 @@ def parse_spec(text: str, names: tuple[str, ...] = ()) -> Spec:
     label, given, rest = text.rpartition("=") if re.match(r"[^:/]*=", text) else ("", "", text)
     if given:
         label, _, rest = text.partition("=")
+        if not label:
+            raise ValueError(f"{text!r} has an empty label; expected [LABEL=]NAME[:WEIGHTS]")
     name, _, file = rest.partition(":")
     if name not in names and OWN.fullmatch(rest) and not file.endswith(MODEL_FILES):
         name, file = rest, ""

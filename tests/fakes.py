@@ -1,0 +1,54 @@
+"""Restorers and detectors that are cheap and predictable, named on the command line as `fakes:NAME`."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import torch
+from torch import Tensor, nn
+from vocbench.detection.detections import Detections
+
+
+class Brighten(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return (images * 0.5 + 0.3).clamp(0, 1)
+
+
+class Slow(nn.Module):
+    """Takes a while for each photo, so that a test can kill it in the middle."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        time.sleep(float(os.environ.get("FAKE_SECONDS", "0.05")))
+        return (images * 0.5 + 0.3).clamp(0, 1)
+
+
+class NotANumber(nn.Module):
+    """Fails on photos that are bright at one corner; all others pass unchanged."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.full_like(images, float("nan"))
+
+
+class Smaller(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return images[..., :-1]
+
+
+class PickyNaN(nn.Module):
+    """Gives NaN for the photos whose mean is above 0.497: two of the five of the test folder."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images * (float("nan") if images.mean() > 0.497 else 1.0)
+
+
+class BlobDetector(nn.Module):
+    """Boxes whose places and scores follow from the picture's mean colours: a detector without weights."""
+
+    def forward(self, images: list[Tensor]) -> list[Detections]:
+        found = []
+        for image in images:
+            red, green, blue = image.mean((1, 2)).tolist()
+            boxes = torch.tensor([[9.0, 9.0, 40.0 + 8 * red, 40.0], [49.0, 19.0, 80.0, 60.0 * (0.5 + green)]])
+            found.append(Detections(boxes, torch.tensor([blue, red]), torch.tensor([11, 7])))
+        return found

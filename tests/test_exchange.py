@@ -1,0 +1,89 @@
+import contextlib
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from vocbench.benchmarks.cli import cli
+from vocbench.detection.average_precision import evaluate
+from vocbench.detection.coco import to_coco_ground_truth, to_coco_results
+from vocbench.detection.detections import Detections, Objects
+from vocbench.detection.exchange import read_detections, to_devkit, to_json
+
+FOUND = Detections(torch.tensor([[9.0, 9.0, 40.0, 40.0]]), torch.tensor([0.5]), torch.tensor([11]))
+
+
+def test_detections_come_back_from_their_json(tmp_path):
+    (tmp_path / "d.json").write_text(json.dumps(to_json({"a": FOUND})))
+    found = read_detections(tmp_path / "d.json", ["a"])["a"]
+    assert found.boxes.tolist() == FOUND.boxes.tolist()
+    assert found.labels.tolist() == [11]
+
+
+def test_coco_results_are_read_with_numbers_for_ids(tmp_path):
+    row = {"image_id": 7, "category_id": 12, "bbox": [9, 9, 31, 31], "score": 0.5}
+    (tmp_path / "d.json").write_text(json.dumps([row]))
+    found = read_detections(tmp_path / "d.json", ["000007"])["000007"]
+    assert found.boxes.tolist() == [[9, 9, 40, 40]]
+    assert found.labels.tolist() == [11]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"a": {"boxes": [], "scores": []}}, "no 'labels'"),
+        ({"a": {"boxes": [[1, 2, 3, 4]], "scores": [1], "labels": ["dragon"]}}, "unknown class 'dragon'"),
+        ({"a": {"boxes": [[1, 2, 3]], "scores": [1], "labels": ["dog"]}}, "image 'a'"),
+        ({"a": {"boxes": [[1, 2, 3, 4]], "scores": [1, 2], "labels": ["dog"]}}, "1 boxes, 2 scores and 1 labels"),
+        ([{"image_id": 1}], "result 0 is malformed"),
+        ([{"image_id": 1, "category_id": 21, "bbox": [1, 2, 3, 4], "score": 1}], "category_id must be 1 to 20, got 21"),
+        (3, "expected an object of image ids"),
+    ],
+)
+def test_malformed_detections_are_named(tmp_path, content, message):
+    (tmp_path / "d.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=message) as caught:
+        read_detections(tmp_path / "d.json", ["a"])
+    assert "d.json" in str(caught.value)
+
+
+def test_the_devkits_file_counts_from_one():
+    assert to_devkit({"a": FOUND})["dog"] == "a 0.5 10.0 10.0 40.0 40.0\n"
+
+
+def test_pycocotools_finds_the_same_ap_in_the_exported_files(tmp_path):
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    random = np.random.default_rng(0)
+    truth, found = {}, {}
+    for i in range(12):
+        corner = random.uniform(0, 60, (2, 2))
+        boxes = np.concatenate([corner, corner + 25], 1)
+        truth[f"i{i}"] = Objects.of(boxes, [11, 7])
+        moved = (boxes + random.normal(0, 3, boxes.shape)).astype(np.float32)
+        found[f"i{i}"] = Detections(torch.from_numpy(moved), torch.rand(2), torch.tensor([11, 7]))
+    (tmp_path / "gt.json").write_text(json.dumps(to_coco_ground_truth(truth)))
+    (tmp_path / "dt.json").write_text(json.dumps(to_coco_results(found, list(truth))))
+    with contextlib.redirect_stdout(io.StringIO()):
+        official = COCO(str(tmp_path / "gt.json"))
+        evaluation = COCOeval(official, official.loadRes(str(tmp_path / "dt.json")), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    assert evaluate(found, truth, "coco").map == pytest.approx(evaluation.stats[0], abs=1e-9)
+
+
+def test_the_evaluate_command_reads_a_folder_and_prints_json(voc_folder, tmp_path):
+    box = {"boxes": [[9, 9, 40, 40]], "scores": [0.9], "labels": ["dog"]}
+    (tmp_path / "d.json").write_text(json.dumps({"2099_000000": box}))
+    arguments = ["evaluate", "--detections", str(tmp_path / "d.json"), "--data", str(voc_folder), "--split", "val"]
+    done = CliRunner().invoke(cli, [*arguments, "--protocol", "voc10", "--json"], catch_exceptions=False)
+    told = json.loads(done.output)
+    assert told["protocol"] == "voc10"
+    assert told["ap"]["dog"] == pytest.approx(0.2)
+    assert told["ap"]["cat"] is None
+    assert told["map"] == pytest.approx(0.2)
+    assert "dog" in CliRunner().invoke(cli, arguments, catch_exceptions=False).output

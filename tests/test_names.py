@@ -1,0 +1,66 @@
+import pytest
+from vocbench.pipeline.names import (
+    DETECTORS,
+    RESTORERS,
+    Spec,
+    build_detector,
+    build_restorer,
+    parse_detector,
+    parse_restorer,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("owan", Spec("owan", "owan")),
+        ("mine=owan:w.safetensors", Spec("mine", "owan", "w.safetensors")),
+        ("owan:/a=b/w.pth", Spec("owan", "owan", "/a=b/w.pth")),
+        ("my.module:factory", Spec("my.module-factory", "my.module:factory")),
+        ("x=my.module:factory", Spec("x", "my.module:factory")),
+        ("identity", Spec("identity", "identity")),
+    ],
+)
+def test_specifications(text, spec):
+    assert parse_restorer(text) == spec
+
+
+def test_a_model_file_is_a_detector():
+    assert parse_detector("y=dir/yolo11n.pt") == Spec("y", "yolo11n.pt", "dir/yolo11n.pt")
+    assert parse_detector("mobilenet-ssd:x.caffemodel") == Spec("mobilenet-ssd", "mobilenet-ssd", "x.caffemodel")
+
+
+@pytest.mark.parametrize("text", ["clean=owan", "distorted=owan", "clean+x=owan", "a b=owan", "<b>=owan", "=owan", ""])
+def test_bad_labels_are_told(text):
+    with pytest.raises(ValueError):
+        parse_restorer(text)
+
+
+def test_unknown_names_list_the_known_ones():
+    with pytest.raises(ValueError, match="unknown restorer 'owam'; choose one of owan"):
+        build_restorer(parse_restorer("owam"))
+    with pytest.raises(ValueError, match="unknown detector 'ssd'; choose one of mobilenet-ssd"):
+        build_detector(parse_detector("ssd"))
+
+
+def test_a_factory_that_is_not_there_is_told():
+    with pytest.raises(ValueError, match=r"'no\.such:thing' could not be imported"):
+        build_restorer(parse_restorer("no.such:thing"))
+
+
+def test_the_tables_are_literal_dicts_of_builders():
+    for table in (RESTORERS, DETECTORS):
+        assert type(table) is dict
+        assert all(callable(builder) for builder in table.values())
+
+
+def test_the_weights_own_tiling_is_used_and_can_be_overridden(tmp_path):
+    from vocbench.pipeline.names import Options
+    from vocbench.restorer.owan import build
+    from vocbench.restorer.weight_files import save_weights
+
+    save_weights(tmp_path / "w.safetensors", build("owan").state_dict(), "owan", "96:72")
+    spec = parse_restorer(f"owan:{tmp_path}/w.safetensors")
+    assert str(build_restorer(spec).tiling) == "96:72"
+    assert str(build_restorer(spec, Options(tile="whole")).tiling) == "whole"
+    assert len(build_restorer(spec).weights_sha256) == 64

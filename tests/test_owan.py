@@ -1,0 +1,106 @@
+import pytest
+import torch
+from safetensors.torch import save_file
+from vocbench.restorer import native
+from vocbench.restorer.images import read_image
+from vocbench.restorer.owan import NETWORKS, OPERATIONS, Owan, build, load_owan
+from vocbench.restorer.patches import list_photos
+from vocbench.restorer.quality import psnr
+from vocbench.restorer.weight_files import read_metadata, save_weights
+
+# Means over RL-Restore's four test patches of each set, from the authors' code: input and restored PSNR in dB.
+CHECK_VALUES = {"mild": (20.026, 24.699), "moderate": (20.100, 25.083), "severe": (19.916, 23.559)}
+
+
+def test_owan_has_the_released_networks_number_of_parameters():
+    assert sum(parameter.numel() for parameter in Owan().parameters()) == 391_456
+
+
+@pytest.mark.parametrize("name", CHECK_VALUES)
+def test_released_weights_reach_the_check_values(shared, name):
+    network = load_owan(shared / "weights/owan/model_best.pth")
+    folder = shared / "data/rl_restore_test"
+    degraded, clean = (
+        torch.stack([read_image(path) for path in list_photos([folder / f"{name}_{kind}"])]) for kind in ("in", "gt")
+    )
+    with torch.inference_mode():
+        restored = network(degraded).clamp(0, 1)
+    before, after = CHECK_VALUES[name]
+    assert psnr(degraded, clean).mean().item() == pytest.approx(before, abs=0.002)
+    assert psnr(restored, clean).mean().item() == pytest.approx(after, abs=0.002)
+
+
+def test_attention_weights_of_every_layer_sum_to_one():
+    image, weights = build("owan").with_attention(torch.rand(2, 3, 17, 19))
+    assert image.shape == (2, 3, 17, 19)
+    assert weights.shape == (2, 40, len(OPERATIONS))
+    torch.testing.assert_close(weights.sum(2), torch.ones(2, 40))
+
+
+def test_fixed_attention_is_the_same_for_every_input_and_none_is_one():
+    fixed = build("owan-fixed-attention").with_attention(torch.rand(2, 3, 9, 9))[1]
+    assert torch.equal(fixed[0], fixed[1])
+    assert torch.equal(build("owan-no-attention").with_attention(torch.rand(1, 3, 9, 9))[1], torch.ones(1, 40, 8))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_comes_back_from_its_file(tmp_path, name):
+    network = build(name).eval()
+    save_weights(tmp_path / "w.safetensors", network.state_dict(), name, "63:42", steps=7)
+    image = torch.rand(1, 3, 11, 12)
+    assert torch.equal(load_owan(tmp_path / "w.safetensors")(image), network(image))
+    assert read_metadata(tmp_path / "w.safetensors") == {"network": name, "tiling": "63:42", "steps": "7"}
+
+
+def test_a_file_of_another_network_is_named(tmp_path):
+    save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match=r"other\.safetensors: not weights of OWAN"):
+        load_owan(tmp_path / "other.safetensors")
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    for name in ("bad.safetensors", "bad.pth"):
+        (tmp_path / name).write_bytes(b"nothing of use")
+        with pytest.raises(ValueError, match=name):
+            load_owan(tmp_path / name)
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("code from a file was run",))
+
+
+def test_a_pickle_that_runs_code_is_refused(tmp_path, capsys):
+    torch.save({"x": Evil()}, tmp_path / "evil.pth")
+    with pytest.raises(ValueError, match=r"evil\.pth"):
+        load_owan(tmp_path / "evil.pth")
+    assert "code from a file" not in capsys.readouterr().out
+
+
+needs_compiler = pytest.mark.skipif(not native.available(), reason="needs a C++ compiler with OpenMP")
+
+
+@needs_compiler
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (37, 51), (63, 63)])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_compiled_layers_are_the_same_function(name, size):
+    torch.manual_seed(0)
+    network, image = build(name).eval(), torch.rand(3, 3, *size)
+    with torch.inference_mode():
+        torch.testing.assert_close(native.forward(network, image), network(image), atol=1e-5, rtol=1e-4)
+
+
+@needs_compiler
+def test_the_compiled_layers_have_the_same_gradients():
+    torch.manual_seed(0)
+    network, image, target = build("owan"), torch.rand(2, 3, 21, 18), torch.rand(2, 3, 21, 18)
+
+    def gradients(forward, network, image):
+        network.zero_grad()
+        (forward(image) - target.to(image)).square().mean().backward()
+        return {name: parameter.grad.double().clone() for name, parameter in network.named_parameters()}
+
+    compiled = gradients(lambda x: native.forward(network, x), network, image)
+    exact = gradients(network.double(), network, image.double())
+    for name, wanted in exact.items():
+        assert (compiled[name] - wanted).norm() <= 1e-3 * wanted.norm() + 1e-9, name

@@ -1,0 +1,30 @@
+import pytest
+import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from vocbench.restorer.quality import psnr, ssim
+
+
+def test_psnr_and_ssim_are_scikit_images():
+    torch.manual_seed(0)
+    clean = torch.rand(2, 3, 33, 40)
+    image = (clean + 0.1 * torch.randn_like(clean)).clamp(0, 1)
+    for i in range(2):
+        one, two = image[i].double().numpy(), clean[i].double().numpy()
+        assert psnr(image, clean)[i].item() == pytest.approx(peak_signal_noise_ratio(two, one, data_range=1), abs=1e-9)
+        wanted = structural_similarity(one, two, channel_axis=0, data_range=1)
+        assert ssim(image, clean)[i].item() == pytest.approx(wanted, abs=1e-9)
+
+
+def test_an_error_of_one_tenth_everywhere_is_20_db():
+    assert psnr(torch.full((1, 3, 8, 8), 0.6), torch.full((1, 3, 8, 8), 0.5)).item() == pytest.approx(20, abs=1e-5)
+
+
+def test_identical_images_give_infinite_psnr_and_ssim_one():
+    image = torch.rand(1, 3, 9, 9)
+    assert psnr(image, image).item() == float("inf")
+    assert ssim(image, image).item() == pytest.approx(1)
+
+
+def test_shapes_that_differ_are_told():
+    with pytest.raises(ValueError, match=r"got \(1, 3, 8, 8\) and \(1, 3, 8, 9\)"):
+        psnr(torch.zeros(1, 3, 8, 8), torch.zeros(1, 3, 8, 9))

@@ -1,0 +1,312 @@
+"""The run as its users meet it: from the command line, killed, resumed, given bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from vocbench.benchmarks.store import Store
+
+from tests.conftest import make_voc_folder, write_annotation
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMAND = [sys.executable, "-c", "from vocbench.benchmarks.cli import main; main()"]
+FAKES = ["--restorer", "bright=tests.fakes:Brighten", "--detector", "blob=tests.fakes:BlobDetector"]
+
+
+def vocbench(*arguments, environment=None, **given):
+    variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | (environment or {})
+    command = [*COMMAND, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=variables, check=False, cwd=ROOT, **given)
+
+
+def run(folder, out, *more, **given):
+    return vocbench("run", "--data", folder, "--split", "val", "--unit", 2, *FAKES, "--out", out, *more, **given)
+
+
+def timeless(path):
+    """results.json without what a clock told."""
+    content = json.loads(Path(path).read_text())
+    content.pop("busy")
+    for variant in content["variants"].values():
+        variant.pop("seconds")
+    return json.dumps(content)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One finished run that several tests look at."""
+    base = tmp_path_factory.mktemp("finished")
+    folder = make_voc_folder(base)
+    done = run(folder, base / "out", "--do-no-harm", "--restorer", "identity", "--draws", 2)
+    assert done.returncode == 0, done.stderr
+    return folder, base / "out", done
+
+
+def test_a_run_writes_everything(finished):
+    _, out, done = finished
+    for name in ("run.json", "results.json", "table.csv", "table.md", "inventory.json", "timing.json"):
+        assert (out / name).is_file()
+    assert len(list((out / "examples").glob("*.png"))) == 5
+    assert len(list((out / "store").glob("part-*.parquet"))) == 3
+    assert "| clean |" in done.stdout
+
+
+def test_results_have_the_promised_form(finished):
+    content = json.loads((finished[1] / "results.json").read_text())
+    assert content["protocol"] == "voc07"
+    assert content["iou"] == 0.5
+    assert content["dataset"] == {"name": "VOC2099", "split": "val", "images": 5, "objects": 5}
+    assert content["recipe"] == "voc"
+    assert content["detector"] == {"name": "blob", "weights_sha256": None}
+    assert list(content["variants"]) == ["clean", "distorted", "bright", "identity", "clean+bright", "clean+identity"]
+    for variant in content["variants"].values():
+        assert set(variant) == {"map", "map_ci95", "ap", "delta_map", "recovered", "psnr", "ssim", "seconds"}
+        assert variant["ap"]["cat"] is None
+        assert set(variant["seconds"]) == {"degrade", "restore", "detect"}
+
+
+def test_identity_equals_distorted_exactly(finished):
+    variants = json.loads((finished[1] / "results.json").read_text())["variants"]
+    for key in ("map", "map_ci95", "ap", "psnr", "ssim"):
+        assert variants["identity"][key] == variants["distorted"][key]
+    assert variants["identity"]["delta_map"] == 0
+
+
+def test_the_record_tells_what_is_needed_to_repeat(finished):
+    record = json.loads((finished[1] / "run.json").read_text())
+    assert record["settings"]["seed"] == 0
+    assert record["settings"]["draws"] == 2
+    assert set(record) >= {"versions", "git_commit", "weights_sha256", "dataset", "hardware"}
+    assert len(record["dataset"]["sha256"]) == 64
+
+
+def test_levels_are_recorded_for_every_draw(finished):
+    table = Store(finished[1] / "store").read()
+    rows = table[table["variant"] == "distorted"]
+    assert len(rows) == 10
+    levels = [json.loads(text) for text in rows["levels"]]
+    assert all(set(level) == {"blur", "noise", "jpeg"} for level in levels)
+    assert len({level["blur"] for level in levels}) == 10
+
+
+def test_workers_and_resuming_change_no_number(finished, tmp_path):
+    folder, out, _ = finished
+    more = ["--do-no-harm", "--restorer", "identity", "--draws", 2]
+    assert run(folder, tmp_path / "w", "--workers", 2, *more).returncode == 0
+    assert timeless(tmp_path / "w" / "results.json") == timeless(out / "results.json")
+    part = sorted((tmp_path / "w" / "store").glob("part-*"))[1]
+    part.write_bytes(part.read_bytes()[:-7])  # a damaged part is computed again
+    done = run(folder, tmp_path / "w", "--resume", *more)
+    assert done.returncode == 0, done.stderr
+    assert timeless(tmp_path / "w" / "results.json") == timeless(out / "results.json")
+    assert len(list((tmp_path / "w" / "store").iterdir())) == 3
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes(voc_folder, tmp_path):
+    slow = ["--restorer", "slow=tests.fakes:Slow", "--unit", 1]
+    assert run(voc_folder, tmp_path / "whole", *slow).returncode == 0
+    command = [*COMMAND, "run", "--data", voc_folder, "--split", "val", "--unit", 2, *FAKES, "--out", tmp_path / "cut", *slow]
+    variables = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "FAKE_SECONDS": "0.7"}
+    process = subprocess.Popen(
+        [str(a) for a in command], env=variables, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    store = tmp_path / "cut" / "store"
+    for _ in range(600):
+        if store.is_dir() and len(list(store.glob("part-*"))) >= 2:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    done = len(list(store.glob("part-*")))
+    assert 2 <= done < 5
+    assert not (tmp_path / "cut" / "results.json").exists()
+    resumed = run(voc_folder, tmp_path / "cut", *slow, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert timeless(tmp_path / "cut" / "results.json") == timeless(tmp_path / "whole" / "results.json")
+
+
+def test_a_resume_with_other_settings_is_refused_with_the_difference(finished):
+    folder, out, _ = finished
+    done = run(folder, out, "--do-no-harm", "--restorer", "identity", "--draws", 2, "--seed", 1, "--resume")
+    assert done.returncode == 2
+    assert "seed: 0 before, 1 now" in done.stderr
+    assert "already holds a run" in run(folder, out).stderr
+
+
+def test_a_photo_changed_since_is_refused_by_name(voc_folder, tmp_path):
+    assert run(voc_folder, tmp_path / "out").returncode == 0
+    Image.new("RGB", (90, 70)).save(voc_folder / "JPEGImages" / "2099_000003.jpg")
+    done = run(voc_folder, tmp_path / "out", "--resume")
+    assert done.returncode == 2
+    assert "the photo or annotation of 2099_000003 changed" in done.stderr
+
+
+def test_two_runs_into_one_folder_are_refused(voc_folder, tmp_path):
+    import fcntl
+
+    (tmp_path / "out").mkdir()
+    with open(tmp_path / "out" / ".lock", "w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = run(voc_folder, tmp_path / "out")
+    assert done.returncode == 2
+    assert "another run is writing here" in done.stderr
+
+
+def test_an_interrupted_run_says_how_to_go_on(voc_folder, tmp_path):
+    command = [*COMMAND, "run", "--data", voc_folder, "--split", "val", "--unit", 1, "--restorer", "slow=tests.fakes:Slow",
+               "--detector", "tests.fakes:BlobDetector", "--out", tmp_path / "out"]  # fmt: skip
+    variables = os.environ | {"PYTHONPATH": str(ROOT), "FAKE_SECONDS": "1"}
+    process = subprocess.Popen([str(a) for a in command], env=variables, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    for _ in range(600):
+        if (tmp_path / "out" / "store").is_dir():
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in told
+    assert (tmp_path / "out" / "run.json").is_file()
+
+
+def test_a_restorer_that_fails_stops_by_name_or_is_skipped(voc_folder, tmp_path):
+    restorer = ["--restorer", "picky=tests.fakes:PickyNaN"]
+    stopped = run(voc_folder, tmp_path / "stop", *restorer)
+    assert stopped.returncode == 2
+    assert "the restorer 'picky' failed on 2099_" in stopped.stderr
+    skipped = run(voc_folder, tmp_path / "skip", *restorer, "--on-error", "skip")
+    assert skipped.returncode == 0, skipped.stderr
+    content = json.loads((tmp_path / "skip" / "results.json").read_text())
+    assert 1 <= len(content["skipped"]) < 5
+    assert content["dataset"]["images"] == 5 - len(content["skipped"])
+
+
+def spoil_truncate(folder):
+    path = folder / "JPEGImages" / "2099_000002.jpg"
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def spoil_text(folder):
+    (folder / "JPEGImages" / "2099_000002.jpg").write_text("no photo")
+
+
+def spoil_xml(folder):
+    (folder / "Annotations" / "2099_000002.xml").write_text("<annotation>")
+
+
+def spoil_box(folder):
+    write_annotation(folder / "Annotations" / "2099_000002.xml", objects=[("dog", (1, 1, 500, 5), 0)])
+
+
+def spoil_class(folder):
+    write_annotation(folder / "Annotations" / "2099_000002.xml", objects=[("dragon", (1, 1, 5, 5), 0)])
+
+
+def spoil_photo(folder):
+    (folder / "JPEGImages" / "2099_000002.jpg").unlink()
+
+
+def spoil_split(folder):
+    (folder / "ImageSets" / "Main" / "val.txt").write_text("")
+
+
+def spoil_huge(folder):
+    Image.new("L", (9000, 6000)).save(folder / "JPEGImages" / "2099_000002.jpg", quality=5)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (spoil_truncate, r"2099_000002.jpg: damaged or truncated picture"),
+        (spoil_text, r"2099_000002.jpg: not a JPEG or PNG picture"),
+        (spoil_xml, r"2099_000002.xml: not a readable VOC annotation"),
+        (spoil_box, r"2099_000002.xml: the box [1, 1, 500, 5] of a dog is not inside"),
+        (spoil_class, r"2099_000002.xml: unknown class 'dragon'"),
+        (spoil_photo, r"2099_000002.jpg: missing photo"),
+        (spoil_split, r"val.txt: a split with no images"),
+        (spoil_huge, r"2099_000002.jpg: 9000x6000 is 54 megapixels, above the limit of 50"),
+    ],
+)
+def test_bad_input_ends_in_one_line_that_names_the_file(voc_folder, tmp_path, spoil, message):
+    spoil(voc_folder)
+    before = {path: path.read_bytes() for path in voc_folder.rglob("*") if path.is_file()}
+    done = run(voc_folder, tmp_path / "out")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out" / "results.json").exists()
+    assert before == {path: path.read_bytes() for path in voc_folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--restorer", "owam"], "unknown restorer 'owam'; choose one of"),
+        (["--recipe", "fog"], "unknown recipe 'fog'; choose one of"),
+        (["--split", "test"], "has no split 'test'; there are val"),
+        (["--detector", "rcnn"], "unknown detector 'rcnn'"),
+        (["--limit", "0"], "--limit must be at least 1"),
+        (["--device", "cuda:77"], "--device cuda:77"),
+        (["--restorer", "owan:none.pth"], "none.pth: no such weights file"),
+        (["--restorer", "bright=identity"], "two restorers are called 'bright'"),
+    ],
+)
+def test_bad_options_end_in_one_line(voc_folder, tmp_path, arguments, message):
+    done = run(voc_folder, tmp_path / "out", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_weights_of_another_network_are_refused(voc_folder, tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    save_file({"x": torch.zeros(2)}, tmp_path / "other.safetensors")
+    done = run(voc_folder, tmp_path / "out", "--restorer", f"owan:{tmp_path}/other.safetensors")
+    assert done.returncode == 2
+    assert "other.safetensors: not weights of OWAN" in done.stderr
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(voc_folder, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    done = run(voc_folder, tmp_path / "file" / "out")
+    assert done.returncode == 2
+    assert "cannot be written to" in done.stderr
+
+
+def test_a_full_disk_keeps_what_was_done(voc_folder, tmp_path, monkeypatch):
+    """A store that runs out of space tells so, keeps its parts, and the run goes on afterwards."""
+    from vocbench.benchmarks import run as driver
+    from vocbench.benchmarks.settings import RunSettings
+
+    monkeypatch.syspath_prepend(str(ROOT))
+    settings = RunSettings(data=str(voc_folder), split="val", recipe="voc", restorers=("tests.fakes:Brighten",),
+                           detectors=("tests.fakes:BlobDetector",), unit=2)  # fmt: skip
+    real, calls = os.fsync, []
+
+    def full(handle):
+        calls.append(handle)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"could not be written .No space left on device.; free some space and resume"):
+        driver.run(settings, tmp_path / "out")
+    assert [path.name[:11] for path in (tmp_path / "out" / "store").iterdir()] == ["part-000000"]
+    driver.run(settings, tmp_path / "out", resume=True)
+    assert (tmp_path / "out" / "results.json").is_file()
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(voc_folder, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("years of work")
+    done = run(voc_folder, tmp_path / "out")
+    assert "not empty (thesis.tex) and holds no run" in done.stderr
+    assert (tmp_path / "out" / "thesis.tex").read_text() == "years of work"

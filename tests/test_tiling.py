@@ -1,0 +1,65 @@
+import pytest
+import torch
+from torch import nn
+from vocbench.restorer.tiling import Tiled, Tiling, starts
+
+
+class Recorder(nn.Module):
+    """Adds 0.1 and keeps the shapes it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.shapes = []
+
+    def forward(self, tiles):
+        self.shapes.append(tuple(tiles.shape))
+        return tiles + 0.1
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (20, 20), (63, 63), (64, 100), (131, 77)])
+def test_tiles_of_a_pointwise_network_blend_to_the_whole(size):
+    image = torch.rand(2, 3, *size)
+    restored = Tiled(Recorder(), Tiling(63, 42), 4)(image)
+    torch.testing.assert_close(restored, (image + 0.1).clamp(0, 1), atol=1e-6, rtol=0)
+
+
+def test_every_batch_has_the_same_shape():
+    network = Recorder()
+    Tiled(network, Tiling(32, 24), 5).restore_many([torch.rand(3, 40, 70), torch.rand(3, 10, 33)])
+    assert set(network.shapes) == {(5, 3, 32, 32)}
+
+
+def test_a_photo_does_not_depend_on_those_that_come_with_it():
+    torch.manual_seed(0)
+    network = nn.Conv2d(3, 3, 5, padding=2)
+    one, other = torch.rand(3, 50, 61), torch.rand(3, 44, 80)
+    tiled = Tiled(network, Tiling(32, 24), 4)
+    alone, together = tiled.restore_many([one])[0], tiled.restore_many([other, one])[1]
+    torch.testing.assert_close(alone, together, atol=1e-6, rtol=0)
+
+
+def test_the_last_tile_is_flush_with_the_border():
+    assert starts(100, 63, 42) == [0, 37]
+    assert starts(63, 63, 42) == [0]
+    assert starts(147, 63, 42) == [0, 42, 84]
+
+
+def test_whole_gives_the_network_the_photo_itself():
+    network = Recorder()
+    Tiled(network, Tiling.parse("whole"), 1)(torch.rand(1, 3, 17, 23))
+    assert network.shapes == [(1, 3, 17, 23)]
+
+
+@pytest.mark.parametrize("text", ["63:42", "whole", "128:96"])
+def test_a_tiling_reads_its_own_text(text):
+    assert str(Tiling.parse(text)) == text
+
+
+@pytest.mark.parametrize("text", ["63", "42:63", "0:0", "a:b", ""])
+def test_a_bad_tiling_is_told(text):
+    with pytest.raises(ValueError, match="tiling"):
+        Tiling.parse(text)
+
+
+def test_output_is_clipped():
+    assert Tiled(Recorder(), Tiling(16, 12))(torch.full((1, 3, 20, 20), 0.99)).max() == 1
