@@ -1,0 +1,140 @@
+"""Every command's help, and the commands that work on single files."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+from vocbench.benchmarks.cli import COMMANDS, cli
+
+RUN = CliRunner()
+
+
+def invoke(*arguments):
+    return RUN.invoke(cli, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def test_help_lists_every_command():
+    told = invoke("--help").output
+    for name in COMMANDS:
+        assert f"  {name} " in told
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name):
+    done = invoke(name, "--help")
+    assert done.exit_code == 0
+    assert "Usage:" in done.output
+
+
+def test_help_imports_nothing_heavy():
+    code = "import sys; from vocbench.benchmarks.cli import cli; cli(['--help'], standalone_mode=False);"
+    code += "heavy = {'torch', 'numpy', 'pandas', 'torchvision', 'matplotlib'} & set(sys.modules); assert not heavy, heavy"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_version_is_the_packages():
+    assert invoke("--version").output.strip().endswith("0.1.0")
+
+
+def test_restore_writes_pngs_and_leaves_the_photos(voc_folder, tmp_path):
+    photos = sorted((voc_folder / "JPEGImages").iterdir())[:2]
+    before = [path.read_bytes() for path in photos]
+    done = invoke("restore", *photos, "--restorer", "tests.fakes:Brighten", "--out", tmp_path / "out")
+    assert done.exit_code == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["2099_000000.png", "2099_000001.png"]
+    assert before == [path.read_bytes() for path in photos]
+
+
+def test_restore_refuses_to_overwrite_its_input(tmp_path):
+    import torch
+    from vocbench.restorer.images import write_image
+
+    write_image(tmp_path / "a.png", torch.zeros(3, 8, 8))
+    with pytest.raises(ValueError, match=r"a\.png: would overwrite a photo"):
+        invoke("restore", tmp_path / "a.png", "--restorer", "identity", "--out", tmp_path)
+    with pytest.raises(ValueError, match="another of the photos is also called a"):
+        invoke("restore", tmp_path / "a.png", tmp_path / "b" / "a.png", "--restorer", "identity", "--out", tmp_path / "o")
+
+
+def test_detect_prints_and_draws(voc_folder, tmp_path):
+    photo = voc_folder / "JPEGImages" / "2099_000000.jpg"
+    arguments = ["detect", photo, "--detector", "tests.fakes:BlobDetector", "--restorer", "identity"]
+    told = json.loads(invoke(*arguments, "--json", "--out", tmp_path / "out").output)
+    assert {row["class"] for row in told[str(photo)]} == {"dog", "cat"}
+    assert (tmp_path / "out" / "2099_000000.png").is_file()
+    assert "dog" in invoke(*arguments).output
+
+
+def test_data_check_names_each_broken_file(voc_folder):
+    assert "5 sound, 0 broken" in invoke("data", "check", voc_folder).output
+    photo = voc_folder / "JPEGImages" / "2099_000001.jpg"
+    photo.write_bytes(photo.read_bytes()[:100])
+    (voc_folder / "Annotations" / "2099_000003.xml").write_text("<a>")
+    done = invoke("data", "check", voc_folder)
+    assert done.exit_code == 1
+    assert "2099_000001.jpg: damaged or truncated" in done.output
+    assert "2099_000003.xml: not a readable" in done.output
+    assert "3 sound, 2 broken" in done.output
+
+
+def test_data_fetch_without_a_network_says_what_to_do(tmp_path, monkeypatch):
+    from torchvision.datasets import voc
+
+    def refuse(*args, **kwargs):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(voc, "download_and_extract_archive", refuse)
+    with pytest.raises(OSError, match=r"voc2007 could not be fetched \(no route to host\); unpack the archives into"):
+        invoke("data", "fetch", "voc2007", "--root", tmp_path / "d")
+
+
+def test_quality_measures_pairs_and_patches(tmp_path):
+    import numpy as np
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    for name in ("in", "gt"):
+        (tmp_path / name).mkdir()
+    clean = random.integers(60, 190, (70, 80, 3), dtype=np.uint8)
+    Image.fromarray(clean).save(tmp_path / "gt" / "a.png")
+    Image.fromarray(clean + 10).save(tmp_path / "in" / "a.png")
+    pairs = ["quality", "--pairs", tmp_path / "in", tmp_path / "gt", "--restorer", "identity", "--out", tmp_path / "out"]
+    assert invoke(*pairs).exit_code == 0
+    rows = json.loads((tmp_path / "out" / "quality.json").read_text())
+    assert rows[0]["psnr"] == pytest.approx(20 * np.log10(25.5), abs=1e-4)  # an error of 10 levels everywhere
+    assert rows[1]["psnr"] == rows[0]["psnr"]
+    cut = invoke("quality", "--clean", tmp_path / "gt", "--recipe", "mild", "--recipe", "severe", "--restorer", "identity")
+    assert "| PSNR dB / SSIM | mild | severe |" in cut.output
+
+
+def test_attention_writes_figures_and_arrays(tmp_path):
+    import numpy as np
+    from PIL import Image
+    from vocbench.restorer.owan import build
+    from vocbench.restorer.weight_files import save_weights
+
+    (tmp_path / "photos").mkdir()
+    Image.effect_noise((80, 70), 60).convert("RGB").save(tmp_path / "photos" / "a.png")
+    save_weights(tmp_path / "w.safetensors", build("owan").state_dict(), "owan", "63:42")
+    arguments = ["attention", "--clean", tmp_path / "photos", "--restorer", f"owan:{tmp_path}/w.safetensors", "--limit", 3]
+    assert invoke(*arguments, "--out", tmp_path / "out").exit_code == 0
+    arrays = np.load(tmp_path / "out" / "attention.npz")
+    assert arrays["mean"].shape == (4, 40, 8)
+    np.testing.assert_allclose(arrays["mean"].sum(2), 1, atol=1e-5)
+    np.testing.assert_allclose(arrays["difference"].sum(0), 0, atol=1e-6)
+    assert (tmp_path / "out" / "figure8.png").is_file()
+
+
+def test_the_sample_finds_its_photos():
+    from vocbench.benchmarks.sample import sample_split
+    from vocbench.restorer.images import read_image
+
+    split = sample_split()
+    assert len(split.ids) == 8
+    for image in split.ids:
+        width, height = split.size(image)
+        assert read_image(split.photo(image)).shape == (3, height, width)
+        assert len(split.objects(image).labels)
