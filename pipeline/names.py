@@ -65,8 +65,10 @@ def parse_spec(text: str, names: tuple[str, ...] = ()) -> Spec:
     return Spec(label, name, file or None)
 
 
-def _file(spec_weights: str | None, name: str) -> Path:
-    return Path(spec_weights) if spec_weights else store.find(name)
+def _file(given: str | None, name: str) -> Path:
+    if given is None and name not in store.WEIGHTS:
+        raise ValueError(f"{name} has no weights of its own here; train some (`vocbench train {name} …`) and give {name}:FILE")
+    return Path(given) if given else store.find(name)
 
 
 def _owan(name: str) -> Callable[[str | None, Options], nn.Module]:

@@ -6,7 +6,8 @@ depends on order, batch, worker or machine. Everything is computed in float64 by
 convolution, whose rounding differs between processors.
 
 Sources: the levels of `mild`, `moderate` and `severe` are those of RL-Restore's training code (Yu et al., CVPR 2018); `voc` is
-section 4.3 of the OWAN paper (Suganuma et al., CVPR 2019). Order: blur, noise, JPEG.
+section 4.3 of the OWAN paper (Suganuma et al., CVPR 2019), `mix`, `novel-train` and `novel-test` its sections 4.4 and 4.5.
+Order: motion blur, blur, noise, JPEG.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from vocbench.restorer.images import from_uint8, to_uint8
+from vocbench.restorer.motion_blur import motion_blur
 
 Generator = np.random.Generator
 Levels = dict[str, float]
@@ -68,8 +70,18 @@ def jpeg(image: Tensor, quality: float, generator: Generator | None = None) -> T
 
 
 # Applied in this order, whichever of them a recipe draws.
-DEGRADATIONS: dict[str, Callable[..., Tensor]] = {"blur": gaussian_blur, "noise": gaussian_noise, "jpeg": jpeg}
-UNITS = {"blur": "sigma in pixels", "noise": "sigma of 255", "jpeg": "quality 1 to 100"}
+DEGRADATIONS: dict[str, Callable[..., Tensor]] = {
+    "motion": motion_blur,
+    "blur": gaussian_blur,
+    "noise": gaussian_noise,
+    "jpeg": jpeg,
+}
+UNITS = {
+    "motion": "length of the trajectory in pixels",
+    "blur": "sigma in pixels",
+    "noise": "sigma of 255",
+    "jpeg": "quality 1 to 100",
+}
 
 # RL-Restore's ten levels of each degradation are the bins between these edges.
 BLUR_EDGES = tuple(0.5 * i for i in range(11))
@@ -102,12 +114,26 @@ def _within(edges: tuple[float, ...], level: int, generator: Generator) -> float
     return float(generator.uniform(low, high))
 
 
-def _draw_voc(generator: Generator) -> Levels:
-    return {
-        "blur": float(generator.uniform(0, 10)),
-        "noise": float(generator.uniform(30, 60)),
-        "jpeg": round(generator.uniform(10, 50)),
-    }
+def _uniform(**ranges: tuple[float, float]) -> Callable[[Generator], Levels]:
+    """Every named degradation at a level uniform in its range; JPEG's quality is a whole number."""
+
+    def draw(generator: Generator) -> Levels:
+        drawn = {name: float(generator.uniform(*ranges[name])) for name in DEGRADATIONS if name in ranges}
+        return {name: round(level) if name == "jpeg" else level for name, level in drawn.items()}
+
+    return draw
+
+
+def _some_of(draw: Callable[[Generator], Levels]) -> Callable[[Generator], Levels]:
+    """A random number of the degradations that `draw` gives, at least one."""
+
+    def draw_some(generator: Generator) -> Levels:
+        levels = draw(generator)
+        count = int(generator.integers(1, len(levels) + 1))
+        kept = set(generator.permutation(list(levels))[:count])
+        return {name: level for name, level in levels.items() if name in kept}
+
+    return draw_some
 
 
 def _draw_clean(generator: Generator) -> Levels:
@@ -115,10 +141,14 @@ def _draw_clean(generator: Generator) -> Levels:
 
 
 RECIPES: dict[str, Callable[[Generator], Levels]] = {
-    "voc": _draw_voc,
+    "voc": _uniform(blur=(0, 10), noise=(30, 60), jpeg=(10, 50)),
     "mild": _draw_triples(9, 11),
     "moderate": _draw_triples(12, 17),
     "severe": _draw_triples(18, 20),
+    # Tables 3 and 4; the raindrop photos of Table 3 are pairs that the user brings.
+    "mix": _some_of(_uniform(motion=(10, 80), noise=(10, 30), jpeg=(15, 35))),
+    "novel-train": _uniform(motion=(10, 40), noise=(0, 20), jpeg=(60, 100)),
+    "novel-test": _uniform(motion=(40, 80), noise=(20, 40), jpeg=(15, 60)),
     "clean": _draw_clean,
 }
 
