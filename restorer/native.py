@@ -13,6 +13,9 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -20,7 +23,7 @@ from torch import Tensor, nn
 from vocbench.restorer.owan import CHANNELS, OPERATIONS, Group, OperationLayer, Owan
 
 SOURCE = Path(__file__).with_name("operation_layer.cpp")
-FLAGS = ("-O3", "-march=native", "-ffast-math", "-fopenmp", "-shared", "-fPIC")
+FLAGS = ("-O3", "-march=native", "-ffast-math", "-shared", "-fPIC")
 KERNELS = (3, 5, 7)
 TAPS = sum(k * k for k in KERNELS)
 
@@ -56,14 +59,38 @@ def _library() -> ctypes.CDLL | None:
             return None
     library = ctypes.CDLL(str(built))
     pointer, integer = ctypes.c_void_p, ctypes.c_int
-    library.forward.argtypes = [pointer] * 7 + [integer] * 3
-    library.backward.argtypes = [pointer] * 14 + [integer] * 3
+    library.forward.argtypes = [pointer] * 7 + [integer] * 4
+    library.backward.argtypes = [pointer] * 14 + [integer] * 4
     return library
 
 
 def available() -> bool:
-    """Whether the compiled layer can be had here: an x86 or Arm CPU with a C++ compiler that knows OpenMP."""
+    """Whether the compiled layer can be had here: a C++ compiler with vector types, as g++ and clang++ are."""
     return _library() is not None
+
+
+@functools.cache
+def _threads(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, "owan")
+
+
+def _shares(tiles: int) -> list[tuple[int, int]]:
+    """Tiles begin..end for each of this thread's PyTorch threads; the compiled code lets go of the interpreter."""
+    parts = max(1, min(torch.get_num_threads(), tiles))
+    edges = [tiles * i // parts for i in range(parts + 1)]
+    return list(pairwise(edges))
+
+
+def _share_out(work: Callable[[int, int, int], None], tiles: int) -> int:
+    """Call work(part, begin, end) for every share, side by side; gives the number of parts."""
+    shares = _shares(tiles)
+    if len(shares) == 1:
+        work(0, *shares[0])
+    else:
+        jobs = [_threads(len(shares)).submit(work, i, *share) for i, share in enumerate(shares)]
+        for job in jobs:
+            job.result()
+    return len(shares)
 
 
 class _Layer(torch.autograd.Function):
@@ -75,8 +102,13 @@ class _Layer(torch.autograd.Function):
         assert library is not None
         inputs = [tensor.contiguous() for tensor in (x, m, p, k1, k2, kd)]
         y = torch.empty_like(inputs[0])
+        tiles, height, width = x.shape[:3]
         first, *rest = (tensor.data_ptr() for tensor in inputs)
-        library.forward(first, y.data_ptr(), *rest, *x.shape[:3])
+
+        def work(part: int, begin: int, end: int) -> None:
+            library.forward(first, y.data_ptr(), *rest, begin, end, height, width)
+
+        _share_out(work, tiles)
         ctx.save_for_backward(*inputs, y)
         return y
 
@@ -87,10 +119,16 @@ class _Layer(torch.autograd.Function):
         x, m, p, k1, k2, kd, y = ctx.saved_tensors
         gy = gy.contiguous()
         gx, gm = torch.empty_like(x), torch.empty_like(m)
-        gradients = [torch.zeros_like(tensor) for tensor in (p, k1, k2, kd)]
-        tensors = (x, y, gy, gx, m, p, k1, k2, kd, gm, *gradients)
-        library.backward(*(tensor.data_ptr() for tensor in tensors), *x.shape[:3])
-        return gx, gm, *gradients
+        tiles, height, width = x.shape[:3]
+        parts = len(_shares(tiles))
+        sums = [torch.zeros(parts, *tensor.shape) for tensor in (p, k1, k2, kd)]  # one of each for every thread
+        given = [tensor.data_ptr() for tensor in (x, y, gy, gx, m, p, k1, k2, kd, gm)]
+
+        def work(part: int, begin: int, end: int) -> None:
+            library.backward(*given, *(total[part].data_ptr() for total in sums), begin, end, height, width)
+
+        _share_out(work, tiles)
+        return gx, gm, *(total.sum(0) for total in sums)
 
 
 def _taps(convolutions: list[Tensor]) -> Tensor:
@@ -98,8 +136,11 @@ def _taps(convolutions: list[Tensor]) -> Tensor:
     return torch.cat([weight.flatten(1) for weight in convolutions], 1).t()
 
 
-def layer(x: Tensor, module: OperationLayer, weights: Tensor) -> Tensor:
-    """The operation layer on (B, H, W, 16), x >= 0, with attention weights (B, 8); differentiable in everything."""
+def constants(module: OperationLayer) -> tuple[Tensor, ...]:
+    """A layer's weights as `operation_layer.cpp` takes them, but for the attention; differentiable.
+
+    Matrices (8, 16, 16) after and (4, 16, 16) before the operations' last non-linearity, and taps (83, 16) three times.
+    """
     ops = module.operations
     separable, wide = [ops[i] for i in range(4)], [ops[i] for i in range(4, 7)]
     join = module.join.weight.reshape(CHANNELS, len(OPERATIONS), CHANNELS).permute(1, 0, 2)  # (8, out, in)
@@ -108,41 +149,71 @@ def layer(x: Tensor, module: OperationLayer, weights: Tensor) -> Tensor:
         lone[4].weight.flatten(1) * lone[3].weight.flatten(),
         *(op[4].weight.flatten(1) for op in separable[1:]),
         *(op[1].weight.flatten(1) for op in wide),
-        torch.eye(CHANNELS, dtype=x.dtype),
+        torch.eye(CHANNELS, dtype=join.dtype),
     ]
-    m = (join @ torch.stack(last)) * weights[:, :, None, None]  # (B, 8, 16, 16)
     first = [lone[1].weight.flatten(1) * lone[0].weight.flatten(), *(op[1].weight.flatten(1) for op in separable[1:])]
     k1 = _taps([op[0].weight for op in separable[1:]])
     k2 = _taps([op[3].weight for op in separable[1:]])
     kd = _taps([op[0].weight for op in wide])
-    return _Layer.apply(x, m, torch.stack(first), k1, k2, kd)
+    return tuple(tensor.contiguous() for tensor in (join @ torch.stack(last), torch.stack(first), k1, k2, kd))
 
 
-def _group(group: Group, x: Tensor) -> Tensor:
+def layer(x: Tensor, prepared: tuple[Tensor, ...], weights: Tensor) -> Tensor:
+    """The operation layer on (B, H, W, 16), x >= 0, with `constants` and attention weights (B, 8); differentiable in all."""
+    matrices, *rest = prepared
+    return _Layer.apply(x, matrices * weights[:, :, None, None], *rest)
+
+
+def _group(group: Group, x: Tensor, prepared: Sequence[tuple[Tensor, ...]]) -> Tensor:
     weights = group.attention(x)  # (B, layers, ops); x is (B, 16, H, W) in channels-last memory
     x = torch.relu(group.preprocess(x)).permute(0, 2, 3, 1)  # (B, H, W, 16)
-    for i, module in enumerate(group.layers):
-        x = layer(x, module, weights[:, i])
+    for i, numbers in enumerate(prepared):
+        x = layer(x, numbers, weights[:, i])
     return x.permute(0, 3, 1, 2)
 
 
-def forward(network: Owan, image: Tensor) -> Tensor:
+def prepare(network: Owan) -> list[list[tuple[Tensor, ...]]]:
+    """`constants` of every layer of every group."""
+    return [[constants(module) for module in group.layers] for group in network.groups]  # type: ignore[union-attr, arg-type]
+
+
+def forward(network: Owan, image: Tensor, prepared: list[list[tuple[Tensor, ...]]] | None = None) -> Tensor:
     """What `network(image)` gives, (B, 3, H, W) float32 on the CPU, through the compiled layers."""
     x = network.head(image.contiguous(memory_format=torch.channels_last))
-    for group in network.groups:
-        x = _group(group, x)
+    for group, numbers in zip(network.groups, prepared or prepare(network), strict=True):
+        x = _group(group, x, numbers)  # type: ignore[arg-type]
     return network.tail(x)
 
 
 class NativeOwan(nn.Module):
-    """An `Owan` run through the compiled layers; its parameters are the network's own."""
+    """An `Owan` run through the compiled layers, for training; its parameters are the network's own."""
 
     def __init__(self, network: Owan):
         super().__init__()
         if not available():
-            raise ValueError("the compiled layer needs a C++ compiler with OpenMP (g++ or clang++); use another engine")
+            raise ValueError("the compiled layer needs a C++ compiler (g++ or clang++); use another engine")
         self.network = network
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) float32 on the CPU to the same shape, not clipped."""
         return forward(self.network, image)
+
+
+class FrozenOwan(NativeOwan):
+    """The same for inference: folded weights are computed once, and each thread restores its own tiles from end to end."""
+
+    def __init__(self, network: Owan):
+        super().__init__(network)
+        with torch.no_grad():
+            self.prepared = prepare(network)
+        # One PyTorch thread in each: nothing is shared out twice.
+        self.threads = torch.get_num_threads()
+        self.pool = ThreadPoolExecutor(self.threads, "owan", torch.set_num_threads, (1,))
+
+    @torch.inference_mode()
+    def _restore(self, tiles: Tensor) -> Tensor:
+        return forward(self.network, tiles, self.prepared)
+
+    def forward(self, image: Tensor) -> Tensor:
+        parts = image.tensor_split(min(self.threads, len(image))) if len(image) else (image,)
+        return torch.cat(list(self.pool.map(self._restore, parts)))

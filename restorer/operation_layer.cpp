@@ -1,4 +1,5 @@
-// One operation layer of OWAN on the CPU, forward and backward, for 16 channels in float32.
+// One operation layer of OWAN on the CPU, forward and backward, for 16 channels in float32, of the tiles begin..end of a batch.
+// Callers share a batch's tiles out among threads.
 //
 // A pixel's 16 channels are one vector register, so a depthwise tap is one multiply-add and a 16x16 pointwise convolution
 // sixteen. The unit of work is one tile: its maps stay in the core's cache, and nothing but the layer's input and output
@@ -50,18 +51,28 @@ static inline void conv_block(const vec* in, vec* out, const vec* taps, int stri
     for (int n = 0; n < N; n++) out[n] = sum[n];
 }
 
+// One row: b (+)= depthwise convolution around a, which points into a padded plane.
+template <int K, int D, bool ADD>
+static void conv_row(const vec* a, vec* b, const vec* taps, const Shape& s) {
+    int x = 0;
+    for (; x + 12 <= s.width; x += 12) conv_block<K, D, ADD, 12>(a + x, b + x, taps, s.stride);
+    if (x + 8 <= s.width) conv_block<K, D, ADD, 8>(a + x, b + x, taps, s.stride), x += 8;
+    if (x + 4 <= s.width) conv_block<K, D, ADD, 4>(a + x, b + x, taps, s.stride), x += 4;
+    for (; x < s.width; x++) conv_block<K, D, ADD, 1>(a + x, b + x, taps, s.stride);
+}
+
+template <int D>
+static void conv_row_any(int which, const vec* a, vec* b, const vec* taps, const Shape& s) {
+    if (which == 0) conv_row<3, D, false>(a, b, taps, s);
+    if (which == 1) conv_row<5, D, false>(a, b, taps, s);
+    if (which == 2) conv_row<7, D, false>(a, b, taps, s);
+}
+
 // out (+)= depthwise convolution of in; both padded planes, of which only the inside of out is written.
 template <int K, int D, bool ADD>
 static void conv(vec* in, vec* out, const vec* taps, const Shape& s) {
-    for (int y = 0; y < s.height; y++) {
-        const vec* a = s.inside(in) + size_t(y) * s.stride;
-        vec* b = s.inside(out) + size_t(y) * s.stride;
-        int x = 0;
-        for (; x + 12 <= s.width; x += 12) conv_block<K, D, ADD, 12>(a + x, b + x, taps, s.stride);
-        if (x + 8 <= s.width) conv_block<K, D, ADD, 8>(a + x, b + x, taps, s.stride), x += 8;
-        if (x + 4 <= s.width) conv_block<K, D, ADD, 4>(a + x, b + x, taps, s.stride), x += 4;
-        for (; x < s.width; x++) conv_block<K, D, ADD, 1>(a + x, b + x, taps, s.stride);
-    }
+    for (int y = 0; y < s.height; y++)
+        conv_row<K, D, ADD>(s.inside(in) + size_t(y) * s.stride, s.inside(out) + size_t(y) * s.stride, taps, s);
 }
 
 template <int D, bool ADD>
@@ -105,22 +116,26 @@ static inline void pointwise_block(const vec* in, vec* out, const vec* columns) 
 #pragma GCC unroll 16
     for (int c = 0; c < C; c++) {
         const vec column = columns[c];
-#pragma GCC unroll 8
+#pragma GCC unroll 12
         for (int n = 0; n < N; n++) sum[n] += column * splat(((const float*)(in + n))[c]);
     }
     for (int n = 0; n < N; n++) out[n] = RELU ? relu(sum[n]) : sum[n];
 }
 
+// One row of `width` pixels: b (+)= matrix * a.
+template <bool ADD, bool RELU>
+static void pointwise_row(const vec* a, vec* b, const vec* columns, int width) {
+    int x = 0;
+    for (; x + 12 <= width; x += 12) pointwise_block<ADD, RELU, 12>(a + x, b + x, columns);
+    for (; x + 4 <= width; x += 4) pointwise_block<ADD, RELU, 4>(a + x, b + x, columns);
+    for (; x < width; x++) pointwise_block<ADD, RELU, 1>(a + x, b + x, columns);
+}
+
 // out (+)= matrix * in at every pixel.
 template <bool ADD, bool RELU>
 static void pointwise(vec* in, vec* out, const vec* columns, const Shape& s) {
-    for (int y = 0; y < s.height; y++) {
-        const vec* a = s.inside(in) + size_t(y) * s.stride;
-        vec* b = s.inside(out) + size_t(y) * s.stride;
-        int x = 0;
-        for (; x + 8 <= s.width; x += 8) pointwise_block<ADD, RELU, 8>(a + x, b + x, columns);
-        for (; x < s.width; x++) pointwise_block<ADD, RELU, 1>(a + x, b + x, columns);
-    }
+    for (int y = 0; y < s.height; y++)
+        pointwise_row<ADD, RELU>(s.inside(in) + size_t(y) * s.stride, s.inside(out) + size_t(y) * s.stride, columns, s.width);
 }
 
 // grad[o][i] += sum over pixels of g[o] * in[i].
@@ -140,12 +155,13 @@ static void outer(vec* in, vec* g, vec* grad, const Shape& s) {
 }
 
 // The 3x3 mean without its padding is the 3x3 sum divided by how many pixels were inside.
+static void scale_row(vec* a, int y, const Shape& s) {
+    const int rows = 3 - (y == 0) - (y == s.height - 1);
+    for (int x = 0; x < s.width; x++) a[x] *= splat(1.0f / float(rows * (3 - (x == 0) - (x == s.width - 1))));
+}
+
 static void scale_by_count(vec* plane, const Shape& s) {
-    for (int y = 0; y < s.height; y++) {
-        int rows = 3 - (y == 0) - (y == s.height - 1);
-        vec* a = s.inside(plane) + size_t(y) * s.stride;
-        for (int x = 0; x < s.width; x++) a[x] *= splat(1.0f / float(rows * (3 - (x == 0) - (x == s.width - 1))));
-    }
+    for (int y = 0; y < s.height; y++) scale_row(s.inside(plane) + size_t(y) * s.stride, y, s);
 }
 
 static void keep_positive(vec* g, vec* value, const Shape& s) {
@@ -192,43 +208,46 @@ struct Ones {
     }
 };
 
+// Row by row, so that what passes between two steps of an operation is still in the nearest cache.
 extern "C" void forward(const float* x, float* y, const float* m, const float* p, const float* k1, const float* k2,
-                        const float* kd, int batch, int height, int width) {
+                        const float* kd, int begin, int end, int height, int width) {
     const Shape s{height, width, width + 2 * PAD};
     const size_t pixels = size_t(height) * width;
     const vec *first = (const vec*)k1, *second = (const vec*)k2, *wide = (const vec*)kd;
-#pragma omp parallel
     {
-        Scratch planes(s, 5);
-        vec *input = planes[0], *a = planes[1], *b = planes[2], *d = planes[3], *sum = planes[4];
+        Scratch planes(s, 4), rows(Shape{1, width, width + 2 * PAD}, 1);
+        vec *input = planes[0], *inner[3] = {planes[1], planes[2], planes[3]};
+        vec *row = rows[0], *sum = rows[0] + 2 * s.stride;
         vec P[4][C], M[OPS][C];
         const Ones ones;
         for (int i = 0; i < 4; i++) transpose(p + i * C * C, P[i]);
-#pragma omp for schedule(dynamic)
-        for (int tile = 0; tile < batch; tile++) {
+        for (int tile = begin; tile < end; tile++) {
             for (int i = 0; i < OPS; i++) transpose(m + (size_t(tile) * OPS + i) * C * C, M[i]);
             const vec* in = (const vec*)x + tile * pixels;
-            to_plane(in, input, s);
-            pointwise<false, true>(input, d, P[0], s);
-            pointwise<false, false>(d, sum, M[0], s);
-            for (int i = 0; i < 3; i++) {
-                conv_any<1, false>(i, input, a, first + FIRST[i], s);
-                pointwise<false, true>(a, b, P[i + 1], s);
-                conv_any<1, false>(i, b, d, second + FIRST[i], s);
-                pointwise<true, false>(d, sum, M[i + 1], s);
-            }
-            for (int i = 0; i < 3; i++) {
-                conv_any<2, false>(i, input, d, wide + FIRST[i], s);
-                pointwise<true, false>(d, sum, M[i + 4], s);
-            }
-            conv<3, 1, false>(input, d, ones.taps, s);
-            scale_by_count(d, s);
-            pointwise<true, false>(d, sum, M[7], s);
             vec* out = (vec*)y + tile * pixels;
-            for (int row = 0; row < height; row++)
-                for (int col = 0; col < width; col++)
-                    out[row * size_t(width) + col] =
-                        in[row * size_t(width) + col] + relu(s.inside(sum)[size_t(row) * s.stride + col]);
+            to_plane(in, input, s);
+            for (int h = 0; h < height; h++)  // separable 3, 5, 7 up to their ReLU
+                for (int i = 0; i < 3; i++) {
+                    conv_row_any<1>(i, s.inside(input) + size_t(h) * s.stride, row, first + FIRST[i], s);
+                    pointwise_row<false, true>(row, s.inside(inner[i]) + size_t(h) * s.stride, P[i + 1], width);
+                }
+            for (int h = 0; h < height; h++) {
+                const vec* a = s.inside(input) + size_t(h) * s.stride;
+                pointwise_row<false, true>(a, row, P[0], width);
+                pointwise_row<false, false>(row, sum, M[0], width);
+                for (int i = 0; i < 3; i++) {
+                    conv_row_any<1>(i, s.inside(inner[i]) + size_t(h) * s.stride, row, second + FIRST[i], s);
+                    pointwise_row<true, false>(row, sum, M[i + 1], width);
+                }
+                for (int i = 0; i < 3; i++) {
+                    conv_row_any<2>(i, a, row, wide + FIRST[i], s);
+                    pointwise_row<true, false>(row, sum, M[i + 4], width);
+                }
+                conv_row<3, 1, false>(a, row, ones.taps, s);
+                scale_row(row, h, s);
+                pointwise_row<true, false>(row, sum, M[7], width);
+                for (int w = 0; w < width; w++) out[size_t(h) * width + w] = in[size_t(h) * width + w] + relu(sum[w]);
+            }
         }
     }
 }
@@ -236,13 +255,12 @@ extern "C" void forward(const float* x, float* y, const float* m, const float* p
 // gm is written; gp, gk1, gk2, gkd are added to and must come as zeros.
 extern "C" void backward(const float* x, const float* y, const float* gy, float* gx, const float* m, const float* p,
                          const float* k1, const float* k2, const float* kd, float* gm, float* gp, float* gk1, float* gk2,
-                         float* gkd, int batch, int height, int width) {
+                         float* gkd, int begin, int end, int height, int width) {
     const Shape s{height, width, width + 2 * PAD};
     const size_t pixels = size_t(height) * width;
     const vec *first = (const vec*)k1, *second = (const vec*)k2, *wide = (const vec*)kd;
     vec first_flipped[TAPS], second_flipped[TAPS], wide_flipped[TAPS];
     flip(first, first_flipped), flip(second, second_flipped), flip(wide, wide_flipped);
-#pragma omp parallel
     {
         Scratch planes(s, 8);
         vec *input = planes[0], *g = planes[1], *a = planes[2], *b = planes[3], *d = planes[4], *gd = planes[5],
@@ -250,8 +268,7 @@ extern "C" void backward(const float* x, const float* y, const float* gy, float*
         vec P[4][C], gP[4][C] = {}, gK1[TAPS] = {}, gK2[TAPS] = {}, gKD[TAPS] = {};
         const Ones ones;
         for (int i = 0; i < 4; i++) transpose(p + i * C * C, P[i]);
-#pragma omp for schedule(dynamic)
-        for (int tile = 0; tile < batch; tile++) {
+        for (int tile = begin; tile < end; tile++) {
             // A matrix read as columns without transposing is its transpose: just what the backward pass needs.
             const vec* MT = (const vec*)m + size_t(tile) * OPS * C;
             const vec* PT = (const vec*)p;
@@ -305,7 +322,6 @@ extern "C" void backward(const float* x, const float* y, const float* gy, float*
                 std::memcpy(gin + row * size_t(width), s.inside(total) + size_t(row) * s.stride,
                             size_t(width) * sizeof(vec));
         }
-#pragma omp critical
         {
             for (int i = 0; i < 4 * C; i++) ((vec*)gp)[i] += ((vec*)gP)[i];
             for (int i = 0; i < TAPS; i++) {

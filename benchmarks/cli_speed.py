@@ -1,0 +1,52 @@
+"""`vocbench speed`."""
+
+from __future__ import annotations
+
+import json
+import resource
+from pathlib import Path
+
+import click
+from vocbench.benchmarks.cli_run import choose_device
+
+
+@click.command()
+@click.option("--restorer", default="owan", show_default=True, metavar="NAME[:WEIGHTS]", help="Weights of OWAN.")
+@click.option("--size", default="500x375", show_default=True, metavar="WIDTHxHEIGHT", help="Of the photo, in pixels.")
+@click.option("--engine", "wanted", multiple=True, help="Only these engines and peers (repeatable); the plain one always runs.")
+@click.option("--tile", metavar="SIZE:STRIDE", help="Cutting policy; default: the weights' own.")
+@click.option("--batch", default=16, show_default=True, help="Tiles at a time.")
+@click.option("--rounds", default=5, show_default=True, help="Timed rounds after one of warm-up.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON in place of the table.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for speed.json and speed.md.")
+def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> None:
+    """Milliseconds per photo under every engine at hand, beside what a user would take instead.
+
+    Engines take turns, so that a noisy machine treats them alike. Errors are against the plain float32 network.
+    """
+    from vocbench.benchmarks import speed as timing
+    from vocbench.pipeline.names import parse_restorer, weights_file
+    from vocbench.pipeline.weights import cache_folder
+    from vocbench.restorer.tiling import Tiling
+    from vocbench.restorer.weight_files import read_metadata
+
+    try:
+        width, height = (int(side) for side in size.lower().split("x"))
+    except ValueError:
+        raise ValueError(f"--size {size!r}: expected WIDTHxHEIGHT in pixels, such as 500x375") from None
+    path = weights_file(parse_restorer(restorer))
+    tiling = Tiling.parse(tile or read_metadata(path).get("tiling", "63:42"))
+    if tiling.size is None:
+        raise ValueError("--tile whole: speed is measured on tiles of one size; give SIZE:STRIDE")
+    chosen = choose_device(device)
+    say = lambda text: click.echo(text, err=True)  # noqa: E731
+    found = timing.measure(path, tiling, (width, height), wanted, chosen, batch, rounds, cache_folder(), say)
+    content = timing.table(found, (width, height), tiling, chosen, batch)
+    content["peak_memory_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    text = timing.to_markdown(content)
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "speed.json").write_text(json.dumps(content, indent=2) + "\n")
+        (out / "speed.md").write_text(text)
+    click.echo(json.dumps(content, indent=2) if as_json else text)

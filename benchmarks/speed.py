@@ -1,0 +1,188 @@
+"""How fast a restorer runs under every engine at hand, beside what a user would take instead, all in one process and in turns.
+
+A photo of noise-free gradients is restored by the same tiles each time, cutting and blending included. Engines take turns round
+by round, so that a noisy machine treats them alike; the first round of each is warm-up and not counted.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from vocbench.benchmarks.settings import hardware, versions
+from vocbench.restorer import engines
+from vocbench.restorer.owan import Owan, load_owan
+from vocbench.restorer.tiling import Tiled, Tiling
+
+BASE = "plain"  # the plain network, eager; ratios and errors are against it
+
+
+def smooth_photo(width: int, height: int) -> Tensor:
+    """A smooth picture with edges, in the range of photos: (3, height, width)."""
+    y, x = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
+    waves = 0.5 + 0.25 * torch.sin(20 * x) * torch.cos(14 * y)
+    picture = torch.stack([waves, 0.3 + 0.5 * x, 0.7 - 0.5 * y])
+    picture[:, height // 4 : height // 2, width // 3 : width // 2] *= 0.4
+    return picture.clamp(0, 1)
+
+
+class _Contiguous(nn.Module):
+    """The network as its authors run it: eager, channels first."""
+
+    def __init__(self, network: nn.Module, device: str):
+        super().__init__()
+        self.device, self.network = torch.device(device), network.to(device)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images.to(self.device)).to(images.device)
+
+
+def _eager(network: Owan, device: str, tiling: Tiling, batch: int, cache: Path) -> nn.Module:
+    return _Contiguous(network, device)
+
+
+def _compiled(network: Owan, device: str, tiling: Tiling, batch: int, cache: Path) -> nn.Module:
+    return _Contiguous(torch.compile(network), device)  # type: ignore[arg-type]
+
+
+def _openvino_unfused(network: Owan, device: str, tiling: Tiling, batch: int, cache: Path) -> nn.Module:
+    assert tiling.size
+    return engines.OpenVinoEngine(network, batch, tiling.size, cache)
+
+
+class _OnnxRuntime(nn.Module):
+    def __init__(self, network: Owan, batch: int, size: int):
+        super().__init__()
+        import io
+
+        import onnxruntime
+
+        buffer = io.BytesIO()
+        torch.onnx.export(network, (torch.zeros(batch, 3, size, size),), buffer, dynamo=False, opset_version=17)  # type: ignore[arg-type]
+        self.session = onnxruntime.InferenceSession(buffer.getvalue(), providers=["CPUExecutionProvider"])
+        self.name = self.session.get_inputs()[0].name
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.from_numpy(self.session.run(None, {self.name: images.numpy()})[0])
+
+
+def _onnxruntime_unfused(network: Owan, device: str, tiling: Tiling, batch: int, cache: Path) -> nn.Module:
+    assert tiling.size
+    return _OnnxRuntime(network, batch, tiling.size)
+
+
+# What is measured beside the engines: what a user would take instead.
+PEERS: dict[str, engines.Builder] = {
+    BASE: _eager,
+    "channels-last": engines.torch_engine,
+    "torch.compile": _compiled,
+    "onnxruntime (unfused)": _onnxruntime_unfused,
+    "openvino (unfused)": _openvino_unfused,
+}
+CPU_ONLY = ("native", "openvino", "onnxruntime (unfused)", "openvino (unfused)")
+
+
+@dataclass(frozen=True)
+class Measured:
+    name: str
+    seconds: list[float]  # per photo, one of each round
+    error: float  # largest difference from the plain float32 network
+
+
+def candidates(wanted: tuple[str, ...], device: str) -> dict[str, engines.Builder]:
+    """Engines and peers to measure, the base first; `wanted` empty means all that suit the device."""
+    known = PEERS | {name: builder for name, builder in engines.ENGINES.items() if name not in ("auto", "torch")}
+    for name in wanted:
+        if name not in known:
+            raise ValueError(f"unknown engine {name!r}; choose from {', '.join(known)}")
+    chosen = [name for name in known if name == BASE or not wanted or name in wanted]
+    return {name: known[name] for name in chosen if device == "cpu" or name not in CPU_ONLY}
+
+
+def _synchronise(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+
+
+def _timed(tiled: Tiled, photo: Tensor, device: str) -> tuple[Tensor, float]:
+    _synchronise(device)
+    begun = time.perf_counter()
+    restored = tiled.restore_many([photo])[0]
+    _synchronise(device)
+    return restored, time.perf_counter() - begun
+
+
+def measure(
+    weights: Path, tiling: Tiling, size: tuple[int, int], wanted: tuple[str, ...], device: str, batch: int, rounds: int,
+    cache: Path, say: Callable[[str], None] = lambda text: None,
+) -> list[Measured]:  # fmt: skip
+    """Time every candidate on one photo of (width, height); those that cannot run here are told by `say`."""
+    photo = smooth_photo(*size)
+    ready, errors, base = {}, {}, None
+    for name, builder in candidates(wanted, device).items():
+        try:
+            tiled = Tiled(builder(load_owan(weights), device, tiling, batch, cache), tiling, batch)
+            restored, _ = _timed(tiled, photo, device)  # warm-up
+        except Exception as error:  # a peer that is not installed or does not take the network
+            say(f"{name}: left out ({' '.join(str(error).split())[:120]})")
+            continue
+        base = restored if base is None else base
+        ready[name], errors[name] = tiled, (restored - base).abs().max().item()
+    seconds: dict[str, list[float]] = {name: [] for name in ready}
+    for _ in range(rounds):
+        for name, tiled in ready.items():
+            seconds[name].append(_timed(tiled, photo, device)[1])
+    return [Measured(name, seconds[name], errors[name]) for name in ready]
+
+
+def table(found: list[Measured], size: tuple[int, int], tiling: Tiling, device: str, batch: int) -> dict[str, Any]:
+    """Everything measured, with what it was measured on."""
+    base = statistics.median(next(one.seconds for one in found if one.name == BASE))
+    rows = []
+    for one in sorted(found, key=lambda one: statistics.median(one.seconds)):
+        median = statistics.median(one.seconds)
+        rows.append(
+            {
+                "engine": one.name,
+                "milliseconds": 1e3 * median,
+                "spread": [1e3 * min(one.seconds), 1e3 * max(one.seconds)],
+                "photos_per_second": 1 / median,
+                "ratio": base / median,
+                "max_error": one.error,
+            }
+        )
+    return {
+        "photo": list(size),
+        "tiling": str(tiling),
+        "batch": batch,
+        "device": device,
+        "hardware": hardware(device),
+        "threads": torch.get_num_threads(),
+        "rounds": len(found[0].seconds),
+        "versions": versions(),
+        "rows": rows,
+    }
+
+
+def to_markdown(content: dict[str, Any]) -> str:
+    lines = [
+        f"One photo of {content['photo'][0]}x{content['photo'][1]}, tiles {content['tiling']} in batches of {content['batch']}, "
+        f"float32, {content['hardware']}, {content['threads']} threads, PyTorch {content['versions'].get('torch')}, "
+        f"median of {content['rounds']} rounds in turns.",
+        "",
+        "| engine | ms per photo | least to most | photos/s | times faster than plain | max error |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in content["rows"]:
+        low, high = row["spread"]
+        lines.append(
+            f"| {row['engine']} | {row['milliseconds']:.0f} | {low:.0f} to {high:.0f} | {row['photos_per_second']:.2f} "
+            f"| {row['ratio']:.2f} | {row['max_error']:.1e} |"
+        )
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,74 @@
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+from vocbench.benchmarks.cli import cli
+from vocbench.restorer import engines, native
+from vocbench.restorer.engines import ENGINES, make_engine
+from vocbench.restorer.fused import fuse
+from vocbench.restorer.images import read_image
+from vocbench.restorer.owan import build, load_owan
+from vocbench.restorer.tiling import Tiled, Tiling
+from vocbench.restorer.weight_files import save_weights
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 13), (50, 63)])
+def test_the_fused_network_is_the_same_function(size):
+    torch.manual_seed(0)
+    network = build("owan").eval()
+    image = torch.rand(3, 3, *size)
+    with torch.inference_mode():
+        torch.testing.assert_close(fuse(network)(image), network(image), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("engine", ["native", "openvino", "torch"])
+def test_every_engine_restores_a_real_photo_alike(shared, tmp_path, engine):
+    if engine == "native" and not native.available():
+        pytest.skip("needs a C++ compiler")
+    weights = shared / "weights/owan/model_best.pth"
+    photo = read_image(shared / "data/VOCdevkit/VOC2007/JPEGImages/000001.jpg")[:, 100:203, 50:181]
+    tiling = Tiling(63, 42)
+    plain = Tiled(load_owan(weights), tiling, 4)(photo[None])
+    made = make_engine(engine, load_owan(weights), "cpu", tiling, 4, tmp_path)
+    assert (Tiled(made, tiling, 4)(photo[None]) - plain).abs().max() <= 1e-4
+
+
+def test_auto_says_when_only_plain_pytorch_is_left(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(native, "available", lambda: False)
+    monkeypatch.setattr(engines, "find_spec", lambda name: None)
+    made = make_engine("auto", build("owan"), "cpu", Tiling(63, 42), 4, tmp_path)
+    assert isinstance(made, engines.TorchEngine)
+    assert capsys.readouterr().err.startswith("notice: no C++ compiler and no openvino here")
+
+
+def test_auto_takes_openvino_where_there_is_no_compiler(monkeypatch, tmp_path):
+    monkeypatch.setattr(native, "available", lambda: False)
+    made = make_engine("auto", build("owan"), "cpu", Tiling(32, 24), 2, tmp_path)
+    assert isinstance(made, engines.OpenVinoEngine)
+
+
+def test_engines_that_do_not_fit_are_told(tmp_path):
+    with pytest.raises(ValueError, match="unknown engine 'fast'; choose one of auto, native"):
+        make_engine("fast", build("owan"), "cpu", Tiling(63, 42), 4, tmp_path)
+    with pytest.raises(ValueError, match="needs the package openvino, a CPU and tiles"):
+        make_engine("openvino", build("owan"), "cpu", Tiling(), 1, tmp_path)
+    with pytest.raises(ValueError, match="runs OWAN on a CPU"):
+        make_engine("native", torch.nn.Identity(), "cpu", Tiling(63, 42), 4, tmp_path)
+
+
+def test_the_table_of_engines_is_literal():
+    assert list(ENGINES) == ["auto", "native", "openvino", "torch"]
+
+
+def test_the_speed_command_measures_against_the_plain_network(tmp_path):
+    save_weights(tmp_path / "w.safetensors", build("owan").state_dict(), "owan", "32:24")
+    arguments = ["speed", "--restorer", f"owan:{tmp_path}/w.safetensors", "--size", "40x36", "--rounds", "1", "--batch", "2"]
+    arguments += ["--engine", "openvino", "--engine", "channels-last", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    content = json.loads((tmp_path / "out" / "speed.json").read_text())
+    assert {row["engine"] for row in content["rows"]} == {"plain", "channels-last", "openvino"}
+    assert all(row["max_error"] <= 1e-4 for row in content["rows"])
+    assert next(row["ratio"] for row in content["rows"] if row["engine"] == "plain") == 1
+    assert content["peak_memory_bytes"] > 0
