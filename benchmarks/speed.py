@@ -172,8 +172,9 @@ def table(found: list[Measured], size: tuple[int, int], tiling: Tiling, device: 
 
 def to_markdown(content: dict[str, Any]) -> str:
     lines = [
-        f"One photo of {content['photo'][0]}x{content['photo'][1]}, tiles {content['tiling']} in batches of {content['batch']}, "
-        f"float32, {content['hardware']}, {content['threads']} threads, PyTorch {content['versions'].get('torch')}, "
+        f"One photo of {content['photo'][0]}x{content['photo'][1]}, tiles {content['tiling']} in batches of "
+        f"{content['batch']}, float32, {content['hardware']}, {content['threads']} threads, "
+        f"PyTorch {content['versions'].get('torch')}, "
         f"median of {content['rounds']} rounds in turns.",
         "",
         "| engine | ms per photo | least to most | photos/s | times faster than plain | max error |",

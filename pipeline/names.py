@@ -54,7 +54,8 @@ def parse_spec(text: str, names: tuple[str, ...] = ()) -> Spec:
     if name not in names and OWN.fullmatch(rest) and not file.endswith(MODEL_FILES):
         name, file = rest, ""
     elif name not in names and rest.endswith(MODEL_FILES):
-        name, file = Path(rest).name, rest
+        label = label or Path(rest).stem
+        name, file = "ultralytics", rest
     if not name:
         raise ValueError(f"{text!r} names nothing; expected [LABEL=]NAME[:WEIGHTS]")
     label = label or re.sub(r"[^\w.+\-]", "-", name)
@@ -98,6 +99,54 @@ def _mobilenet_ssd(given: str | None, options: Options) -> nn.Module:
     return _signed(load_mobilenet_ssd(path).to(options.device), path)
 
 
+def _rl_restore(given: str | None, options: Options) -> nn.Module:
+    from vocbench.restorer.rl_restore import load_rl_restore
+
+    path = _file(given, "rl-restore")
+    return _signed(load_rl_restore(path).to(options.device), path)
+
+
+def _dncnn(given: str | None, options: Options) -> nn.Module:
+    from vocbench.restorer.dncnn import ClippedDnCNN, load_dncnn
+
+    path = _file(given, "dncnn")
+    return _signed(ClippedDnCNN(load_dncnn(path), options.device), path)
+
+
+def _classical(name: str) -> Callable[[str | None, Options], nn.Module]:
+    def build(given: str | None, options: Options) -> nn.Module:
+        from vocbench.restorer.classical import CLASSICAL, Classical
+
+        return Classical(CLASSICAL[name])
+
+    return build
+
+
+def _spandrel(given: str | None, options: Options) -> nn.Module:
+    from vocbench.restorer.foreign import load_spandrel
+
+    if given is None:
+        raise ValueError("spandrel needs a weights file: spandrel:FILE")
+    return _signed(load_spandrel(given, options.device), Path(given))
+
+
+def _torchvision(name: str) -> Callable[[str | None, Options], nn.Module]:
+    def build(given: str | None, options: Options) -> nn.Module:
+        from vocbench.detection.torchvision_ssd import load_torchvision
+
+        return load_torchvision(name).to(options.device)
+
+    return build
+
+
+def _ultralytics(given: str | None, options: Options) -> nn.Module:
+    from vocbench.detection.ultralytics_adapter import load_ultralytics
+
+    path = Path(given or "")
+    model = load_ultralytics(path, options.device, options.trust_weights)
+    return _signed(model, path if path.is_file() else None)
+
+
 def _signed(model: nn.Module, path: Path | None) -> nn.Module:
     """The model with the checksum of its weights, which a run records."""
     model.weights_sha256 = store.sha256(path) if path else None  # type: ignore[assignment]
@@ -109,10 +158,21 @@ RESTORERS: dict[str, Callable[[str | None, Options], nn.Module]] = {
     "owan-2019": _owan("owan-2019"),
     "owan-no-attention": _owan("owan-no-attention"),
     "owan-fixed-attention": _owan("owan-fixed-attention"),
+    "rl-restore": _rl_restore,
+    "dncnn": _dncnn,
     "identity": _identity,
+    "nlm": _classical("nlm"),
+    "median": _classical("median"),
+    "bilateral": _classical("bilateral"),
+    "tv": _classical("tv"),
+    "richardson-lucy": _classical("richardson-lucy"),
+    "spandrel": _spandrel,
 }
 DETECTORS: dict[str, Callable[[str | None, Options], nn.Module]] = {
     "mobilenet-ssd": _mobilenet_ssd,
+    "ssd300": _torchvision("ssd300"),
+    "ssdlite": _torchvision("ssdlite"),
+    "ultralytics": _ultralytics,
 }
 
 

@@ -69,6 +69,14 @@ WEIGHTS: dict[str, Weights] = {
         "MIT",
         "OWAN as its authors released it in 2019, trained on 63x63 patches of the recipe 'moderate'",
     ),
+    "rl-restore": Weights(
+        "rl-restore.safetensors",
+        Imported("the folders models and toolbox of https://github.com/yuke93/RL-Restore"),
+        2_109_540,
+        "255f126865be125cec1a156bcbc2d3ab95edc705a7e7bfe8a2ca60ef4aeed3ef",
+        "MIT",
+        "RL-Restore's twelve tools and agent, as its authors released them in 2018",
+    ),
     "mobilenet-ssd": Weights(
         "mobilenet-ssd.caffemodel",
         Wheel(

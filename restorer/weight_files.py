@@ -5,22 +5,26 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+FACTS = "vocbench"  # the one key of the metadata: safetensors shuffles several, and equal weights would differ in checksum
 
-def read_metadata(path: str | Path) -> dict[str, str]:
-    """What a safetensors file says about itself (network, tiling, …); nothing for the authors' `.pth`."""
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """What a safetensors file of this project says about itself (network, tiling, …); nothing for other files."""
     path = Path(path)
     if path.suffix != ".safetensors":
         return {}
     try:
         with safe_open(path, "pt") as file:
-            return dict(file.metadata() or {})
-    except SafetensorError as error:
+            metadata = dict(file.metadata() or {})
+        return json.loads(metadata[FACTS]) if FACTS in metadata else metadata
+    except (SafetensorError, ValueError) as error:
         raise ValueError(f"{path}: not a readable safetensors file ({error}); fetch or copy it again") from None
 
 
@@ -55,14 +59,11 @@ def check_state(path: str | Path, name: str, expected: Mapping[str, Tensor], fou
         )
 
 
-def save_weights(path: str | Path, state: Mapping[str, Tensor], network: str, tiling: str, **facts: object) -> None:
-    """Write weights as safetensors, atomically, with what a reader must know in the metadata (all values text)."""
+def save_weights(path: str | Path, state: Mapping[str, Tensor], network: str, tiling: str, **facts: Any) -> None:
+    """Write weights as safetensors, atomically, with what a reader must know in the metadata; equal weights, equal bytes."""
     path = Path(path)
-    metadata = {"network": network, "tiling": tiling} | {name: _as_text(value) for name, value in facts.items()}
+    told = json.dumps({"network": network, "tiling": tiling} | facts, sort_keys=True)
     part = path.with_name(path.name + ".part")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, part, metadata)
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, part, {FACTS: told})
+    part.chmod(0o644)
     part.replace(path)
-
-
-def _as_text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

@@ -26,7 +26,8 @@ def test_specifications(text, spec):
 
 
 def test_a_model_file_is_a_detector():
-    assert parse_detector("y=dir/yolo11n.pt") == Spec("y", "yolo11n.pt", "dir/yolo11n.pt")
+    assert parse_detector("y=dir/yolo11n.pt") == Spec("y", "ultralytics", "dir/yolo11n.pt")
+    assert parse_detector("dir/yolo11n.onnx").label == "yolo11n"
     assert parse_detector("mobilenet-ssd:x.caffemodel") == Spec("mobilenet-ssd", "mobilenet-ssd", "x.caffemodel")
 
 

@@ -49,7 +49,7 @@ def test_a_network_comes_back_from_its_file(tmp_path, name):
     save_weights(tmp_path / "w.safetensors", network.state_dict(), name, "63:42", steps=7)
     image = torch.rand(1, 3, 11, 12)
     assert torch.equal(load_owan(tmp_path / "w.safetensors")(image), network(image))
-    assert read_metadata(tmp_path / "w.safetensors") == {"network": name, "tiling": "63:42", "steps": "7"}
+    assert read_metadata(tmp_path / "w.safetensors") == {"network": name, "tiling": "63:42", "steps": 7}
 
 
 def test_a_file_of_another_network_is_named(tmp_path):

@@ -145,3 +145,14 @@ def test_the_commands_list_fetch_and_verify(server, cache, monkeypatch):
 def test_an_unknown_name_is_told():
     with pytest.raises(ValueError, match="no weights named 'none'; there are owan"):
         fetch("none")
+
+
+def test_rl_restores_checkpoints_are_imported_into_the_cache(shared, cache):
+    with pytest.raises(FileNotFoundError, match="run `vocbench weights import rl-restore FOLDER`"):
+        find("rl-restore")
+    done = CliRunner().invoke(
+        cli, ["weights", "import", "rl-restore", str(shared / "weights/rl_restore")], catch_exceptions=False
+    )
+    assert done.exit_code == 0
+    assert find("rl-restore") == cache / "rl-restore.safetensors"
+    assert sorted(path.name for path in cache.iterdir()) == ["rl-restore.safetensors"]

@@ -1,0 +1,70 @@
+"""torchvision's SSD300-VGG16 and SSDlite320-MobileNetV3, trained on COCO, as detectors of VOC's classes.
+
+COCO's names are mapped to VOC's; what has no VOC name is dropped. The weights come through torchvision's own download.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from vocbench.detection.detections import VOC_CLASSES, Detections
+
+# COCO's names that differ from VOC's; all others are mapped by the same name.
+COCO_TO_VOC = {
+    "airplane": "aeroplane",
+    "motorcycle": "motorbike",
+    "couch": "sofa",
+    "dining table": "diningtable",
+    "potted plant": "pottedplant",
+    "tv": "tvmonitor",
+}
+
+
+def voc_label(name: str) -> int:
+    """The VOC label of a COCO or VOC class name, -1 where VOC has none."""
+    name = COCO_TO_VOC.get(name, name)
+    return VOC_CLASSES.index(name) if name in VOC_CLASSES else -1
+
+
+class TorchvisionDetector(nn.Module):
+    """A torchvision detector whose labels index `names`: a list of (3, H, W) in [0, 1] to a list of `Detections`."""
+
+    def __init__(self, network: nn.Module, names: Sequence[str]):
+        super().__init__()
+        self.network = network.eval()
+        self.labels: Tensor
+        self.register_buffer("labels", torch.tensor([voc_label(name) for name in names]))
+
+    @torch.no_grad()
+    def forward(self, images: Sequence[Tensor]) -> list[Detections]:
+        found = []
+        for image in images:  # one by one, so that a batch cannot change a result
+            result = self.network([image.to(self.labels.device)])[0]
+            labels = self.labels[result["labels"]]
+            kept = labels >= 0
+            found.append(Detections(result["boxes"][kept], result["scores"][kept], labels[kept]))
+        return found
+
+
+def load_torchvision(name: str) -> TorchvisionDetector:
+    """`ssd300` or `ssdlite` with torchvision's COCO weights; OSError, in one line, where they cannot be downloaded."""
+    from torchvision.models import detection, get_weight
+
+    makers = {
+        "ssd300": (detection.ssd300_vgg16, "SSD300_VGG16_Weights.COCO_V1"),
+        "ssdlite": (detection.ssdlite320_mobilenet_v3_large, "SSDLite320_MobileNet_V3_Large_Weights.COCO_V1"),
+    }
+    make, chosen = makers[name]
+    weights = get_weight(chosen)
+    try:
+        network = make(weights=weights, weights_backbone=None, score_thresh=0.01)
+    except OSError as error:
+        reason = " ".join(str(getattr(error, "reason", error)).split())
+        file = weights.url.rpartition("/")[2]
+        folder = torch.hub.get_dir() + "/checkpoints"
+        raise OSError(
+            f"the weights of {name} could not be downloaded ({reason}); put {weights.url} at {folder}/{file}"
+        ) from None
+    return TorchvisionDetector(network, weights.meta["categories"])

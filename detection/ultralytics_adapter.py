@@ -1,0 +1,66 @@
+"""Any ultralytics model as a detector of VOC's classes. ultralytics is AGPL-3.0; this is the only module that imports it.
+
+A `.pt` file of ultralytics is a pickle that runs code when it is loaded: it is opened only on the user's word. ONNX is the safe
+form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from vocbench.detection.detections import Detections
+from vocbench.detection.torchvision_ssd import voc_label
+
+
+def to_bgr(image: Tensor) -> np.ndarray:
+    """(3, H, W) RGB in [0, 1] to (H, W, 3) uint8 BGR, the form in which ultralytics takes an array."""
+    levels = image.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
+    return np.ascontiguousarray(levels.permute(1, 2, 0).flip(2).cpu().numpy())
+
+
+class UltralyticsDetector(nn.Module):
+    """An ultralytics model: a list of (3, H, W) RGB in [0, 1] to a list of `Detections`; classes are mapped by their names."""
+
+    def __init__(self, model, device: str = "cpu", score: float = 0.01, keep: int = 300):
+        super().__init__()
+        self.__dict__["model"] = model  # not a submodule: ultralytics moves and fuses it as it likes
+        self.device, self.score, self.keep = device, score, keep
+        names = model.names
+        self.labels = torch.tensor([voc_label(names[i]) for i in range(len(names))])
+        if (self.labels < 0).all():
+            raise ValueError(f"the model knows none of VOC's classes; its classes are {', '.join(list(names.values())[:8])} …")
+
+    @torch.no_grad()
+    def forward(self, images: Sequence[Tensor]) -> list[Detections]:
+        found = []
+        for image in images:  # one by one: ultralytics pads a batch to a common shape, which changes results
+            result = self.model.predict(
+                to_bgr(image), conf=self.score, max_det=self.keep, device=self.device, verbose=False, save=False
+            )[0]
+            labels = self.labels[result.boxes.cls.long().cpu()]
+            kept = labels >= 0
+            found.append(Detections(result.boxes.xyxy.cpu()[kept], result.boxes.conf.cpu()[kept], labels[kept]))
+        return found
+
+
+def load_ultralytics(path: str | Path, device: str = "cpu", trust: bool = False) -> UltralyticsDetector:
+    """The model of a `.pt`, `.onnx` or `.yaml` file; ValueError for a `.pt` without `trust`, and for files that do not load."""
+    path = Path(path)
+    if path.suffix == ".pt" and not trust:
+        raise ValueError(f"{path}: a .pt file of ultralytics runs code when it is loaded; add --trust-weights if you trust it")
+    if path.suffix in (".pt", ".onnx") and not path.is_file():
+        raise FileNotFoundError(f"{path}: no such model file")
+    try:
+        from ultralytics import YOLO
+    except ImportError:
+        raise ValueError("ultralytics is not installed; `pip install ultralytics` brings it (AGPL-3.0)") from None
+    try:
+        return UltralyticsDetector(YOLO(str(path), task="detect", verbose=False), device)
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{path}: ultralytics could not load it ({' '.join(str(error).split())[:160]})") from None

@@ -1,0 +1,73 @@
+"""DnCNN: predicts what was added to the image and subtracts it (Zhang et al., 2017, arXiv:1608.03981).
+
+Depth 20, as its blind colour model.
+
+Loads weights of this project, and KAIR's `.pth` files, whose batch norms are already folded into convolutions with biases.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+from vocbench.restorer.weight_files import check_state, read_state
+
+DEPTH = 20
+CHANNELS = 64
+
+
+class DnCNN(nn.Module):
+    """RGB (B, 3, H, W) in [0, 1] to the same shape, not clipped; `folded` has no batch norms, as for inference."""
+
+    def __init__(self, folded: bool = False):
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(3, CHANNELS, 3, padding=1), nn.ReLU()]
+        for _ in range(DEPTH - 2):
+            layers.append(nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=folded))
+            layers += [] if folded else [nn.BatchNorm2d(CHANNELS)]
+            layers.append(nn.ReLU())
+        layers.append(nn.Conv2d(CHANNELS, 3, 3, padding=1))
+        self.model = nn.Sequential(*layers)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image - self.model(image)
+
+
+def fold(network: DnCNN) -> DnCNN:
+    """The same function in evaluation mode with every batch norm folded into the convolution before it."""
+    network, folded = network.eval(), DnCNN(folded=True).eval()
+    source, made = list(network.model), []
+    for layer, following in zip(source, [*source[1:], None], strict=True):
+        if isinstance(layer, nn.Conv2d):
+            made.append(fuse_conv_bn_eval(layer, following) if isinstance(following, nn.BatchNorm2d) else layer)
+        elif isinstance(layer, nn.ReLU):
+            made.append(layer)
+    folded.load_state_dict(nn.Sequential(*made).state_dict(prefix="model."))
+    return folded
+
+
+def load_dncnn(path: str | Path) -> DnCNN:
+    """A DnCNN with or without batch norms; ValueError, naming the file, for weights of another network."""
+    state = read_state(path)
+    folded = not any(re.search(r"running_mean$", name) for name in state)
+    network = DnCNN(folded)
+    check_state(path, "DnCNN (20 layers, colour)", network.state_dict(), state)
+    network.load_state_dict(state)
+    return network.eval()
+
+
+class ClippedDnCNN(nn.Module):
+    """The folded network as a restorer: whole photos, clipped to [0, 1]."""
+
+    def __init__(self, network: DnCNN, device: str):
+        super().__init__()
+        has_norms = any(isinstance(layer, nn.BatchNorm2d) for layer in network.model)
+        self.network = (fold(network) if has_norms else network).to(device).to(memory_format=torch.channels_last)
+        self.device = device
+
+    @torch.inference_mode()
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images.to(self.device)).clamp(0, 1).to(images.device)

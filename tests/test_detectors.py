@@ -1,0 +1,82 @@
+"""Detectors of other libraries behind the one interface."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from vocbench.detection.detections import VOC_CLASSES
+from vocbench.detection.torchvision_ssd import TorchvisionDetector, voc_label
+from vocbench.restorer.images import read_image
+
+
+def test_cocos_names_are_mapped_to_vocs():
+    assert VOC_CLASSES[voc_label("couch")] == "sofa"
+    assert VOC_CLASSES[voc_label("dog")] == "dog"
+    assert voc_label("zebra") == voc_label("__background__") == -1
+
+
+def test_all_of_vocs_classes_are_among_torchvisions():
+    from torchvision.models.detection import SSD300_VGG16_Weights
+
+    names = SSD300_VGG16_Weights.COCO_V1.meta["categories"]
+    assert {voc_label(name) for name in names} - {-1} == set(range(20))
+
+
+class Fixed(nn.Module):
+    def forward(self, images):
+        boxes = torch.tensor([[0.0, 0, 5, 5], [1.0, 1, 6, 6]])
+        return [{"boxes": boxes, "scores": torch.tensor([0.9, 0.8]), "labels": torch.tensor([1, 2])} for _ in images]
+
+
+def test_what_has_no_voc_name_is_dropped():
+    found = TorchvisionDetector(Fixed(), ["__background__", "zebra", "tv"])([torch.rand(3, 9, 9)])[0]
+    assert found.scores.tolist() == pytest.approx([0.8])
+    assert found.labels.tolist() == [VOC_CLASSES.index("tvmonitor")]
+
+
+def test_torchvisions_own_network_runs_behind_the_interface():
+    from torchvision.models.detection import SSDLite320_MobileNet_V3_Large_Weights, ssdlite320_mobilenet_v3_large
+
+    names = SSDLite320_MobileNet_V3_Large_Weights.COCO_V1.meta["categories"]
+    network = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=len(names))
+    found = TorchvisionDetector(network, names)([torch.rand(3, 60, 80), torch.rand(3, 50, 40)])
+    assert len(found) == 2
+
+
+def test_weights_that_cannot_be_downloaded_are_told(monkeypatch, tmp_path):
+    from vocbench.detection.torchvision_ssd import load_torchvision
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    with pytest.raises(OSError, match=r"the weights of ssdlite could not be downloaded .*; put https://"):
+        load_torchvision("ssdlite")
+
+
+@pytest.mark.parametrize("name", ["yolov8n.pt", "yolo26n.pt"])
+def test_ultralytics_gives_the_boxes_of_its_own_call(shared, name):
+    pytest.importorskip("ultralytics")
+    from ultralytics import YOLO
+    from vocbench.detection.ultralytics_adapter import load_ultralytics
+
+    path = shared / "weights/ultralytics" / name
+    photo = shared / "data/VOCdevkit/VOC2007/JPEGImages/000004.jpg"
+    found = load_ultralytics(path, trust=True)([read_image(photo)])[0]
+    own = YOLO(str(path)).predict(str(photo), conf=0.01, max_det=300, verbose=False, device="cpu")[0]
+    labels = np.array([voc_label(own.names[int(c)]) for c in own.boxes.cls])
+    kept = labels >= 0
+    assert len(found.scores) == kept.sum() > 0
+    np.testing.assert_allclose(found.boxes.numpy(), own.boxes.xyxy.numpy()[kept], atol=1e-3)
+    np.testing.assert_allclose(found.scores.numpy(), own.boxes.conf.numpy()[kept], atol=1e-5)
+    assert found.labels.tolist() == labels[kept].tolist()
+
+
+def test_an_ultralytics_pickle_is_opened_on_the_users_word_only(tmp_path):
+    from vocbench.detection.ultralytics_adapter import load_ultralytics
+
+    with pytest.raises(
+        ValueError, match=r"yolo\.pt: a \.pt file of ultralytics runs code when it is loaded; add --trust-weights"
+    ):
+        load_ultralytics(tmp_path / "yolo.pt")
+    with pytest.raises(FileNotFoundError, match=r"yolo\.onnx: no such model file"):
+        load_ultralytics(tmp_path / "yolo.onnx")
