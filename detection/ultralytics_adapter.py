@@ -27,7 +27,7 @@ class UltralyticsDetector(nn.Module):
 
     def __init__(self, model, device: str = "cpu", score: float = 0.01, keep: int = 300):
         super().__init__()
-        self.__dict__["model"] = model  # not a submodule: ultralytics moves and fuses it as it likes
+        self.predict = model.predict  # kept as a function: ultralytics moves and fuses its module as it likes
         self.device, self.score, self.keep = device, score, keep
         names = model.names
         self.labels = torch.tensor([voc_label(names[i]) for i in range(len(names))])
@@ -38,7 +38,7 @@ class UltralyticsDetector(nn.Module):
     def forward(self, images: Sequence[Tensor]) -> list[Detections]:
         found = []
         for image in images:  # one by one: ultralytics pads a batch to a common shape, which changes results
-            result = self.model.predict(
+            result = self.predict(
                 to_bgr(image), conf=self.score, max_det=self.keep, device=self.device, verbose=False, save=False
             )[0]
             labels = self.labels[result.boxes.cls.long().cpu()]

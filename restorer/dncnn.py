@@ -39,7 +39,8 @@ class DnCNN(nn.Module):
 def fold(network: DnCNN) -> DnCNN:
     """The same function in evaluation mode with every batch norm folded into the convolution before it."""
     network, folded = network.eval(), DnCNN(folded=True).eval()
-    source, made = list(network.model), []
+    source = list(network.model)
+    made: list[nn.Module] = []
     for layer, following in zip(source, [*source[1:], None], strict=True):
         if isinstance(layer, nn.Conv2d):
             made.append(fuse_conv_bn_eval(layer, following) if isinstance(following, nn.BatchNorm2d) else layer)

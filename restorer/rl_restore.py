@@ -86,7 +86,7 @@ class Agent(nn.Module):
         """Values (P, 13) and the new state; `last` (P, 12) is one-hot, all zeros for none and for stop."""
         x = patches
         for convolution in self.convolutions:
-            x = torch.relu(convolution(same_pad(x, convolution.kernel_size[0], 2)))  # type: ignore[index]
+            x = torch.relu(convolution(same_pad(x, convolution.kernel_size[0], 2)))  # type: ignore[index, arg-type]
         x = torch.relu(self.look(x.permute(0, 2, 3, 1).flatten(1)))  # (P, 32), rows before channels as in TensorFlow
         hidden, cell = self.memory(torch.cat([x, last], 1), state)
         return self.value(hidden), (hidden, cell)
@@ -202,7 +202,8 @@ def _memory(kernel: Tensor, bias: Tensor) -> dict[str, Tensor]:
 
 def convert_checkpoints(folder: str | Path) -> dict[str, Tensor]:
     """The authors' `models` and `toolbox` folders as one state dict of `RLRestore`."""
-    folder, state = Path(folder), {}
+    folder = Path(folder)
+    state: dict[str, Tensor] = {}
     agent = read_checkpoint(_prefix(folder / "models", "*"))
     for i in range(4):
         name = f"prediction/l{i + 1}"

@@ -45,9 +45,9 @@ def random_dncnn():
     network = DnCNN()
     for layer in network.model:
         if isinstance(layer, nn.BatchNorm2d):
-            for tensor in (layer.weight.data, layer.bias.data, layer.running_mean):
-                tensor.normal_(0.5, 0.2)
-            layer.running_var.uniform_(0.5, 2)
+            for name, tensor in layer.state_dict().items():
+                if tensor.is_floating_point():
+                    tensor.uniform_(0.5, 2) if name == "running_var" else tensor.normal_(0.5, 0.2)
     return network.eval()
 
 
