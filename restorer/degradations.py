@@ -136,12 +136,20 @@ def _some_of(draw: Callable[[Generator], Levels]) -> Callable[[Generator], Level
     return draw_some
 
 
+def _only(draw: Callable[[Generator], Levels], *names: str) -> Callable[[Generator], Levels]:
+    """The same draws, of which only the named degradations are applied."""
+    return lambda generator: {name: level for name, level in draw(generator).items() if name in names}
+
+
 def _draw_clean(generator: Generator) -> Levels:
     return {}
 
 
+_draw_voc = _uniform(blur=(0, 10), noise=(30, 60), jpeg=(10, 50))
+
 RECIPES: dict[str, Callable[[Generator], Levels]] = {
-    "voc": _uniform(blur=(0, 10), noise=(30, 60), jpeg=(10, 50)),
+    "voc": _draw_voc,
+    "voc-blur": _only(_draw_voc, "blur"),  # what a perfect denoiser and de-JPEG would leave of `voc`, at the same seed
     "mild": _draw_triples(9, 11),
     "moderate": _draw_triples(12, 17),
     "severe": _draw_triples(18, 20),

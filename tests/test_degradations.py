@@ -110,3 +110,9 @@ def test_unknown_names_are_told(photo):
 def test_every_recipe_takes_odd_sizes(recipe):
     for size in ((1, 1), (7, 13)):
         assert degrade(torch.rand(3, *size), recipe, 0, "x")[0].shape == (3, *size)
+
+
+def test_voc_blur_is_the_blur_of_voc_alone(photo):
+    blurred, levels = degrade(photo, "voc-blur", 0, "a")
+    assert levels == {"blur": degrade(photo, "voc", 0, "a")[1]["blur"]}
+    assert torch.equal(blurred, gaussian_blur(photo, levels["blur"]))

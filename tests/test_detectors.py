@@ -64,7 +64,7 @@ def test_ultralytics_gives_the_boxes_of_its_own_call(shared, name):
     path = shared / "weights/ultralytics" / name
     photo = shared / "data/VOCdevkit/VOC2007/JPEGImages/000004.jpg"
     found = load_ultralytics(path, trust=True)([read_image(photo)])[0]
-    own: Any = YOLO(str(path)).predict(str(photo), conf=0.01, max_det=300, verbose=False, device="cpu")[0]
+    own: Any = next(iter(YOLO(str(path)).predict(str(photo), conf=0.01, max_det=300, verbose=False, device="cpu")))
     labels = np.array([voc_label(own.names[int(c)]) for c in own.boxes.cls])
     kept = labels >= 0
     assert len(found.scores) == kept.sum() > 0
