@@ -27,7 +27,7 @@ DEFAULT_MIXTURE = "voc=0.6,moderate=0.3,clean=0.1"
 @click.option("--betas", nargs=2, type=float, default=(0.9, 0.99), show_default=True, help="Of Adam.")
 @click.option("--clip", default=1.0, show_default=True, help="Norm of the gradient; 0 for none.")
 @click.option("--ema", default=0.999, show_default=True, help="Decay of the averaged weights.")
-@click.option("--task-weight", default=0.0, show_default=True, help="Weight of the detector's feature loss beside L1.")
+@click.option("--task-weight", default=0.04, show_default=True, help="Of the detector's feature loss beside L1; 0: L1 alone.")
 @click.option("--validate", default=250, show_default=True, help="Steps between validations and checkpoints.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--device", default="auto", show_default=True)

@@ -65,6 +65,7 @@ def _check_names(settings: RunSettings) -> None:
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
     """Hold the folder for this run; a second run into it is refused. The lock goes when the process does."""
+    fresh = not out.exists()
     try:
         out.mkdir(parents=True, exist_ok=True)
         handle = open(out / ".lock", "w")  # noqa: SIM115 - held by the with below
@@ -75,7 +76,12 @@ def _locked(out: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise ValueError(f"{out}: another run is writing here; wait for it or choose another --out") from None
-        yield
+        try:
+            yield
+        finally:
+            if fresh and [path.name for path in out.iterdir()] == [".lock"]:  # nothing came of it: leave nothing behind
+                (out / ".lock").unlink()
+                out.rmdir()
 
 
 def _inventory(data: VOCSplit, ids: list[str]) -> dict[str, list[str]]:

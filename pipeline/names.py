@@ -139,6 +139,14 @@ def _torchvision(name: str) -> Callable[[str | None, Options], nn.Module]:
     return build
 
 
+def _ssd300_voc(given: str | None, options: Options) -> nn.Module:
+    from vocbench.detection.ssd300_voc import load_ssd300_voc
+
+    if given is None:
+        raise ValueError("ssd300-voc needs a checkpoint of amdegroot/ssd.pytorch or lufficc/SSD: ssd300-voc:FILE.pth")
+    return _signed(load_ssd300_voc(given).to(options.device), Path(given))
+
+
 def _ultralytics(given: str | None, options: Options) -> nn.Module:
     from vocbench.detection.ultralytics_adapter import load_ultralytics
 
@@ -172,6 +180,7 @@ DETECTORS: dict[str, Callable[[str | None, Options], nn.Module]] = {
     "mobilenet-ssd": _mobilenet_ssd,
     "ssd300": _torchvision("ssd300"),
     "ssdlite": _torchvision("ssdlite"),
+    "ssd300-voc": _ssd300_voc,
     "ultralytics": _ultralytics,
 }
 

@@ -261,6 +261,7 @@ def test_bad_options_end_in_one_line(voc_folder, tmp_path, arguments, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_weights_of_another_network_are_refused(voc_folder, tmp_path):
