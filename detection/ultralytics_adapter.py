@@ -6,7 +6,8 @@ form.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -64,3 +65,28 @@ def load_ultralytics(path: str | Path, device: str = "cpu", trust: bool = False)
         raise
     except Exception as error:
         raise ValueError(f"{path}: ultralytics could not load it ({' '.join(str(error).split())[:160]})") from None
+
+
+def filtering_predictor(change: Callable[[np.ndarray], np.ndarray]) -> partial:
+    """A predictor of ultralytics that passes every picture (H, W, 3) uint8 BGR through `change` before it is letterboxed."""
+    from ultralytics.models.yolo.detect import DetectionPredictor
+
+    class FilteringPredictor(DetectionPredictor):
+        def preprocess(self, im):
+            return super().preprocess(im if isinstance(im, torch.Tensor) else [change(picture) for picture in im])
+
+    return partial(FilteringPredictor)
+
+
+def filtering_validator(change: Callable[[Tensor], Sequence[Tensor]]) -> partial:
+    """A validator of ultralytics that passes every batch (B, 3, H, W) RGB in [0, 1] through `change`."""
+    from ultralytics.models.yolo.detect import DetectionValidator
+
+    class FilteringValidator(DetectionValidator):
+        def preprocess(self, batch):
+            batch = super().preprocess(batch)
+            images = batch["img"]
+            batch["img"] = torch.stack(list(change(images.float()))).to(images)
+            return batch
+
+    return partial(FilteringValidator)

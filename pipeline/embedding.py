@@ -1,0 +1,58 @@
+"""The restoring stage inside other people's programs: arrays, videos and ultralytics' own calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+from vocbench.pipeline.chain import restore_images
+from vocbench.restorer.images import from_uint8, to_uint8
+
+
+def restore_array(restorer: nn.Module, picture: np.ndarray) -> np.ndarray:
+    """A picture (H, W, 3) uint8 RGB restored, same shape and type. For OpenCV's BGR, reverse the last axis before and after."""
+    return to_uint8(restore_images(restorer, [from_uint8(picture)])[0])
+
+
+def restore_video(restorer: nn.Module, source: str | Path | int) -> Iterator[np.ndarray]:
+    """Frames (H, W, 3) uint8 BGR of a video file, or of the camera of that number, each restored; OpenCV reads them.
+
+    Raises OSError where the source cannot be opened.
+    """
+    import cv2
+
+    capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
+    try:
+        if not capture.isOpened():
+            raise OSError(f"{source}: OpenCV cannot open this video or camera")
+        while True:
+            read, frame = capture.read()
+            if not read:
+                return
+            yield np.ascontiguousarray(restore_array(restorer, frame[:, :, ::-1].copy())[:, :, ::-1])
+    finally:
+        capture.release()
+
+
+def ultralytics_predictor(restorer: nn.Module) -> partial:
+    """What `model.predict(..., predictor=...)` takes: ultralytics' detection on restored images."""
+    from vocbench.detection.ultralytics_adapter import filtering_predictor
+
+    return filtering_predictor(partial(_restore_bgr, restorer))
+
+
+def ultralytics_validator(restorer: nn.Module) -> partial:
+    """What `model.val(validator=...)` takes: ultralytics' validation on restored images.
+
+    ultralytics letterboxes before its validator sees an image, so here the letterboxed image is restored.
+    """
+    from vocbench.detection.ultralytics_adapter import filtering_validator
+
+    return filtering_validator(lambda images: restore_images(restorer, list(images)))
+
+
+def _restore_bgr(restorer: nn.Module, picture: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(restore_array(restorer, picture[:, :, ::-1].copy())[:, :, ::-1])

@@ -1,0 +1,84 @@
+"""Every snippet of docs/embedding.md runs, in order, and gives what its comments say."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from vocbench.pipeline.embedding import restore_array, restore_video, ultralytics_predictor, ultralytics_validator
+
+from tests.fakes import Brighten
+
+DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "embedding.md"
+
+
+def test_every_snippet_runs(tmp_path, monkeypatch):
+    pytest.importorskip("ultralytics")
+    monkeypatch.chdir(tmp_path)
+    snippets = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    assert len(snippets) == 5
+    scope: dict = {}
+    for snippet in snippets:
+        exec(compile(snippet, str(DOCUMENT), "exec"), scope)
+    assert [set(result) for result in scope["results"]] == [{"boxes", "scores", "labels"}] * 2
+    assert scope["restored"].shape == (80, 100, 3)
+    assert scope["restored"].dtype == np.uint8
+    assert [frame.shape for frame in scope["frames"]] == [(48, 64, 3)] * 3
+    assert scope["found"][0].orig_shape == (80, 100)
+
+
+def test_an_array_is_restored_in_its_own_form():
+    picture = np.full((5, 6, 3), 100, np.uint8)
+    assert (restore_array(Brighten(), picture) == round(100 * 0.5 + 0.3 * 255)).all()
+    with pytest.raises(ValueError, match=r"must be \(H, W, 3\) uint8, got \(5, 6\)"):
+        restore_array(Brighten(), picture[:, :, 0])
+
+
+def test_a_video_that_cannot_be_opened_is_named(tmp_path):
+    with pytest.raises(OSError, match=r"none\.avi: OpenCV cannot open"):
+        next(restore_video(Brighten(), tmp_path / "none.avi"))
+
+
+class Colours(nn.Module):
+    """Swaps red and blue, which shows whether colours reach the restorer as RGB."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, images):
+        self.seen.append(images.clone())
+        return images.flip(1)
+
+
+def test_ultralytics_predictor_restores_rgb_and_hands_on_bgr(tmp_path, monkeypatch):
+    ultralytics = pytest.importorskip("ultralytics")
+    monkeypatch.chdir(tmp_path)
+    restorer, picture = Colours(), np.zeros((40, 50, 3), np.uint8)
+    picture[..., 2] = 255  # pure red in BGR
+    model = ultralytics.YOLO("yolov8n.yaml")
+    model.predict(picture, predictor=ultralytics_predictor(restorer), verbose=False, imgsz=64)
+    assert any(torch.equal(seen[0, :, 5, 5], torch.tensor([1.0, 0.0, 0.0])) for seen in restorer.seen)
+
+
+def test_ultralytics_validator_sees_restored_images():
+    pytest.importorskip("ultralytics")
+    validator = ultralytics_validator(Brighten())()
+    validator.device = torch.device("cpu")
+    batch = {"img": torch.full((2, 3, 8, 8), 51, dtype=torch.uint8), "batch_idx": torch.zeros(0), "cls": torch.zeros(0, 1),
+             "bboxes": torch.zeros(0, 4)}  # fmt: skip
+    seen = validator.preprocess(batch)["img"]
+    torch.testing.assert_close(seen.float(), torch.full((2, 3, 8, 8), 0.2 * 0.5 + 0.3), atol=1e-3, rtol=0)
+
+
+def test_the_readmes_python_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (DOCUMENT.parent.parent / "README.md").read_text()
+    first = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0].replace("(3, 375, 500)", "(3, 60, 80)")
+    scope: dict = {}
+    exec(compile(first.replace("torch.rand(3, 375, 500)", "torch.rand(3, 60, 80)"), "README.md", "exec"), scope)
+    assert set(scope["boxes"][0]) == {"boxes", "scores", "labels"}
+    assert os.getcwd() == str(tmp_path)
