@@ -21,6 +21,7 @@ COMMANDS = {
     "weights": ("cli_files:weights", "List, fetch and verify weights."),
     "train": ("cli_train:train", "Train a restorer."),
     "speed": ("cli_speed:speed", "Milliseconds per photo under every engine, beside its peers."),
+    "export": ("cli_speed:export", "Write OWAN for ONNX, OpenVINO, TorchScript or torch.export."),
     "quality": ("cli_train:quality", "PSNR and SSIM of restorers: the paper's Tables 1, 3 and 4."),
     "attention": ("cli_train:attention", "Attention weights by distortion: the paper's Figures 7 and 8."),
 }

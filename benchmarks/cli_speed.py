@@ -1,4 +1,4 @@
-"""`vocbench speed`."""
+"""`vocbench speed` and `vocbench export`."""
 
 from __future__ import annotations
 
@@ -50,3 +50,19 @@ def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> 
         (out / "speed.json").write_text(json.dumps(content, indent=2) + "\n")
         (out / "speed.md").write_text(text)
     click.echo(json.dumps(content, indent=2) if as_json else text)
+
+
+@click.command()
+@click.argument("restorer", default="owan", metavar="NAME[:WEIGHTS]")
+@click.option("--format", "name", required=True, help="onnx, openvino, torchscript or torch-export.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to write.")
+def export(restorer: str, name: str, out: Path) -> None:
+    """Write OWAN for another runtime, height and width free, and check the file against the network."""
+    from vocbench.pipeline.names import parse_restorer, weights_file
+    from vocbench.restorer.export import check_path
+    from vocbench.restorer.export import export as write
+    from vocbench.restorer.owan import load_owan
+
+    check_path(name, out)
+    error = write(load_owan(weights_file(parse_restorer(restorer))), name, out)
+    click.echo(f"{out}: {name}, largest error on three sizes {error:.1e}")

@@ -1,0 +1,124 @@
+"""OWAN in other runtimes' files, with free height and width, checked after writing against the network on three sizes.
+
+Free sizes restore whole photos, or tiles that the caller cuts; the cutting policy of the weights does not travel with the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from vocbench.restorer.fused import fuse
+from vocbench.restorer.owan import Owan
+
+CHECKED = ((63, 63), (48, 80), (101, 67))  # height and width in pixels
+TOLERANCE = 1e-4
+EXAMPLE = (1, 3, 64, 72)
+
+
+class Clipped(nn.Module):
+    """The network as a user wants it: clipped to [0, 1]."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.network(image).clamp(0, 1)
+
+
+Run = Callable[[np.ndarray], np.ndarray]
+
+
+def _onnx(network: nn.Module, path: Path) -> None:
+    axes = {2: "height", 3: "width"}
+    torch.onnx.export(
+        network, (torch.zeros(EXAMPLE),), str(path), dynamo=False, opset_version=17, input_names=["image"],
+        output_names=["restored"], dynamic_axes={"image": {0: "batch", **axes}, "restored": {0: "batch", **axes}},
+    )  # fmt: skip
+
+
+def _run_onnx(path: Path) -> Run:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda image: session.run(None, {"image": image})[0]
+
+
+def _openvino(network: nn.Module, path: Path) -> None:
+    import openvino
+
+    model = openvino.convert_model(network, example_input=torch.zeros(EXAMPLE), input=[-1, 3, -1, -1])
+    openvino.save_model(model, str(path), compress_to_fp16=False)
+
+
+def _run_openvino(path: Path) -> Run:
+    import openvino
+
+    compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda image: compiled(image)[0]
+
+
+def _torchscript(network: nn.Module, path: Path) -> None:
+    torch.jit.trace(network, torch.zeros(EXAMPLE), check_trace=False).save(str(path))
+
+
+def _run_torchscript(path: Path) -> Run:
+    loaded = torch.jit.load(str(path))
+    return lambda image: loaded(torch.from_numpy(image)).numpy()
+
+
+def _torch_export(network: nn.Module, path: Path) -> None:
+    sizes = {2: torch.export.Dim("height", min=16, max=4096), 3: torch.export.Dim("width", min=16, max=4096)}
+    torch.export.save(torch.export.export(network, (torch.zeros(EXAMPLE),), dynamic_shapes=(sizes,)), str(path))
+
+
+def _run_torch_export(path: Path) -> Run:
+    loaded = torch.export.load(str(path)).module()
+    return lambda image: loaded(torch.from_numpy(image)).numpy()
+
+
+# name: (suffix of the file, writer, loader)
+FORMATS: dict[str, tuple[str, Callable[[nn.Module, Path], None], Callable[[Path], Run]]] = {
+    "onnx": (".onnx", _onnx, _run_onnx),
+    "openvino": (".xml", _openvino, _run_openvino),
+    "torchscript": (".pt", _torchscript, _run_torchscript),
+    "torch-export": (".pt2", _torch_export, _run_torch_export),
+}
+
+
+def check_path(name: str, path: str | Path) -> Path:
+    """The path, if its suffix is the format's and nothing lies there; ValueError otherwise."""
+    path = Path(path)
+    if name not in FORMATS:
+        raise ValueError(f"unknown format {name!r}; choose one of {', '.join(FORMATS)}")
+    if path.suffix != FORMATS[name][0]:
+        raise ValueError(f"{path}: a file of the format {name} ends in {FORMATS[name][0]}")
+    if path.exists():
+        raise ValueError(f"{path}: already there; choose another name")
+    return path
+
+
+@torch.no_grad()
+def export(network: Owan, name: str, path: str | Path) -> float:
+    """Write the fused network, output clipped, as `name`; gives the largest error found on three sizes.
+
+    Raises ValueError, and removes the file, where the loaded file differs from the network by more than 1e-4.
+    """
+    path = check_path(name, path)
+    _, write, load = FORMATS[name]
+    exported = Clipped(fuse(network)).eval()
+    write(exported, path)
+    run, errors = load(path), []
+    for height, width in CHECKED:
+        y, x = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
+        image = torch.stack([x, y, 0.5 * (x + y)])[None]  # smooth, as photos are
+        errors.append(float(np.abs(run(image.numpy()) - network(image).clamp(0, 1).numpy()).max()))
+    if not max(errors) <= TOLERANCE:
+        for made in (path, path.with_suffix(".bin")):
+            made.unlink(missing_ok=True)
+        raise ValueError(f"{path}: the {name} file differs from the network by {max(errors):.1e}; not kept")
+    return max(errors)
