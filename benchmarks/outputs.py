@@ -25,6 +25,7 @@ def _write(run: Finished, content: dict[str, Any], suffix: str) -> None:
     write_json(run.folder / f"results{suffix}.json", content)
     _write_text(run.folder / f"table{suffix}.csv", tables.to_csv(content))
     _write_text(run.folder / f"table{suffix}.md", tables.to_markdown(content))
+    _write_text(run.folder / f"table{suffix}.tex", tables.to_latex(content))
 
 
 def _write_text(path: Path, text: str) -> None:

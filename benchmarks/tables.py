@@ -91,3 +91,24 @@ def to_csv(results: dict[str, Any]) -> str:
         cells = [*numbers, *entry["ap"].values()]
         writer.writerow([variant, *("" if value is None else repr(value) for value in cells)])
     return buffer.getvalue()
+
+
+def to_latex(results: dict[str, Any]) -> str:
+    """Table 2's layout for a paper, with booktabs; the best restored value of a column bold."""
+    classes, best = shown_classes(results), best_rows(results)
+    head = " & ".join(["", "mAP", *(SHORT.get(name, name) for name in classes)])
+    lines = [
+        f"% {caption(results)}",
+        rf"\begin{{tabular}}{{l{'r' * (len(classes) + 1)}}}",
+        r"\toprule",
+        rf"{head} \\",
+        r"\midrule",
+    ]
+    for variant in results["variants"]:
+        cells = []
+        for column in ["map", *classes]:
+            text = percent(cell(results, variant, column)).replace("–", "--")
+            cells.append(rf"\textbf{{{text}}}" if variant in best[column] else text)
+        name = variant.replace("_", r"\_").replace("#", r"\#").replace("%", r"\%")
+        lines.append(rf"{' & '.join([name, *cells])} \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"

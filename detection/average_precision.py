@@ -151,6 +151,10 @@ class Evaluation:
             sums, counts = np.nansum(values, 0), np.sum(~np.isnan(values), 0)
             return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
+    def resampled_ap(self, name: str, weights: np.ndarray) -> np.ndarray:
+        """AP (R,) of one class with every image counted `weights` (R, images) times; NaN where no object was drawn."""
+        return _weighted_ap(self.matches[name], weights, self.protocol)
+
     def bootstrap(self, resamples: int = 1000, seed: int = 0, groups: Sequence[str] | None = None) -> tuple[float, float]:
         """95 % interval of the mAP over images drawn with replacement; images of one group are drawn together."""
         weights = resample(groups or self.images, resamples, seed)

@@ -1,0 +1,145 @@
+"""`vocbench report`, `compare`, `runs`, `export-predictions` and `doctor`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+FOLDER = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=FOLDER)
+def report(runs: tuple[Path, ...]) -> None:
+    """Make every output of finished runs again from their stores."""
+    from vocbench.benchmarks.outputs import write_outputs
+
+    for folder in runs:
+        for detector in write_outputs(folder):
+            click.echo(f"{folder}: {detector}")
+
+
+@click.command()
+@click.argument("run_a", type=FOLDER)
+@click.argument("run_b", type=FOLDER)
+@click.option("--variant", help="Of both runs; default: the only restored one, else distorted.")
+@click.option("--variant-a", help="Of the first run.")
+@click.option("--variant-b", help="Of the second run.")
+@click.option("--detector", help="Default: the first run's first.")
+@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--json", "as_json", is_flag=True)
+def compare(run_a, run_b, variant, variant_a, variant_b, detector, seed, as_json) -> None:
+    """B minus A per class, with a paired bootstrap interval over photos, and whether it is more than chance."""
+    from dataclasses import asdict
+
+    from vocbench.benchmarks.compare import differences, open_runs
+
+    a, b = open_runs(run_a, run_b)
+    first, second = variant_a or variant or _restored(a), variant_b or variant or _restored(b)
+    found = differences(a, b, first, second, detector or a.detectors[0], seed)
+    if as_json:
+        told = {name: asdict(one) | {"distinguishable": one.distinguishable} for name, one in found.items()}
+        click.echo(json.dumps({"a": str(run_a), "b": str(run_b), "variant_a": first, "variant_b": second, "difference": told}))
+        return
+    click.echo(f"A: {run_a} {first}\nB: {run_b} {second}\nB - A in points of AP, 95 % interval")
+    for name, one in found.items():
+        if one.value is None or one.low is None or one.high is None:
+            continue
+        word = "distinguishable" if one.distinguishable else "not distinguishable from chance"
+        click.echo(f"{name:12s} {100 * one.value:+6.1f}  [{100 * one.low:+6.1f}, {100 * one.high:+6.1f}]  {word}")
+
+
+def _restored(run) -> str:
+    names = [name for name in run.variants if name not in ("clean", "distorted") and not name.startswith("clean+")]
+    return names[0] if len(names) == 1 else "distorted"
+
+
+@click.command()
+@click.option("--root", default="runs", show_default=True, type=FOLDER, help="Folder to look below.")
+@click.option("--json", "as_json", is_flag=True)
+def runs(root: Path, as_json: bool) -> None:
+    """List runs with their headline."""
+    from vocbench.benchmarks.compare import runs_below
+
+    found = runs_below(root)
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    if not found:
+        click.echo(f"no runs below {root}")
+    for one in found:
+        maps = ", ".join(f"{name} {'–' if v is None else f'{100 * v:.1f}'}" for name, v in one["map"].items())
+        told = maps or "not finished"
+        click.echo(f"{one['folder']}  {one['data']}, {one['photos']} photos, {one['recipe']}, {one['protocol']}: {told}")
+
+
+@click.command("export-predictions")
+@click.argument("run", type=FOLDER)
+@click.option("--format", "form", type=click.Choice(["coco", "voc", "json"]), required=True)
+@click.option("--variant", default="distorted", show_default=True)
+@click.option("--detector", help="Default: the run's first.")
+@click.option("--out", required=True, type=FOLDER, help="Folder to write; made if missing.")
+def export_predictions(run: Path, form: str, variant: str, detector: str | None, out: Path) -> None:
+    """Predictions for other evaluators: COCO results with their ground truth, the devkit's files, or JSON by image id.
+
+    With several draws a photo, images are called ID#DRAW.
+    """
+    from vocbench.benchmarks.results import load_run, predictions
+    from vocbench.detection.coco import to_coco_ground_truth, to_coco_results
+    from vocbench.detection.exchange import to_devkit, to_json
+
+    finished = load_run(run)
+    if variant not in finished.variants:
+        raise ValueError(f"{run}: has no variant {variant!r}; there are {', '.join(finished.variants)}")
+    found, truth, _ = predictions(finished, variant, detector or finished.detectors[0])
+    single = all(key.endswith("#0") for key in found)
+    named = {key.removesuffix("#0") if single else key: value for key, value in found.items()}
+    objects = {key.removesuffix("#0") if single else key: value for key, value in truth.items()}
+    files = {
+        "coco": lambda: {
+            "detections.json": json.dumps(to_coco_results(named, list(named))),
+            "annotations.json": json.dumps(to_coco_ground_truth(objects)),
+        },
+        "voc": lambda: {f"comp4_det_test_{name}.txt": text for name, text in to_devkit(named).items()},
+        "json": lambda: {"detections.json": json.dumps(to_json(named))},
+    }[form]()
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (out / name).write_text(text)
+    click.echo(f"{len(files)} files in {out}")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True)
+def doctor(as_json: bool) -> None:
+    """Device, versions, caches, what is installed and what is missing."""
+    from importlib.util import find_spec
+
+    import torch
+    from vocbench.benchmarks.settings import hardware, versions
+    from vocbench.pipeline.weights import WEIGHTS, cache_folder, location
+    from vocbench.restorer import native
+
+    optional = ("ultralytics", "openvino", "onnxruntime", "spandrel", "ray")
+    told = {
+        "device": "cuda" if torch.cuda.is_available() else "cpu",
+        "hardware": hardware("cuda" if torch.cuda.is_available() else "cpu"),
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "cache": str(cache_folder()),
+        "weights": {name: location(name).is_file() for name in WEIGHTS},
+        "compiled CPU layers": native.available(),
+        "optional packages": {name: find_spec(name) is not None for name in optional},
+    }
+    if as_json:
+        click.echo(json.dumps(told, indent=2))
+        return
+    for name, value in told.items():
+        if not isinstance(value, dict):
+            click.echo(f"{name}: {value}")
+            continue
+        click.echo(f"{name}:")
+        for key, one in value.items():
+            click.echo(f"  {key}: {'yes' if one is True else 'no' if one is False else one}")

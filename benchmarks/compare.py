@@ -1,0 +1,121 @@
+"""Questions to finished runs: what differs between two of them, and is it more than chance?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from vocbench.benchmarks.results import Finished, failed_images, load_run, predictions
+from vocbench.detection.average_precision import Evaluation, evaluate, resample
+from vocbench.detection.detections import VOC_CLASSES
+
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Difference:
+    """B minus A, with the 95 % interval of a bootstrap that draws the same images for both; None where undefined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    @property
+    def distinguishable(self) -> bool:
+        """Whether the interval leaves zero out."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+
+def same_ground(a: Finished, b: Finished) -> None:
+    """Raise ValueError, naming the difference, unless two runs judge the same images by the same protocol."""
+    one, two = a.settings, b.settings
+    if one.protocol != two.protocol:
+        raise ValueError(f"the runs use different protocols: {one.protocol} and {two.protocol}")
+    if one.protocol == "coco":
+        raise ValueError("the protocol coco gives no matches to draw again; compare runs under voc07 or voc10")
+    if a.record["dataset"]["sha256"] != b.record["dataset"]["sha256"]:
+        odd = sorted(set(a.truth) ^ set(b.truth))
+        what = f"first {odd[0]}" if odd else "same names, other content"
+        raise ValueError(f"the runs are on different photos ({len(a.truth)} and {len(b.truth)}, {what})")
+    if failed_images(a) != failed_images(b):
+        raise ValueError("the runs left out different photos on which a restorer failed")
+
+
+def _evaluation(run: Finished, variant: str, detector: str) -> tuple[Evaluation, list[str]]:
+    if variant not in run.variants:
+        raise ValueError(f"{run.folder}: has no variant {variant!r}; there are {', '.join(run.variants)}")
+    if detector not in run.detectors:
+        raise ValueError(f"{run.folder}: has no detector {detector!r}; there are {', '.join(run.detectors)}")
+    found, truth, images = predictions(run, variant, detector)
+    return evaluate(found, truth, run.settings.protocol), images
+
+
+def _weights(images: list[str], order: list[str], drawn: np.ndarray) -> np.ndarray:
+    """The resamples (R, photos in `order`) spread over an evaluation's (image, draw) keys."""
+    place = {image: i for i, image in enumerate(order)}
+    return drawn[:, [place[image] for image in images]]
+
+
+def _interval(values: np.ndarray) -> tuple[float | None, float | None]:
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return None, None
+    low, high = np.percentile(finite, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def differences(
+    a: Finished, b: Finished, variant_a: str, variant_b: str, detector: str, seed: int = 0
+) -> dict[str, Difference]:  # fmt: skip
+    """The paired difference of mAP (`map`) and of every class with objects."""
+    same_ground(a, b)
+    (one, images_a), (two, images_b) = _evaluation(a, variant_a, detector), _evaluation(b, variant_b, detector)
+    order = list(a.truth)
+    drawn = resample(order, RESAMPLES, seed)
+    first, second = _weights(images_a, order, drawn), _weights(images_b, order, drawn)
+    spread = two.resampled_maps(second) - one.resampled_maps(first)
+    found = {"map": _difference(one.map, two.map, spread)}
+    for name in VOC_CLASSES:
+        if one.ap[name] is not None and two.ap[name] is not None:
+            spread = two.resampled_ap(name, second) - one.resampled_ap(name, first)
+            found[name] = _difference(one.ap[name], two.ap[name], spread)
+    return found
+
+
+def _difference(one: float | None, two: float | None, spread: np.ndarray) -> Difference:
+    if one is None or two is None:
+        return Difference(None, None, None)
+    return Difference(two - one, *_interval(spread))
+
+
+def runs_below(root: Path) -> list[dict[str, Any]]:
+    """One entry per run folder below `root`: its folder, start, settings and, where finished, the mAP of each variant."""
+    import json
+
+    found = []
+    for path in sorted(root.glob("**/run.json")):
+        record = json.loads(path.read_text())
+        results = path.with_name("results.json")
+        maps = {}
+        if results.is_file():
+            maps = {name: entry["map"] for name, entry in json.loads(results.read_text())["variants"].items()}
+        settings = record["settings"]
+        found.append(
+            {
+                "folder": str(path.parent),
+                "started": record["started"],
+                "data": f"{record['dataset']['name']} {settings['split']}",
+                "photos": record["dataset"]["images"],
+                "recipe": settings["recipe"],
+                "protocol": settings["protocol"],
+                "finished": bool(maps),
+                "map": maps,
+            }
+        )
+    return found
+
+
+def open_runs(*folders: Path) -> list[Finished]:
+    return [load_run(folder) for folder in folders]

@@ -1,0 +1,99 @@
+import json
+
+import pytest
+from click.testing import CliRunner
+from vocbench.benchmarks.cli import cli
+from vocbench.benchmarks.run import run
+from vocbench.benchmarks.settings import RunSettings
+from vocbench.detection.average_precision import evaluate
+from vocbench.detection.exchange import read_detections
+from vocbench.detection.voc import read_voc
+
+from tests.conftest import make_voc_folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    base = tmp_path_factory.mktemp("compare")
+    folder = make_voc_folder(base)
+    for seed in (0, 1):
+        settings = RunSettings(data=str(folder), split="val", recipe="voc", restorers=("bright=tests.fakes:Brighten",),
+                               detectors=("blob=tests.fakes:BlobDetector",), seed=seed)  # fmt: skip
+        run(settings, base / f"seed{seed}")
+    return folder, base
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def test_a_run_against_itself_is_exactly_zero(finished):
+    base = finished[1]
+    told = json.loads(invoke("compare", base / "seed0", base / "seed0", "--json").output)
+    assert told["variant_a"] == told["variant_b"] == "bright"
+    for one in told["difference"].values():
+        assert one == {"value": 0, "low": 0, "high": 0, "distinguishable": False}
+
+
+def test_variants_of_a_run_are_compared(finished):
+    base = finished[1]
+    told = invoke("compare", base / "seed0", base / "seed1", "--variant-a", "clean", "--variant-b", "distorted").output
+    assert "B - A in points of AP" in told
+    assert "dog" in told
+
+
+def test_runs_on_other_ground_are_refused(finished, tmp_path):
+    folder, base = finished
+    for given, message in (({"limit": 3}, "different photos"), ({"protocol": "voc10"}, "different protocols: voc07 and voc10")):
+        settings = {"data": str(folder), "split": "val", "recipe": "voc", "restorers": ("identity",),
+                    "detectors": ("blob=tests.fakes:BlobDetector",)} | given  # fmt: skip
+        run(RunSettings(**settings), tmp_path / message)
+        with pytest.raises(ValueError, match=message):
+            invoke("compare", base / "seed0", tmp_path / message, "--variant", "distorted")
+    with pytest.raises(ValueError, match="has no variant 'x'; there are clean, distorted, bright"):
+        invoke("compare", base / "seed0", base / "seed1", "--variant", "x")
+
+
+def test_runs_are_listed(finished, tmp_path):
+    told = json.loads(invoke("runs", "--root", finished[1], "--json").output)
+    assert [one["finished"] for one in told] == [True, True]
+    assert set(told[0]["map"]) == {"clean", "distorted", "bright"}
+    assert "VOC2099 val, 5 photos, voc, voc07: clean" in invoke("runs", "--root", finished[1]).output
+    assert "no runs below" in invoke("runs", "--root", tmp_path).output
+
+
+def test_report_makes_the_same_outputs_again(finished):
+    folder = finished[1] / "seed0"
+    before = {name: (folder / name).read_bytes() for name in ("results.json", "table.md", "table.csv", "table.tex")}
+    for name in before:
+        (folder / name).unlink()
+    assert invoke("report", folder).exit_code == 0
+    assert before == {name: (folder / name).read_bytes() for name in before}
+
+
+def test_the_latex_table_has_a_row_for_every_variant(finished):
+    text = (finished[1] / "seed0" / "table.tex").read_text()
+    assert text.count(r"\\") == 4
+    assert r"\toprule" in text
+    assert "bright & " in text
+
+
+def test_exported_predictions_give_the_runs_own_ap(finished, tmp_path):
+    folder, base = finished
+    for form in ("json", "coco", "voc"):
+        done = invoke("export-predictions", base / "seed0", "--format", form, "--variant", "bright", "--out", tmp_path / form)
+        assert done.exit_code == 0
+    split = read_voc(folder, "val")
+    truth = {image: split.objects(image) for image in split.ids}
+    found = read_detections(tmp_path / "json" / "detections.json", split.ids)
+    wanted = json.loads((base / "seed0" / "results.json").read_text())["variants"]["bright"]["map"]
+    assert evaluate(found, truth, "voc07").map == wanted
+    assert len(list((tmp_path / "voc").glob("comp4_det_test_*.txt"))) == 20
+    assert json.loads((tmp_path / "coco" / "annotations.json").read_text())["images"][0]["file_name"] == "2099_000000"
+
+
+def test_doctor_tells_what_is_there():
+    told = json.loads(invoke("doctor", "--json").output)
+    assert told["device"] in ("cpu", "cuda")
+    assert set(told["weights"]) >= {"owan-2019", "mobilenet-ssd"}
+    assert "versions:" in invoke("doctor").output
