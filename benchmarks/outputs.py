@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vocbench.benchmarks import tables
+from vocbench.benchmarks.report import render
 from vocbench.benchmarks.results import Finished, load_run, results
 from vocbench.benchmarks.settings import write_json
 
@@ -26,6 +27,7 @@ def _write(run: Finished, content: dict[str, Any], suffix: str) -> None:
     _write_text(run.folder / f"table{suffix}.csv", tables.to_csv(content))
     _write_text(run.folder / f"table{suffix}.md", tables.to_markdown(content))
     _write_text(run.folder / f"table{suffix}.tex", tables.to_latex(content))
+    _write_text(run.folder / f"report{suffix}.html", render(run, content["detector"]["name"], content))
 
 
 def _write_text(path: Path, text: str) -> None:
