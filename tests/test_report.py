@@ -96,9 +96,9 @@ document.body.dataset.told = lines.join(";");
 def test_the_page_works_in_a_browser(finished, tmp_path):
     page = (finished / "report.html").read_text()
     (tmp_path / "page.html").write_text(page.replace("</body>", DRIVE))
-    switches = [
-        *["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--enable-logging=stderr", "--virtual-time-budget=2000", "--dump-dom"]
-    ]
+    switches = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+    switches += ["--disable-background-networking", "--disable-component-update", "--enable-logging=stderr"]
+    switches += ["--virtual-time-budget=2000", "--dump-dom"]
     switches.append(f"--user-data-dir={tmp_path}/profile")
     command = [str(CHROMIUM), *switches, (tmp_path / "page.html").as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
