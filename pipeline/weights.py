@@ -61,6 +61,14 @@ class Weights:
 
 
 WEIGHTS: dict[str, Weights] = {
+    "owan": Weights(
+        "owan.safetensors",
+        Package("vocbench.restorer", "weights/owan.safetensors"),
+        1_671_704,
+        "bcf68cbacd9b4ed80777a66e373e8c0b2ce6b3c01f0bbe7f619c27edf13a4e7a",
+        "MIT",
+        "OWAN trained by this project on the recipe voc and milder ones; its card is restorer/weights/owan.md",
+    ),
     "owan-2019": Weights(
         "owan-2019.pth",
         Url("https://raw.githubusercontent.com/sg-nm/Operation-wise-attention-network/master/Trained_model/model_best.pth"),

@@ -7,17 +7,18 @@ An image is a float32 RGB tensor (3, H, W) in [0, 1]. Only the JPEG and PNG deco
 from __future__ import annotations
 
 import os
+import struct
 import tempfile
-import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, JpegImagePlugin, PngImagePlugin
 from torch import Tensor
 
 MAX_MEGAPIXELS = 50  # a 12-megapixel phone photo four times over; larger ones are refused by name
-FORMATS = ("JPEG", "PNG")
+# Pillow's readers, chosen by the first bytes. `Image.open` is not used: other packages replace it with their own.
+READERS = {b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile, b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile}
 
 
 def to_uint8(image: Tensor) -> np.ndarray:
@@ -51,23 +52,31 @@ def read_image(path: str | Path) -> Tensor:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such photo")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit below is stricter
-            with Image.open(path, formats=FORMATS) as file:
-                _check_size(path, *file.size)
-                file.load()
-                return from_uint8(_rgb_array(file))
-    except UnidentifiedImageError:
-        raise ValueError(f"{path}: not a JPEG or PNG picture; convert it or remove it from the list") from None
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: damaged or truncated picture ({error}); replace the file") from None
+    with open(path, "rb") as stream:
+        start = stream.read(16)
+        reader = next((READERS[magic] for magic in READERS if start.startswith(magic)), None)
+        if reader is None:
+            raise ValueError(f"{path}: not a JPEG or PNG picture; convert it or remove it from the list")
+        stream.seek(0)
+        try:
+            file = reader(stream)
+            _check_size(path, *file.size)
+            file.load()
+            return from_uint8(_rgb_array(file))
+        except _TooLarge as error:
+            raise ValueError(str(error)) from None
+        except (OSError, SyntaxError, ValueError, struct.error) as error:
+            raise ValueError(f"{path}: damaged or truncated picture ({error}); replace the file") from None
+
+
+class _TooLarge(Exception):
+    """A picture above `MAX_MEGAPIXELS`."""
 
 
 def _check_size(path: Path, width: int, height: int) -> None:
     megapixels = width * height / 1e6
     if megapixels > MAX_MEGAPIXELS:
-        raise ValueError(
+        raise _TooLarge(
             f"{path}: {width}x{height} is {megapixels:.0f} megapixels, above the limit of {MAX_MEGAPIXELS}; scale it down first"
         )
 
