@@ -1,4 +1,4 @@
-"""Pictures of a run: each example photo clean, distorted and restored side by side, boxes drawn."""
+"""Pictures of a run: each example photo clean, distorted and restored side by side, boxes drawn; and the gallery's."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from vocbench.benchmarks.gallery import Gallery
 from vocbench.detection.detections import Detections
 from vocbench.detection.drawing import draw_boxes, write_caption
 from vocbench.detection.voc import VOCSplit
@@ -16,12 +17,15 @@ GAP = 6  # pixels between panels
 
 
 class Examples:
-    """Writes `NUMBER_IMAGE.png` for the chosen images (id to number), first draw, first detector."""
+    """Writes `NUMBER_IMAGE.png` for the chosen images (id to number), first draw, first detector, and feeds the gallery."""
 
     def __init__(self, folder: Path, chosen: dict[str, int], data: VOCSplit):
-        self.folder, self.chosen, self.data = folder, chosen, data
+        self.folder, self.chosen = folder, chosen
+        self.gallery = Gallery(folder.with_name("gallery"), data)
 
     def save(self, unit: int, variants: list, found: dict[str, dict[str, list[Detections]]]) -> None:
+        """Take in a unit: its variants with their pictures, and detections by variant and detector."""
+        self.gallery.save(variants, found)
         for image, number in self.chosen.items():
             panels = []
             for variant in variants:

@@ -6,18 +6,17 @@ precision and recall, mAP by degradation level, image quality against detection,
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from vocbench.benchmarks import tables
 from vocbench.benchmarks.charts import bars, lines, scatter
-from vocbench.benchmarks.results import Finished, evaluations
+from vocbench.benchmarks.gallery import shown_photos
+from vocbench.benchmarks.results import Finished, evaluations, failed_images, predictions
 from vocbench.detection.average_precision import Evaluation, evaluate
 from vocbench.detection.errors import ERROR_TYPES, error_types
 
@@ -79,8 +78,6 @@ def _curves(found: dict[str, tuple[Evaluation, list[str]]], name: str) -> list[t
 
 def by_level(run: Finished, detector: str) -> list[dict[str, Any]]:
     """mAP of every restored variant in bins of each degradation's level, with the number of photos."""
-    from vocbench.benchmarks.results import failed_images, predictions
-
     rows = run.table[(run.table["variant"] == "distorted") & (run.table["detector"] == detector)]
     rows = rows[~rows["image"].isin(failed_images(run))]
     levels = {f"{r.image}#{r.draw}": json.loads(r.levels) for r in rows.itertuples()}
@@ -128,8 +125,6 @@ def gains(run: Finished, detector: str, variant: str) -> list[tuple[float, float
 
 def _hits(run: Finished, variant: str, detector: str, score: float = 0.3) -> dict[str, int]:
     """Objects found with at least `score`, by (image, draw) key."""
-    from vocbench.benchmarks.results import predictions
-
     found, truth, _ = predictions(run, variant, detector)
     protocol = "voc10" if run.settings.protocol == "coco" else run.settings.protocol
     evaluation = evaluate(found, truth, protocol)
@@ -137,23 +132,6 @@ def _hits(run: Finished, variant: str, detector: str, score: float = 0.3) -> dic
     for match in evaluation.matches.values():
         np.add.at(counted, match.image[match.right & (match.scores >= score)], 1)
     return dict(zip(evaluation.images, counted.tolist(), strict=True))
-
-
-def _pictures(folder: Path) -> list[tuple[str, str]]:
-    """The example pictures as JPEG data URLs, with their names."""
-    import io
-
-    from PIL import Image
-
-    made = []
-    for path in sorted((folder / "examples").glob("*.png")):
-        with Image.open(path) as picture:
-            small = picture.convert("RGB")
-            small.thumbnail((2400, 700))
-            buffer = io.BytesIO()
-            small.save(buffer, "JPEG", quality=82)
-        made.append((path.stem.partition("_")[2], "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()))
-    return made
 
 
 @lru_cache(maxsize=1)
@@ -166,8 +144,6 @@ def _template():
 
 
 def _errors(run: Finished, detector: str, variants: Sequence[str]) -> dict[str, dict[str, float]]:
-    from vocbench.benchmarks.results import predictions
-
     return {variant: error_types(*predictions(run, variant, detector)[:2]) for variant in variants}
 
 
@@ -207,6 +183,6 @@ def render(run: Finished, detector: str, results: dict[str, Any]) -> str:
         ),
         error_names=ERROR_TYPES,
         errors=_errors(run, detector, compared),
-        pictures=_pictures(run.folder),
+        photos=shown_photos(run, {name: predictions(run, name, detector)[0] for name in compared}),
         settings=json.dumps(run.record, indent=2),
     )

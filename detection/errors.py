@@ -31,8 +31,11 @@ def _overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     return pair_overlaps(np.repeat(boxes, columns, 0), np.tile(others, (rows, 1))).reshape(rows, columns)
 
 
-def _judge(found: Detections, objects: Objects) -> tuple[list[dict], np.ndarray]:
-    """Every detection of an image that counts, with its type and the object it speaks of, and which objects were found."""
+def judge(found: Detections, objects: Objects) -> tuple[list[dict], np.ndarray]:
+    """Every detection of an image that counts, with its index, type and the object it speaks of; and which objects were found.
+
+    Detections of difficult objects do not count. Types are those of `ERROR_TYPES` and `right`.
+    """
     scores, labels = np.asarray(found.scores, np.float64), np.asarray(found.labels)
     overlap = _overlaps(np.asarray(found.boxes, np.float64), objects.boxes)
     taken = np.zeros(len(objects.labels), bool)
@@ -54,7 +57,7 @@ def _judge(found: Detections, objects: Objects) -> tuple[list[dict], np.ndarray]
             kind, target = "class", foreign
         elif best_other >= BACKGROUND:
             kind, target = "both", foreign
-        judged.append({"score": scores[i], "label": int(labels[i]), "kind": kind, "target": target})
+        judged.append({"index": int(i), "score": scores[i], "label": int(labels[i]), "kind": kind, "target": target})
     return judged, taken
 
 
@@ -100,6 +103,6 @@ def error_types(detections: Mapping[str, Detections], ground_truth: Mapping[str,
     judged = []
     for image, (name, objects) in enumerate(ground_truth.items()):
         if name in detections:
-            judged += [(image, row) for row in _judge(detections[name], objects)[0]]
+            judged += [(image, row) for row in judge(detections[name], objects)[0]]
     base = _mean_ap(judged, truth, None)
     return {kind: _mean_ap(judged, truth, kind) - base for kind in ERROR_TYPES}

@@ -87,6 +87,10 @@ document.getElementById("next").click();
 lines.push(document.getElementById("count").textContent);
 document.getElementById("previous").click(); document.getElementById("previous").click();
 lines.push(document.getElementById("count").textContent);
+const visible = () => [...document.querySelectorAll("[data-photo]:not([hidden]) [data-panel]")].filter(p => !p.hidden);
+lines.push(visible().map(p => p.dataset.panel).join());
+document.querySelector('[data-view="distorted"]').click();
+lines.push(visible().map(p => p.dataset.panel).join());
 document.body.dataset.told = lines.join(";");
 }
 </script></body>"""
@@ -102,7 +106,7 @@ def test_the_page_works_in_a_browser(finished, tmp_path):
     switches.append(f"--user-data-dir={tmp_path}/profile")
     command = [str(CHROMIUM), *switches, (tmp_path / "page.html").as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert 'data-told="dog;1 of 5;2 of 5;5 of 5"' in done.stdout
+    assert 'data-told="dog;1 of 5;2 of 5;5 of 5;identity;distorted"' in done.stdout
     assert "CONSOLE" not in done.stderr
 
 
