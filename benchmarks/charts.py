@@ -109,7 +109,8 @@ def scatter(
     for i in range(6):
         value = low_x + (high_x - low_x) * i / 5
         x = LEFT + 10 + (WIDTH - LEFT - 20) * i / 5
-        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{value:.3g}</text>')
+        anchor = "end" if i == 5 else "middle"
+        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="{anchor}">{value:.3g}</text>')
     for k, (name, group) in enumerate(series):
         for x, y in group:
             at = LEFT + 10 + (WIDTH - LEFT - 20) * (x - low_x) / max(high_x - low_x, 1e-12)

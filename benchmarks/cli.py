@@ -14,6 +14,7 @@ import click
 # name: (module:attribute, one line of help)
 COMMANDS = {
     "run": ("cli_run:run", "Distort, restore, detect, and report mAP per class."),
+    "sweep": ("cli_run:sweep", "mAP at fixed degradation levels, with mPC and rPC."),
     "evaluate": ("cli_run:evaluate_command", "Average precision of any detector's results under a named protocol."),
     "report": ("cli_report:report", "Make the outputs of finished runs again."),
     "compare": ("cli_report:compare", "The difference of two runs, and whether it is more than chance."),

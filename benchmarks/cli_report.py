@@ -122,7 +122,7 @@ def doctor(as_json: bool) -> None:
     from vocbench.pipeline.weights import WEIGHTS, cache_folder, location
     from vocbench.restorer import native
 
-    optional = ("ultralytics", "openvino", "onnxruntime", "spandrel", "ray")
+    optional = ("ultralytics", "openvino", "onnxruntime", "spandrel", "imagecorruptions", "ray", "mlflow", "wandb")
     told = {
         "device": "cuda" if torch.cuda.is_available() else "cpu",
         "hardware": hardware("cuda" if torch.cuda.is_available() else "cpu"),

@@ -1,17 +1,18 @@
-"""`vocbench run` and `vocbench evaluate`."""
+"""`vocbench run`, `vocbench sweep` and `vocbench evaluate`."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
 from vocbench.benchmarks.run import run as run_benchmark
-from vocbench.benchmarks.settings import RunSettings
+from vocbench.benchmarks.settings import RunSettings, plain
+from vocbench.benchmarks.trackers import TRACKERS, check_trackers, write_to
 from vocbench.detection.average_precision import PROTOCOLS
 from vocbench.restorer.degradations import RECIPES
 
@@ -51,60 +52,137 @@ def model_options(command: Callable) -> Callable:
     return command
 
 
-@click.command()
-@click.option("--data", default="sample", show_default=True, metavar="sample|DIR", help="A VOC20xx folder, or the sample.")
-@click.option("--split", help="Image set of the folder, such as val or test; the sample has only `all`.")
-@click.option("--recipe", default="voc", show_default=True, help=f"Distortion: {', '.join(RECIPES)}.")
-@click.option("--restorer", "restorers", multiple=True, metavar="[LABEL=]NAME[:WEIGHTS]", help="Repeatable; default owan.")
-@click.option(
-    "--detector", "detectors", multiple=True, metavar="[LABEL=]NAME[:WEIGHTS]", help="Repeatable; default mobilenet-ssd."
-)
-@click.option("--protocol", default="voc07", show_default=True, type=click.Choice(list(PROTOCOLS)), help="Average precision.")
-@click.option("--seed", default=0, show_default=True, help="Of the drawn levels and the noise.")
-@click.option("--draws", type=int, help=f"Degradations of each photo; default 1, for the sample {SAMPLE_DRAWS}.")
-@click.option("--limit", type=int, metavar="N", help="Only the first N photos.")
-@click.option("--do-no-harm", is_flag=True, help="Also restore the clean photos and detect on them.")
-@click.option("--workers", default=0, show_default=True, help="Processes that read and degrade; 0: a thread.")
-@click.option("--unit", default=8, show_default=True, help="Photos computed and stored together.")
-@click.option("--examples", default=6, show_default=True, help="Photos shown side by side in examples/.")
-@click.option(
-    "--on-error", default="stop", show_default=True, type=click.Choice(["stop", "skip"]), help="When a restorer fails."
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the results; default runs/TIME-RECIPE.")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
-@click.option("--quiet", is_flag=True, help="No progress, no table.")
-@model_options
-def run(split, restorers, detectors, draws, workers, out, resume, quiet, device, **given) -> None:
-    """Distort photos, restore them, detect, and report mAP per class.
+def read_config(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
+    """Take defaults of the command's options from a YAML file; what the command line gives overrides them."""
+    if path is None:
+        return
+    import yaml
 
-    Without options it runs the built-in sample. Variants: clean, distorted, and one per --restorer.
-    """
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise click.BadParameter(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(given, dict):
+        raise click.BadParameter(f"{path}: expected lines OPTION: VALUE, such as recipe: voc")
+    options = {
+        flag.removeprefix("--"): option
+        for option in context.command.params
+        for flag in option.opts
+        if flag.startswith("--") and option.name != "config"
+    }
+    defaults = {}
+    for name, value in given.items():
+        option = options.get(str(name))
+        if option is None:
+            raise click.BadParameter(f"{path}: unknown option {name!r}; there are {', '.join(sorted(options))}")
+        defaults[option.name] = [value] if option.multiple and not isinstance(value, list) else value  # type: ignore[attr-defined]
+    context.default_map = {**(context.default_map or {}), **defaults}
+
+
+def run_options(command: Callable) -> Callable:
+    """Options of the commands that run the benchmark."""
+    named = "[LABEL=]NAME[:WEIGHTS]"
+    options = [
+        click.option("--config", type=click.Path(path_type=Path), is_eager=True, expose_value=False, callback=read_config,
+                     metavar="FILE.yaml", help="Options from a file; those given here override it."),
+        click.option("--data", default="sample", show_default=True, metavar="sample|DIR", help="A VOC20xx folder."),
+        click.option("--split", help="Image set of the folder, such as val or test; the sample has only `all`."),
+        click.option("--restorer", "restorers", multiple=True, metavar=named, help="Repeatable; default owan."),
+        click.option("--detector", "detectors", multiple=True, metavar=named, help="Repeatable; default mobilenet-ssd."),
+        click.option("--protocol", default="voc07", show_default=True, type=click.Choice(list(PROTOCOLS)),
+                     help="Average precision."),
+        click.option("--seed", default=0, show_default=True, help="Of the drawn levels and the noise."),
+        click.option("--draws", type=int, help=f"Degradations of each photo; default 1, for the sample {SAMPLE_DRAWS}."),
+        click.option("--limit", type=int, metavar="N", help="Only the first N photos."),
+        click.option("--do-no-harm", is_flag=True, help="Also restore the clean photos and detect on them."),
+        click.option("--workers", default=0, show_default=True, help="Processes that read and degrade; 0: a thread."),
+        click.option("--unit", default=8, show_default=True, help="Photos computed and stored together."),
+        click.option("--examples", default=6, show_default=True, help="Photos shown side by side in examples/."),
+        click.option("--on-error", default="stop", show_default=True, type=click.Choice(["stop", "skip"]),
+                     help="When a restorer fails."),
+        click.option("--resume", is_flag=True, help="Go on with what is in --out."),
+        click.option("--quiet", is_flag=True, help="No progress, no table."),
+        click.option("--verbose", is_flag=True, help="Tell what is used, and the progress also where there is no terminal."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return model_options(command)
+
+
+def make_settings(split: str | None, restorers, detectors, draws: int | None, device: str, **given) -> RunSettings:
+    """The settings of a run with the sample's and the data's defaults filled in."""
     sample = given["data"] == "sample"
-    settings = RunSettings(
+    if not sample:  # a resumed run may be started from another folder
+        given["data"] = str(Path(given["data"]).resolve())
+    return RunSettings(
         split=split or ("all" if sample else _only_split(given["data"])),
-        restorers=restorers or ("owan",),
-        detectors=detectors or ("mobilenet-ssd",),
+        restorers=tuple(restorers) or ("owan",),
+        detectors=tuple(detectors) or ("mobilenet-ssd",),
         draws=draws or (SAMPLE_DRAWS if sample else 1),
         device=choose_device(device),
         **given,
     )
-    if not sample:  # a resumed run may be started from another folder
-        settings = RunSettings(**{**settings.__dict__, "data": str(Path(settings.data).resolve())})
-    out = out or Path("runs") / time.strftime(f"%Y%m%d-%H%M%S-{settings.recipe}")
+
+
+@contextmanager
+def told(settings: RunSettings, out: Path, quiet: bool, verbose: bool) -> Iterator[Callable | None]:
+    """The progress to show while a run goes on; an interrupted one says how it goes on."""
+    if verbose:
+        for name, value in plain(settings).items():
+            click.echo(f"{name}: {value}", err=True)
     try:
         with ExitStack() as stack:
-            progress = None if quiet else _progress(stack)
-            run_benchmark(settings, out, resume, workers, progress)
+            yield None if quiet else _progress(stack, verbose)
     except KeyboardInterrupt:
         click.echo(f"Interrupted; what is done is kept. Go on with the same command and --out {out} --resume.", err=True)
         sys.exit(130)
+
+
+@click.command()
+@click.option("--recipe", default="voc", show_default=True, help=f"Distortion: {', '.join(RECIPES)}.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the results; default runs/TIME-RECIPE.")
+@click.option("--track", multiple=True, type=click.Choice(list(TRACKERS)), help="Also write the results there; repeatable.")
+@run_options
+def run(workers, out, track, resume, quiet, verbose, **given) -> None:
+    """Distort photos, restore them, detect, and report mAP per class.
+
+    Without options it runs the built-in sample. Variants: clean, distorted, and one per --restorer.
+    """
+    settings = make_settings(**given)
+    check_trackers(track)
+    out = out or Path("runs") / time.strftime(f"%Y%m%d-%H%M%S-{settings.recipe}")
+    with told(settings, out, quiet, verbose) as progress:
+        run_benchmark(settings, out, resume, workers, progress)
+    for name in track:
+        write_to(name, out)
     if quiet:
         return
     for table in sorted(out.glob("table*.md"), key=lambda path: (len(path.name), path.name)):
         click.echo(table.read_text())
-    if sample:
+    if settings.data == "sample":
         click.echo(SAMPLE_NOTE)
     click.echo(f"Results in {out}")
+
+
+@click.command()
+@click.option(
+    "--degradation", "degradations", multiple=True, metavar="NAME=LEVEL,…|corruptions",
+    help="Levels to run: noise=10,20,30, blur=…, jpeg=…, motion=…, corruption:snow=1,3, or the common corruptions; repeatable.",
+)  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the runs; default runs/TIME-sweep.")
+@run_options
+def sweep(degradations, workers, out, resume, quiet, verbose, **given) -> None:
+    """mAP at fixed degradation levels, with the means mPC and rPC of the robustness benchmarks."""
+    from vocbench.benchmarks import sweep as sweeping
+
+    settings = make_settings(**given, recipe="clean")
+    levels = sweeping.parse_degradations(degradations, lambda text: click.echo(text, err=True))
+    out = out or Path("runs") / time.strftime("%Y%m%d-%H%M%S-sweep")
+    with told(settings, out, quiet, verbose) as progress:
+        content = sweeping.sweep(settings, levels, out, resume, workers, progress)
+    if not quiet:
+        click.echo(sweeping.to_markdown(content))
+        click.echo(f"Results in {out}")
 
 
 def _only_split(data: str) -> str:
@@ -116,12 +194,12 @@ def _only_split(data: str) -> str:
     raise click.UsageError(f"--split is needed: {data} has {', '.join(names) or 'no splits'}")
 
 
-def _progress(stack: ExitStack) -> Callable[[int, int], Callable[[int], None]]:
-    """A bar with rate and time left on a terminal, nothing elsewhere."""
+def _progress(stack: ExitStack, verbose: bool) -> Callable[[int, int], Callable[[int], None]]:
+    """A bar with rate and time left on a terminal; elsewhere a line for each unit, if wanted."""
 
     def begin(total: int, done: int) -> Callable[[int], None]:
         if not sys.stderr.isatty():
-            return lambda photos: None
+            return _lines(total, done) if verbose else lambda photos: None
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -139,6 +217,17 @@ def _progress(stack: ExitStack) -> Callable[[int, int], Callable[[int], None]]:
         return advance
 
     return begin
+
+
+def _lines(total: int, done: int) -> Callable[[int], None]:
+    begun, state = time.monotonic(), {"photos": 0}
+
+    def advance(photos: int) -> None:
+        state["photos"] += photos
+        rate = state["photos"] / max(time.monotonic() - begun, 1e-9)
+        click.echo(f"{done + state['photos']} of {total} photos, {rate:.2f}/s", err=True)
+
+    return advance
 
 
 @click.command("evaluate")

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from vocbench.benchmarks import tables
@@ -19,6 +19,9 @@ from vocbench.benchmarks.gallery import shown_photos
 from vocbench.benchmarks.results import Finished, evaluations, failed_images, predictions
 from vocbench.detection.average_precision import Evaluation, evaluate
 from vocbench.detection.errors import ERROR_TYPES, error_types
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 BINS = 4  # of each degradation's levels
 SHOWN_CURVES = 6  # variants in one chart
@@ -135,12 +138,13 @@ def _hits(run: Finished, variant: str, detector: str, score: float = 0.3) -> dic
 
 
 @lru_cache(maxsize=1)
-def _template():
+def environment() -> Environment:
+    """Where the pages' templates come from; everything put into them is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(loader=PackageLoader("vocbench.benchmarks"), autoescape=True, undefined=StrictUndefined)
-    environment.filters["percent"] = tables.percent
-    return environment.get_template("report.html")
+    made = Environment(loader=PackageLoader("vocbench.benchmarks"), autoescape=True, undefined=StrictUndefined)
+    made.filters["percent"] = tables.percent
+    return made
 
 
 def _errors(run: Finished, detector: str, variants: Sequence[str]) -> dict[str, dict[str, float]]:
@@ -161,28 +165,32 @@ def render(run: Finished, detector: str, results: dict[str, Any]) -> str:
         ]
     restored = restored_names(results)
     quality = [(name, gains(run, detector, name)) for name in restored]
-    return _template().render(
-        results=results,
-        headline=headline(results),
-        harm=harm(results),
-        caption=tables.caption(results),
-        columns=["map", *classes],
-        short=tables.SHORT,
-        cell=lambda variant, column: tables.cell(results, variant, column),
-        best=tables.best_rows(results),
-        is_loss=lambda variant, column: tables.is_loss(results, variant, column),
-        variants=variants,
-        class_chart=bars(classes, per_class, "AP per class", variants),
-        curves=curves,
-        level_charts=[
-            (chart["name"], bars(chart["labels"], chart["series"], f"mAP by level of {chart['name']}", variants))
-            for chart in by_level(run, detector)
-        ],
-        quality_chart=scatter(
-            [(n, [p[:2] for p in g]) for n, g in quality], "PSNR gained, dB", "objects regained", "Quality", variants
-        ),
-        error_names=ERROR_TYPES,
-        errors=_errors(run, detector, compared),
-        photos=shown_photos(run, {name: predictions(run, name, detector)[0] for name in compared}),
-        settings=json.dumps(run.record, indent=2),
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            results=results,
+            headline=headline(results),
+            harm=harm(results),
+            caption=tables.caption(results),
+            columns=["map", *classes],
+            short=tables.SHORT,
+            cell=lambda variant, column: tables.cell(results, variant, column),
+            best=tables.best_rows(results),
+            is_loss=lambda variant, column: tables.is_loss(results, variant, column),
+            variants=variants,
+            class_chart=bars(classes, per_class, "AP per class", variants),
+            curves=curves,
+            level_charts=[
+                (chart["name"], bars(chart["labels"], chart["series"], f"mAP by level of {chart['name']}", variants))
+                for chart in by_level(run, detector)
+            ],
+            quality_chart=scatter(
+                [(n, [p[:2] for p in g]) for n, g in quality], "PSNR gained, dB", "objects regained", "Quality", variants
+            ),
+            error_names=ERROR_TYPES,
+            errors=_errors(run, detector, compared),
+            photos=shown_photos(run, {name: predictions(run, name, detector)[0] for name in compared}),
+            settings=json.dumps(run.record, indent=2),
+        )
     )

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from vocbench.restorer import corruptions
 from vocbench.restorer.images import from_uint8, to_uint8
 from vocbench.restorer.motion_blur import motion_blur
 
@@ -174,13 +175,19 @@ def draw_levels(recipe: str, generator: Generator) -> Levels:
 
 
 def apply_levels(image: Tensor, levels: Mapping[str, float], generator: Generator) -> Tensor:
-    """Apply the named degradations in the order of `DEGRADATIONS`; a level is in the unit of `UNITS`."""
-    unknown = sorted(set(levels) - set(DEGRADATIONS))
+    """Apply the named degradations in the order of `DEGRADATIONS`; a level is in the unit of `UNITS`.
+
+    After them come those called `corruption:NAME`, at a severity of 1 to 5: see `corruptions`.
+    """
+    common = [name for name in levels if name.startswith(corruptions.PREFIX)]
+    unknown = sorted(set(levels) - set(DEGRADATIONS) - set(common))
     if unknown:
         raise ValueError(f"unknown degradation {unknown[0]!r}; choose from {', '.join(DEGRADATIONS)}")
     for name, degradation in DEGRADATIONS.items():
         if name in levels:
             image = degradation(image, levels[name], generator)
+    for name in common:
+        image = corruptions.corrupt(image, name.removeprefix(corruptions.PREFIX), levels[name], generator)
     return image
 
 

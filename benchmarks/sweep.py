@@ -1,0 +1,176 @@
+"""A run at each of several fixed degradation levels: mAP by level, and the robustness benchmarks' means.
+
+mPC is the mean over degradations of the mean over their levels of mAP, rPC is mPC over the mAP on clean, unrestored photos
+(Michaelis et al., arXiv:1907.07484, eq. 1 and 2, with mAP as the performance).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from vocbench.benchmarks.run import run
+from vocbench.benchmarks.settings import RunSettings, write_json
+from vocbench.benchmarks.tables import percent
+from vocbench.restorer import corruptions
+from vocbench.restorer.degradations import DEGRADATIONS, UNITS
+
+Levels = dict[str, list[float]]
+
+# The common corruptions that the project has itself, at the levels of the library's five severities.
+OWN_CORRUPTIONS: Levels = {
+    "noise": [20.4, 30.6, 45.9, 66.3, 96.9],
+    "blur": [1.0, 2.0, 3.0, 4.0, 6.0],
+    "jpeg": [25.0, 18.0, 15.0, 10.0, 7.0],
+}
+
+
+def parse_degradations(given: Sequence[str], say: Callable[[str], None] = lambda text: None) -> Levels:
+    """`NAME=LEVEL,…` of this project's degradations, `corruption:NAME=SEVERITY,…`, or the set `corruptions`."""
+    levels: Levels = {}
+    for text in given:
+        if text == "corruptions":
+            levels |= _common(say)
+            continue
+        name, _, values = text.partition("=")
+        if name not in DEGRADATIONS and not name.startswith(corruptions.PREFIX):
+            raise ValueError(f"--degradation {text!r}: {name!r} is none of {', '.join(DEGRADATIONS)}, corruptions")
+        try:
+            numbers = [float(value) for value in values.split(",")]
+        except ValueError:
+            raise ValueError(f"--degradation {text!r}: expected NAME=LEVEL,… such as noise=10,20,30") from None
+        if name in levels or len(set(numbers)) < len(numbers):
+            raise ValueError(f"--degradation {text!r}: a degradation or level is given twice")
+        levels[name] = numbers
+    if not levels:
+        raise ValueError("nothing to sweep; give --degradation NAME=LEVEL,… or --degradation corruptions")
+    return levels
+
+
+def _common(say: Callable[[str], None]) -> Levels:
+    works, fails = corruptions.usable()
+    if not works:
+        say('notice: imagecorruptions cannot be imported (pip install "vocbench[corruptions]"); noise, blur and JPEG instead')
+        return dict(OWN_CORRUPTIONS)
+    if fails:
+        say(f"notice: left out, as imagecorruptions fails on them here: {', '.join(fails)}")
+    return {corruptions.PREFIX + name: [float(severity) for severity in corruptions.SEVERITIES] for name in works}
+
+
+def step_name(degradation: str, level: float) -> str:
+    """The folder of one level's run."""
+    return f"{degradation.replace(':', '-')}-{level:g}"
+
+
+def sweep(
+    settings: RunSettings,
+    levels: Levels,
+    out: Path,
+    resume: bool = False,
+    workers: int = 0,
+    progress: Callable[[int, int], Callable[[int], None]] | None = None,
+) -> dict[str, Any]:
+    """Run every level into a folder of its own below `out`, and write sweep.json, .csv, .md and .html; resumable."""
+    found: dict[str, Any] = {}
+    for degradation, numbers in levels.items():
+        rows = []
+        for level in numbers:
+            step = replace(settings, levels=json.dumps({degradation: level}))
+            folder = out / step_name(degradation, level)
+            if folder.exists() and not resume:
+                raise ValueError(f"{folder}: already there; continue the sweep with --resume or choose another --out")
+            run(step, folder, resume, workers, progress)
+            rows.append(json.loads((folder / "results.json").read_text()))
+        found[degradation] = {"unit": UNITS.get(degradation, "severity 1 to 5"), "levels": numbers} | _by_variant(rows)
+        content = summary(found, rows[0])  # so that what is done can be read before all is
+        _write(out, content)
+    return content
+
+
+def _by_variant(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    names = [name for name in rows[0]["variants"] if name != "clean" and not name.startswith("clean+")]
+    return {"map": {name: [row["variants"][name]["map"] for row in rows] for name in names}}
+
+
+def summary(found: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
+    """The content of sweep.json from each degradation's levels and mAPs, and any of the runs' results."""
+    clean = results["variants"]["clean"]["map"]
+    variants = list(next(iter(found.values()))["map"])
+    complete = clean is not None and all(
+        value is not None for one in found.values() for v in one["map"].values() for value in v
+    )
+    mpc = {name: mean(mean(one["map"][name]) for one in found.values()) if complete else None for name in variants}
+    return {
+        "protocol": results["protocol"],
+        "dataset": results["dataset"],
+        "seed": results["seed"],
+        "detector": results["detector"],
+        "clean": clean,
+        "degradations": found,
+        "mpc": mpc,
+        "rpc": {name: value / clean if value is not None and clean else None for name, value in mpc.items()},
+    }
+
+
+def _write(out: Path, content: dict[str, Any]) -> None:
+    write_json(out / "sweep.json", content)
+    (out / "sweep.csv").write_text(to_csv(content))
+    (out / "sweep.md").write_text(to_markdown(content))
+    (out / "sweep.html").write_text(to_html(content), encoding="utf-8")
+
+
+def _rows(content: dict[str, Any]) -> list[tuple[str, str, list[float | None]]]:
+    """Degradation, level and the mAP of each variant."""
+    variants = list(content["mpc"])
+    return [
+        (name, f"{level:g}", [one["map"][variant][i] for variant in variants])
+        for name, one in content["degradations"].items()
+        for i, level in enumerate(one["levels"])
+    ]
+
+
+def to_csv(content: dict[str, Any]) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["degradation", "level", *content["mpc"]])
+    writer.writerows([name, level, *values] for name, level, values in _rows(content))
+    return buffer.getvalue()
+
+
+def caption(content: dict[str, Any]) -> str:
+    data = content["dataset"]
+    return (
+        f"{data['name']} {data['split']}, {data['images']} photos, seed {content['seed']}, detector "
+        f"{content['detector']['name']}, mAP in % under protocol {content['protocol']}, clean {percent(content['clean'])}"
+    )
+
+
+def to_markdown(content: dict[str, Any]) -> str:
+    variants = list(content["mpc"])
+    lines = [f"{caption(content)}", "", f"| degradation | level | {' | '.join(variants)} |"]
+    lines.append(f"| --- | ---: |{' ---: |' * len(variants)}")
+    for name, level, values in _rows(content):
+        lines.append(f"| {name} | {level} | {' | '.join(percent(value) for value in values)} |")
+    for name, key in (("mPC", "mpc"), ("rPC", "rpc")):
+        lines.append(f"| **{name}** |  | {' | '.join(percent(value) for value in content[key].values())} |")
+    return "\n".join(lines) + "\n"
+
+
+def to_html(content: dict[str, Any]) -> str:
+    """One self-contained page: a chart for each degradation and the table."""
+    from vocbench.benchmarks.charts import bars
+    from vocbench.benchmarks.report import environment
+
+    variants = list(content["mpc"])
+    charts = [
+        (name, one["unit"], bars([f"{level:g}" for level in one["levels"]], list(one["map"].items()), name, variants))
+        for name, one in content["degradations"].items()
+    ]
+    page = environment().get_template("sweep.html")
+    return page.render(content=content, caption=caption(content), variants=variants, rows=_rows(content), charts=charts)

@@ -1,0 +1,83 @@
+"""A run's results written to experiment trackers as well, where these are installed: MLflow, Weights & Biases, TensorBoard.
+
+Each gets the settings, one number `VARIANT/map`, `VARIANT/psnr` and `VARIANT/ap/CLASS` for everything in results.json, and,
+where it keeps files, the tables and the report. Where they write to is their own configuration, such as MLFLOW_TRACKING_URI.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+FILES = ("results.json", "table.md", "table.csv", "report.html", "run.json")
+
+
+def numbers(results: dict[str, Any]) -> dict[str, float]:
+    """Every number of results.json that is not None, by a name such as `owan/ap/dog`."""
+    found = {}
+    for variant, entry in results["variants"].items():
+        for key in ("map", "delta_map", "recovered", "psnr", "ssim"):
+            found[f"{variant}/{key}"] = entry[key]
+        found |= {f"{variant}/ap/{name}": value for name, value in entry["ap"].items()}
+        found |= {f"{variant}/seconds/{stage}": value for stage, value in entry["seconds"].items()}
+    return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def _mlflow(folder: Path, results: dict[str, Any], settings: dict[str, Any]) -> None:
+    import mlflow
+
+    allowed = {re.sub(r"[^\w\-. :/]", "_", name): value for name, value in numbers(results).items()}
+    mlflow.set_experiment("vocbench")
+    with mlflow.start_run(run_name=folder.name):
+        mlflow.log_params({name: str(value)[:500] for name, value in settings.items()})
+        mlflow.log_metrics(allowed)
+        for path in _kept(folder):
+            mlflow.log_artifact(str(path))
+
+
+def _wandb(folder: Path, results: dict[str, Any], settings: dict[str, Any]) -> None:
+    import wandb
+
+    with wandb.init(project="vocbench", name=folder.name, config=settings) as run:
+        run.summary.update(numbers(results))
+        for path in _kept(folder):
+            run.save(str(path), base_path=str(folder), policy="now")
+
+
+def _tensorboard(folder: Path, results: dict[str, Any], settings: dict[str, Any]) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(folder / "tensorboard")) as writer:
+        writer.add_text("settings", f"```\n{json.dumps(settings, indent=2)}\n```")
+        writer.add_text("table", (folder / "table.md").read_text())
+        for name, value in numbers(results).items():
+            writer.add_scalar(name, value)
+
+
+def _kept(folder: Path) -> Iterable[Path]:
+    return [folder / name for name in FILES if (folder / name).is_file()]
+
+
+TRACKERS: dict[str, tuple[str, Callable[[Path, dict[str, Any], dict[str, Any]], None]]] = {
+    "mlflow": ("mlflow", _mlflow),
+    "wandb": ("wandb", _wandb),
+    "tensorboard": ("tensorboard", _tensorboard),
+}
+
+
+def check_trackers(names: Iterable[str]) -> None:
+    """Raise ValueError, before a run begins, for a tracker that is not installed."""
+    for name in names:
+        package = TRACKERS[name][0]
+        if find_spec(package) is None:
+            raise ValueError(f"--track {name}: the package {package} is not installed; pip install {package}")
+
+
+def write_to(name: str, folder: Path) -> None:
+    """Write a finished run to a tracker: the first detector's results."""
+    results = json.loads((folder / "results.json").read_text())
+    TRACKERS[name][1](folder, results, json.loads((folder / "run.json").read_text())["settings"])
