@@ -44,7 +44,7 @@ def model_options(command: Callable) -> Callable:
         click.option("--tile", metavar="SIZE:STRIDE|whole", help="Cutting policy in pixels; default: the weights' own."),
         click.option("--engine", default="auto", show_default=True, help="How the restorer is executed."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
-        click.option("--batch", default=16, show_default=True, help="Tiles at a time."),
+        click.option("--batch", default=0, help="Tiles at a time; default: the fastest here, found once."),
         click.option("--trust-weights", is_flag=True, help="Allow weights that run code when loaded (ultralytics' .pt)."),
     ]
     for option in reversed(options):

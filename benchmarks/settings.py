@@ -32,7 +32,7 @@ class RunSettings:
     tile: str | None = None  # SIZE:STRIDE or whole; None: the weights' own
     engine: str = "auto"
     device: str = "cpu"
-    batch: int = 16  # tiles at a time
+    batch: int = 0  # tiles at a time; 0: the number that is fastest here
     unit: int = 8  # photos computed and stored together
     levels: str | None = None  # fixed levels as JSON, in place of the recipe's draws
     on_error: str = "stop"  # or skip
@@ -40,8 +40,10 @@ class RunSettings:
     examples: int = 6  # photos shown side by side
 
     def __post_init__(self) -> None:
-        if self.draws < 1 or self.unit < 1 or self.batch < 1:
-            raise ValueError("--draws, --unit and --batch must be at least 1")
+        if self.draws < 1 or self.unit < 1:
+            raise ValueError("--draws and --unit must be at least 1")
+        if self.batch < 0:
+            raise ValueError(f"--batch must be at least 1, got {self.batch}")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"--limit must be at least 1, got {self.limit}")
 

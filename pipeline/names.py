@@ -14,7 +14,7 @@ from pathlib import Path
 
 from torch import nn
 from vocbench.pipeline import weights as store
-from vocbench.restorer.tiling import BATCH, Tiling
+from vocbench.restorer.tiling import Tiling
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Options:
     tile: str | None = None
     engine: str = "auto"
     device: str = "cpu"
-    batch: int = BATCH
+    batch: int = 0  # tiles at a time; 0: the number that is fastest here
     trust_weights: bool = False  # whether a file that runs code when loaded may be loaded
 
 
@@ -74,15 +74,16 @@ def _file(given: str | None, name: str) -> Path:
 
 def _owan(name: str) -> Callable[[str | None, Options], nn.Module]:
     def build(given: str | None, options: Options) -> nn.Module:
-        from vocbench.restorer.engines import make_engine
+        from vocbench.restorer.engines import fastest_batch, make_engine
         from vocbench.restorer.owan import load_owan
         from vocbench.restorer.tiling import Tiled
         from vocbench.restorer.weight_files import read_metadata
 
         path = _file(given, name)
         tiling = Tiling.parse(options.tile or read_metadata(path).get("tiling", "63:42"))
-        batch = options.batch if tiling.size else 1
-        engine = make_engine(options.engine, load_owan(path), options.device, tiling, batch, store.cache_folder())
+        network, cache = load_owan(path), store.cache_folder()
+        batch = options.batch or fastest_batch(options.engine, network, options.device, tiling, cache)
+        engine = make_engine(options.engine, network, options.device, tiling, batch if tiling.size else 1, cache)
         return _signed(Tiled(engine, tiling, batch), path)
 
     return build

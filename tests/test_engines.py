@@ -72,3 +72,39 @@ def test_the_speed_command_measures_against_the_plain_network(tmp_path):
     assert all(row["max_error"] <= 1e-4 for row in content["rows"])
     assert next(row["ratio"] for row in content["rows"] if row["engine"] == "plain") == 1
     assert content["peak_memory_bytes"] > 0
+
+
+def test_the_fastest_batch_is_found_once_and_remembered(monkeypatch, tmp_path):
+    tried = []
+
+    def seconds(engine, network, device, tiling, batch, cache):
+        tried.append(batch)
+        return abs(batch - 8) + 1.0
+
+    monkeypatch.setattr(engines, "_seconds_per_tile", seconds)
+    arguments = ("openvino", build("owan"), "cpu", Tiling(63, 42), tmp_path)
+    assert engines.fastest_batch(*arguments) == 8
+    assert tried == list(engines.BATCHES)
+    assert engines.fastest_batch(*arguments) == 8
+    assert len(tried) == len(engines.BATCHES)
+    (tmp_path / "batches.json").write_text("{")  # a damaged file is made again
+    assert engines.fastest_batch(*arguments) == 8
+    assert len(tried) == 2 * len(engines.BATCHES)
+
+
+def test_a_batch_is_timed_on_the_engine_itself(tmp_path):
+    assert engines._seconds_per_tile("torch", build("owan"), "cpu", Tiling(16, 12), 2, tmp_path) > 0
+
+
+@pytest.mark.skipif(not native.available(), reason="needs a C++ compiler")
+def test_threads_do_not_change_what_the_compiled_layers_give():
+    tiles, kept = torch.rand(5, 3, 24, 24), torch.get_num_threads()
+    torch.manual_seed(0)
+    network, given = build("owan").eval(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            given.append(native.FrozenOwan(network)(tiles))
+    finally:
+        torch.set_num_threads(kept)
+    assert all(torch.equal(given[0], other) for other in given[1:])
