@@ -1,7 +1,7 @@
 """How a restorer's network is executed: the same function by different means, chosen by name.
 
 `auto` takes the fastest at hand: on a CPU `native` where there is a C++ compiler, else `openvino`, else `torch`; on CUDA
-`torch`.
+`triton` in half precision, after a check against the plain network, else `torch`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from vocbench.restorer.fused import fuse
 from vocbench.restorer.owan import Owan
 from vocbench.restorer.tiling import Tiling
 
+HALF_ERROR = 0.02  # of 1, the most that half precision may change a pixel
 Builder = Callable[[nn.Module, str, Tiling, int, Path], nn.Module]
 
 
@@ -89,6 +90,35 @@ def openvino_engine(network: nn.Module, device: str, tiling: Tiling, batch: int,
     return OpenVinoEngine(fuse(network) if isinstance(network, Owan) else network, batch, tiling.size, cache)
 
 
+def triton_engine(network: nn.Module, device: str, tiling: Tiling, batch: int, cache: Path) -> nn.Module:
+    """OWAN's Triton kernels with float16 activations, on CUDA."""
+    from vocbench.restorer.triton_layer import TritonOwan
+
+    if not isinstance(network, Owan):
+        raise ValueError("the engine 'triton' runs OWAN; use --engine torch here")
+    return TritonOwan(network, device)
+
+
+def _checked_triton(network: Owan, device: str) -> nn.Module | None:
+    """The Triton engine where it works on this GPU and agrees with the plain network; None elsewhere, with a notice."""
+    from vocbench.restorer import triton_layer
+
+    reason = "triton is not installed"
+    if triton_layer.available(device):
+        tiles = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+        try:
+            made = triton_layer.TritonOwan(network, device)
+            with torch.inference_mode():
+                error = (made(tiles) - network.cpu()(tiles)).abs().max().item()
+            if error <= HALF_ERROR:
+                return made
+            reason = f"its result is off by {error:.3f}"
+        except Exception as failure:  # a compiler or driver that does not take the kernels
+            reason = " ".join(str(failure).split())[:120]
+    print(f"notice: the Triton kernels are not used ({reason}); OWAN runs in plain PyTorch", file=sys.stderr)
+    return None
+
+
 def auto_engine(network: nn.Module, device: str, tiling: Tiling, batch: int, cache: Path) -> nn.Module:
     """The fastest engine at hand; one line of notice where neither compiled one is."""
     if device == "cpu" and isinstance(network, Owan):
@@ -97,6 +127,8 @@ def auto_engine(network: nn.Module, device: str, tiling: Tiling, batch: int, cac
         if _is_fixed(tiling) and find_spec("openvino"):
             return openvino_engine(network, device, tiling, batch, cache)
         print("notice: no C++ compiler and no openvino here; OWAN runs in plain PyTorch, several times slower", file=sys.stderr)
+    if device.startswith("cuda") and isinstance(network, Owan) and (made := _checked_triton(network, device)):
+        return made
     return torch_engine(network, device, tiling, batch, cache)
 
 
@@ -104,6 +136,7 @@ ENGINES: dict[str, Builder] = {
     "auto": auto_engine,
     "native": native_engine,
     "openvino": openvino_engine,
+    "triton": triton_engine,
     "torch": torch_engine,
 }
 

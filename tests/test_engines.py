@@ -53,12 +53,14 @@ def test_engines_that_do_not_fit_are_told(tmp_path):
         make_engine("fast", build("owan"), "cpu", Tiling(63, 42), 4, tmp_path)
     with pytest.raises(ValueError, match="needs the package openvino, a CPU and tiles"):
         make_engine("openvino", build("owan"), "cpu", Tiling(), 1, tmp_path)
+    with pytest.raises(ValueError, match="needs the package triton and a CUDA GPU"):
+        make_engine("triton", build("owan"), "cpu", Tiling(63, 42), 4, tmp_path)
     with pytest.raises(ValueError, match="runs OWAN on a CPU"):
         make_engine("native", torch.nn.Identity(), "cpu", Tiling(63, 42), 4, tmp_path)
 
 
 def test_the_table_of_engines_is_literal():
-    assert list(ENGINES) == ["auto", "native", "openvino", "torch"]
+    assert list(ENGINES) == ["auto", "native", "openvino", "triton", "torch"]
 
 
 def test_the_speed_command_measures_against_the_plain_network(tmp_path):

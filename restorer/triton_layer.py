@@ -1,0 +1,231 @@
+"""OWAN's operation layer as Triton kernels for CUDA, in float16, bfloat16 or float32 with float32 accumulation.
+
+A layer runs as two kernels over blocks of pixels of a tile, all 16 channels at once. `_middle` makes what the second
+depthwise convolutions need from their neighbours: ReLU(pointwise(depthwise(x))) for k = 3, 5, 7, 48 channels. `_finish` does
+everything else without writing anything but the layer's output: the second depthwise convolutions, the dilated ones, the
+pooling, each operation's matrix with its attention weight folded in (see `native.constants`), both ReLUs and the sum.
+
+What bounds it, for one 500x375 photo in 128-pixel tiles of stride 96 (20 tiles, 327,680 pixels) and 40 layers:
+
+- Device memory, half precision: a pixel's 32 bytes are read twice and written once, its 96 middle bytes written and read once:
+  288 bytes, 3.8 GB in all, 0.8 ms at an H200's 4.8 TB/s. One kernel without middle maps in memory would move 0.8 GB (0.2 ms)
+  but compute the middle maps' margins again.
+- Multiply-adds: 3 x 83 taps x 16 channels = 3,984 a pixel outside the tensor cores, 52 G in all, 1.6 ms at 67 TFLOP/s. The
+  twelve 16x16 matrices, 3,072 a pixel, go to the tensor cores and take little.
+- First-level cache: 190 shifted reads of 32 bytes a pixel, 80 GB in all, about 2.6 ms at 30 TB/s. This is the highest floor.
+"""
+
+from __future__ import annotations
+
+import os
+from copy import deepcopy
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor, nn
+from vocbench.restorer.native import constants
+from vocbench.restorer.owan import CHANNELS, OPERATIONS, Owan
+
+MIDDLE = 3 * CHANNELS
+PIXELS = 64  # of one program
+
+
+def interpreted() -> bool:
+    """Whether Triton's interpreter is on: the kernels then run on the CPU, slowly."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def available(device: str) -> bool:
+    """Whether the kernels run on `device`."""
+    return find_spec("triton") is not None and (device.startswith("cuda") or interpreted())
+
+
+if find_spec("triton") is not None:
+    import triton
+    import triton.language as tl
+
+    @triton.jit
+    def _shifted(base, row, column, inside, dy: tl.constexpr, dx: tl.constexpr, height, width, depth: tl.constexpr, channel):
+        """(P, 16) values `dy` rows down and `dx` columns right, zero outside the tile."""
+        r, c = row + dy, column + dx
+        known = inside & (r >= 0) & (r < height) & (c >= 0) & (c < width)
+        return tl.load(base + (r * width + c)[:, None] * depth + channel[None, :], mask=known[:, None], other=0.0).to(
+            tl.float32
+        )
+
+    @triton.jit
+    def _tap(taps, number: tl.constexpr, channel):
+        return tl.load(taps + number * 16 + channel)[None, :]
+
+    @triton.jit
+    def _mixed(values, matrix, channel, half: tl.constexpr):
+        """(P, 16) values times a matrix (out, in) kept row by row, on the tensor cores in half precision."""
+        transposed = tl.load(matrix + channel[None, :] * 16 + channel[:, None])  # (in, out)
+        if half:
+            return tl.dot(values.to(transposed.dtype), transposed, out_dtype=tl.float32)
+        return tl.dot(values, transposed.to(tl.float32), input_precision="ieee", out_dtype=tl.float32)
+
+    @triton.jit
+    def _place(height, width, size: tl.constexpr):
+        """The block's pixels: which tile, number in the tile, row, column, and whether they are inside."""
+        pixel = tl.program_id(0) * size + tl.arange(0, size)
+        return tl.program_id(1).to(tl.int64), pixel, pixel // width, pixel % width, pixel < height * width
+
+    @triton.jit
+    def _middle(x, middle, taps, first, height, width, size: tl.constexpr, half: tl.constexpr):
+        tile, pixel, row, column, inside = _place(height, width, size)
+        channel = tl.arange(0, 16)
+        base = x + tile * height * width * 16
+        sum3 = tl.zeros((size, 16), tl.float32)
+        sum5 = tl.zeros((size, 16), tl.float32)
+        sum7 = tl.zeros((size, 16), tl.float32)
+        for dy in tl.static_range(-3, 4):
+            for dx in tl.static_range(-3, 4):
+                value = _shifted(base, row, column, inside, dy, dx, height, width, 16, channel)
+                sum7 += value * _tap(taps, 34 + (dy + 3) * 7 + dx + 3, channel)
+                if (dy >= -2) & (dy <= 2) & (dx >= -2) & (dx <= 2):
+                    sum5 += value * _tap(taps, 9 + (dy + 2) * 5 + dx + 2, channel)
+                if (dy >= -1) & (dy <= 1) & (dx >= -1) & (dx <= 1):
+                    sum3 += value * _tap(taps, (dy + 1) * 3 + dx + 1, channel)
+        out = middle + (tile * height * width + pixel)[:, None] * 48 + channel[None, :]
+        known = inside[:, None]
+        tl.store(out, tl.maximum(_mixed(sum3, first + 256, channel, half), 0.0).to(middle.dtype.element_ty), mask=known)
+        tl.store(out + 16, tl.maximum(_mixed(sum5, first + 512, channel, half), 0.0).to(middle.dtype.element_ty), mask=known)
+        tl.store(out + 32, tl.maximum(_mixed(sum7, first + 768, channel, half), 0.0).to(middle.dtype.element_ty), mask=known)
+
+    @triton.jit
+    def _depthwise(base, taps, row, column, inside, height, width, channel, begin: tl.constexpr, reach: tl.constexpr,
+                   dilation: tl.constexpr, depth: tl.constexpr, size: tl.constexpr):  # fmt: skip
+        """(P, 16) sums over a kernel of 2 * reach + 1 pixels whose taps begin at number `begin`."""
+        total = tl.zeros((size, 16), tl.float32)
+        for dy in tl.static_range(-reach, reach + 1):
+            for dx in tl.static_range(-reach, reach + 1):
+                value = _shifted(base, row, column, inside, dy * dilation, dx * dilation, height, width, depth, channel)
+                total += value * _tap(taps, begin + (dy + reach) * (2 * reach + 1) + dx + reach, channel)
+        return total
+
+    @triton.jit
+    def _finish(x, middle, y, taps2, taps_dilated, first, matrices, height, width, size: tl.constexpr, half: tl.constexpr):
+        tile, pixel, row, column, inside = _place(height, width, size)
+        channel = tl.arange(0, 16)
+        base, between = x + tile * height * width * 16, middle + tile * height * width * 48
+        mine = matrices + tile * 8 * 256  # this tile's, its attention in them
+        here = _shifted(base, row, column, inside, 0, 0, height, width, 16, channel)
+        total = _mixed(tl.maximum(_mixed(here, first, channel, half), 0.0), mine, channel, half)
+        part = _depthwise(between, taps2, row, column, inside, height, width, channel, 0, 1, 1, 48, size)
+        total += _mixed(part, mine + 256, channel, half)
+        part = _depthwise(between + 16, taps2, row, column, inside, height, width, channel, 9, 2, 1, 48, size)
+        total += _mixed(part, mine + 512, channel, half)
+        part = _depthwise(between + 32, taps2, row, column, inside, height, width, channel, 34, 3, 1, 48, size)
+        total += _mixed(part, mine + 768, channel, half)
+        wide3 = tl.zeros((size, 16), tl.float32)
+        wide5 = tl.zeros((size, 16), tl.float32)
+        wide7 = tl.zeros((size, 16), tl.float32)
+        for dy in tl.static_range(-3, 4):
+            for dx in tl.static_range(-3, 4):
+                value = _shifted(base, row, column, inside, 2 * dy, 2 * dx, height, width, 16, channel)
+                wide7 += value * _tap(taps_dilated, 34 + (dy + 3) * 7 + dx + 3, channel)
+                if (dy >= -2) & (dy <= 2) & (dx >= -2) & (dx <= 2):
+                    wide5 += value * _tap(taps_dilated, 9 + (dy + 2) * 5 + dx + 2, channel)
+                if (dy >= -1) & (dy <= 1) & (dx >= -1) & (dx <= 1):
+                    wide3 += value * _tap(taps_dilated, (dy + 1) * 3 + dx + 1, channel)
+        total += _mixed(wide3, mine + 1024, channel, half)
+        total += _mixed(wide5, mine + 1280, channel, half)
+        total += _mixed(wide7, mine + 1536, channel, half)
+        pooled = tl.zeros((size, 16), tl.float32)
+        count = tl.zeros((size,), tl.float32)
+        for dy in tl.static_range(-1, 2):
+            for dx in tl.static_range(-1, 2):
+                pooled += _shifted(base, row, column, inside, dy, dx, height, width, 16, channel)
+                r, c = row + dy, column + dx
+                count += ((r >= 0) & (r < height) & (c >= 0) & (c < width)).to(tl.float32)
+        total += _mixed(pooled / tl.maximum(count, 1.0)[:, None], mine + 1792, channel, half)
+        result = tl.maximum(here + tl.maximum(total, 0.0), 0.0)
+        out = y + (tile * height * width + pixel)[:, None] * 16 + channel[None, :]
+        tl.store(out, result.to(y.dtype.element_ty), mask=inside[:, None])
+
+
+def layer(x: Tensor, prepared: tuple[Tensor, ...], weights: Tensor, middle: Tensor | None = None) -> Tensor:
+    """The operation layer on x (B, H, W, 16) >= 0 in half or single precision, with attention weights (B, 8) in float32.
+
+    `prepared` is what `_moved` gives for the layer; `middle` is working space (B, H, W, 48) in x's type, made where it is not
+    given.
+    """
+    matrices, first, taps1, taps2, taps_dilated = prepared
+    tiles, height, width, channels = x.shape
+    assert channels == CHANNELS and x.is_contiguous()
+    middle = x.new_empty(tiles, height, width, MIDDLE) if middle is None else middle
+    y = torch.empty_like(x)
+    scaled = (matrices * weights[:, :, None, None]).to(x.dtype).contiguous()  # (B, 8, 16, 16)
+    grid = (triton.cdiv(height * width, PIXELS), tiles)
+    half = x.dtype != torch.float32 and not interpreted()  # the interpreter cannot multiply matrices of bfloat16
+    _middle[grid](x, middle, taps1, first, height, width, PIXELS, half)
+    _finish[grid](x, middle, y, taps2, taps_dilated, first, scaled, height, width, PIXELS, half)
+    return y
+
+
+class TritonOwan(nn.Module):
+    """An `Owan` for inference whose operation layers are the kernels: (B, 3, H, W) float32 to the same, not clipped.
+
+    Convolutions outside the layers run in PyTorch in `dtype`, attention in float32. On CUDA the whole network is captured once
+    for each input shape as a CUDA graph, so that its launches cost nothing; keep to one shape, as tiles do.
+    """
+
+    def __init__(self, network: Owan, device: str = "cuda", dtype: torch.dtype = torch.float16):
+        super().__init__()
+        if not available(device):
+            raise ValueError(f"the engine 'triton' needs the package triton and a CUDA GPU, not {device}; use another engine")
+        assert len(OPERATIONS) == 8
+        network = deepcopy(network).eval()
+        with torch.no_grad():
+            self.prepared = [[_moved(constants(one), device, dtype) for one in group.layers] for group in network.groups]  # type: ignore[union-attr, arg-type]
+        place = torch.device(device)
+        self.head = network.head.to(place, dtype).to(memory_format=torch.channels_last)
+        self.tail = network.tail.to(place, dtype).to(memory_format=torch.channels_last)
+        self.attention = nn.ModuleList(group.attention for group in network.groups).to(place)  # type: ignore[union-attr, misc]
+        self.preprocess = nn.ModuleList(group.preprocess for group in network.groups).to(place, dtype)  # type: ignore[union-attr, misc]
+        self.dtype = dtype
+        self.graphs: dict[torch.Size, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
+
+    def _run(self, images: Tensor) -> Tensor:
+        x = self.head(images.to(self.dtype).contiguous(memory_format=torch.channels_last))
+        middle = x.new_empty(len(x), *x.shape[2:], MIDDLE)
+        for attention, preprocess, layers in zip(self.attention, self.preprocess, self.prepared, strict=True):
+            weights = attention(x.float())  # (B, layers, ops)
+            x = torch.relu(preprocess(x)).permute(0, 2, 3, 1).contiguous()  # (B, H, W, 16)
+            for i, prepared in enumerate(layers):
+                x = layer(x, prepared, weights[:, i], middle)
+            x = x.permute(0, 3, 1, 2)
+        return self.tail(x).float()
+
+    def _capture(self, images: Tensor) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor]:
+        given = images.clone()
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # compiles the kernels and lets the libraries choose theirs
+            for _ in range(2):
+                self._run(given)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            result = self._run(given)
+        return graph, given, result
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) on any device to the same shape on the same device."""
+        home, moved = images.device, images.to(self.tail.weight.device)
+        if not moved.is_cuda:
+            return self._run(moved).to(home)
+        if moved.shape not in self.graphs:
+            self.graphs[moved.shape] = self._capture(moved)
+        graph, given, result = self.graphs[moved.shape]
+        given.copy_(moved)
+        graph.replay()
+        return result.to(home, copy=True)
+
+
+def _moved(prepared: tuple[Tensor, ...], device: str, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """`native.constants` on the device: the matrices before the ReLU in `dtype`, the others, to be scaled, and taps in float32."""
+    matrices, first, *taps = (tensor.detach().to(device) for tensor in prepared)
+    return matrices.contiguous(), first.to(dtype).contiguous(), *(one.contiguous() for one in taps)
