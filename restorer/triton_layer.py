@@ -226,6 +226,6 @@ class TritonOwan(nn.Module):
 
 
 def _moved(prepared: tuple[Tensor, ...], device: str, dtype: torch.dtype) -> tuple[Tensor, ...]:
-    """`native.constants` on the device: the matrices before the ReLU in `dtype`, the others, to be scaled, and taps in float32."""
+    """`native.constants` on the device: matrices before the ReLU in `dtype`, the others, to be scaled, and taps as they are."""
     matrices, first, *taps = (tensor.detach().to(device) for tensor in prepared)
     return matrices.contiguous(), first.to(dtype).contiguous(), *(one.contiguous() for one in taps)

@@ -1,5 +1,6 @@
 """Detectors of other libraries behind the one interface."""
 
+import urllib.request
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,7 @@ def test_weights_that_cannot_be_downloaded_are_told(monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setattr(urllib.request, "_opener", None)  # the first opener made, with its proxies, stays for the process
     with pytest.raises(OSError, match=r"the weights of ssdlite could not be downloaded .*; put https://"):
         load_torchvision("ssdlite")
 
