@@ -10,7 +10,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
+from vocbench.benchmarks.ray_runner import OnRay
 from vocbench.benchmarks.run import run as run_benchmark
+from vocbench.benchmarks.runners import Here, Runner
 from vocbench.benchmarks.settings import RunSettings, plain
 from vocbench.benchmarks.trackers import TRACKERS, check_trackers, write_to
 from vocbench.detection.average_precision import PROTOCOLS
@@ -23,10 +25,12 @@ SAMPLE_NOTE = (
 )
 
 
-def choose_device(device: str) -> str:
-    """`auto` is CUDA where there is a GPU; a device that is not there is refused."""
+def choose_device(device: str, elsewhere: bool = False) -> str:
+    """`auto` is CUDA where there is a GPU; a device that is not there is refused, unless it is to be found `elsewhere`."""
     import torch
 
+    if elsewhere and device.startswith("cuda"):
+        return "cuda"  # the one that Ray gives to a worker
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
@@ -95,7 +99,14 @@ def run_options(command: Callable) -> Callable:
         click.option("--draws", type=int, help=f"Degradations of each photo; default 1, for the sample {SAMPLE_DRAWS}."),
         click.option("--limit", type=int, metavar="N", help="Only the first N photos."),
         click.option("--do-no-harm", is_flag=True, help="Also restore the clean photos and detect on them."),
-        click.option("--workers", default=0, show_default=True, help="Processes that read and degrade; 0: a thread."),
+        click.option("--workers", default=0, show_default=True,
+                     help="Processes that read and degrade, 0: a thread; with --runner ray its actors, 0: as many as fit."),
+        click.option("--runner", default="here", show_default=True, type=click.Choice(["here", "ray"]),
+                     help="Compute in this process, or by actors on Ray."),
+        click.option("--ray-address", help="A running cluster (auto, ray://HOST:PORT); default: start Ray on this machine."),
+        click.option("--gpus-per-worker", type=float, help="GPUs of each actor on Ray; default 1 on CUDA."),
+        click.option("--cpus-per-worker", type=float, help="Cores of each actor on Ray; default an equal share."),
+        click.option("--store", metavar="DIR|URL", help="Where predictions go, such as s3://bucket/run; default --out/store."),
         click.option("--unit", default=8, show_default=True, help="Photos computed and stored together."),
         click.option("--examples", default=6, show_default=True, help="Photos shown side by side in examples/."),
         click.option("--on-error", default="stop", show_default=True, type=click.Choice(["stop", "skip"]),
@@ -109,7 +120,19 @@ def run_options(command: Callable) -> Callable:
     return model_options(command)
 
 
-def make_settings(split: str | None, restorers, detectors, draws: int | None, device: str, **given) -> RunSettings:
+def make_runner(runner: str, workers: int, ray_address, gpus_per_worker, cpus_per_worker) -> Runner:
+    """Where a run is computed, from the command line's options."""
+    if runner == "here":
+        for name, value in (("address", ray_address), ("gpus", gpus_per_worker), ("cpus", cpus_per_worker)):
+            if value is not None:
+                raise click.UsageError(f"--{'ray-address' if name == 'address' else f'{name}-per-worker'} needs --runner ray")
+        return Here(workers)
+    return OnRay(ray_address, workers, gpus_per_worker, cpus_per_worker)
+
+
+def make_settings(
+    split: str | None, restorers, detectors, draws: int | None, device: str, elsewhere: bool = False, **given
+) -> RunSettings:
     """The settings of a run with the sample's and the data's defaults filled in."""
     sample = given["data"] == "sample"
     if not sample:  # a resumed run may be started from another folder
@@ -119,7 +142,7 @@ def make_settings(split: str | None, restorers, detectors, draws: int | None, de
         restorers=tuple(restorers) or ("owan",),
         detectors=tuple(detectors) or ("mobilenet-ssd",),
         draws=draws or (SAMPLE_DRAWS if sample else 1),
-        device=choose_device(device),
+        device=choose_device(device, elsewhere),
         **given,
     )
 
@@ -143,16 +166,17 @@ def told(settings: RunSettings, out: Path, quiet: bool, verbose: bool) -> Iterat
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the results; default runs/TIME-RECIPE.")
 @click.option("--track", multiple=True, type=click.Choice(list(TRACKERS)), help="Also write the results there; repeatable.")
 @run_options
-def run(workers, out, track, resume, quiet, verbose, **given) -> None:
+def run(runner, workers, ray_address, gpus_per_worker, cpus_per_worker, store, out, track, resume, quiet, verbose, **given):
     """Distort photos, restore them, detect, and report mAP per class.
 
     Without options it runs the built-in sample. Variants: clean, distorted, and one per --restorer.
     """
-    settings = make_settings(**given)
+    settings = make_settings(**given, elsewhere=runner == "ray")
+    where = make_runner(runner, workers, ray_address, gpus_per_worker, cpus_per_worker)
     check_trackers(track)
     out = out or Path("runs") / time.strftime(f"%Y%m%d-%H%M%S-{settings.recipe}")
     with told(settings, out, quiet, verbose) as progress:
-        run_benchmark(settings, out, resume, workers, progress)
+        run_benchmark(settings, out, resume, where, progress, store)
     for name in track:
         write_to(name, out)
     if quiet:
@@ -171,15 +195,18 @@ def run(workers, out, track, resume, quiet, verbose, **given) -> None:
 )  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the runs; default runs/TIME-sweep.")
 @run_options
-def sweep(degradations, workers, out, resume, quiet, verbose, **given) -> None:
+def sweep(
+    degradations, runner, workers, ray_address, gpus_per_worker, cpus_per_worker, store, out, resume, quiet, verbose, **given
+):
     """mAP at fixed degradation levels, with the means mPC and rPC of the robustness benchmarks."""
     from vocbench.benchmarks import sweep as sweeping
 
-    settings = make_settings(**given, recipe="clean")
+    settings = make_settings(**given, recipe="clean", elsewhere=runner == "ray")
+    where = make_runner(runner, workers, ray_address, gpus_per_worker, cpus_per_worker)
     levels = sweeping.parse_degradations(degradations, lambda text: click.echo(text, err=True))
     out = out or Path("runs") / time.strftime("%Y%m%d-%H%M%S-sweep")
     with told(settings, out, quiet, verbose) as progress:
-        content = sweeping.sweep(settings, levels, out, resume, workers, progress)
+        content = sweeping.sweep(settings, levels, out, resume, where, progress, store)
     if not quiet:
         click.echo(sweeping.to_markdown(content))
         click.echo(f"Results in {out}")

@@ -2,40 +2,61 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from vocbench.benchmarks.gallery import Gallery
+from vocbench.benchmarks.gallery import Gallery, Shot
 from vocbench.detection.detections import Detections
 from vocbench.detection.drawing import draw_boxes, write_caption
 from vocbench.detection.voc import VOCSplit
-from vocbench.restorer.images import from_uint8, to_uint8, write_image
+from vocbench.restorer.images import encode_image, from_uint8, to_uint8
 
 SHOWN_SCORE = 0.3  # boxes below it are not drawn
 GAP = 6  # pixels between panels
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """What a unit has to show: files of `examples/` by name, and shots for the gallery."""
+
+    examples: dict[str, bytes]
+    shots: list[Shot]
+
+
 class Examples:
-    """Writes `NUMBER_IMAGE.png` for the chosen images (id to number), first draw, first detector, and feeds the gallery."""
+    """Draws `NUMBER_IMAGE.png` for the chosen images (id to number), first draw, first detector, and feeds the gallery.
+
+    Drawing and keeping are apart, as the one may happen on another machine than the other.
+    """
 
     def __init__(self, folder: Path, chosen: dict[str, int], data: VOCSplit):
         self.folder, self.chosen = folder, chosen
         self.gallery = Gallery(folder.with_name("gallery"), data)
 
-    def save(self, unit: int, variants: list, found: dict[str, dict[str, list[Detections]]]) -> None:
-        """Take in a unit: its variants with their pictures, and detections by variant and detector."""
-        self.gallery.save(variants, found)
-        for image, number in self.chosen.items():
-            panels = []
-            for variant in variants:
-                for i, item in enumerate(variant.items):
-                    if item.image == image and item.draw == 0:
-                        detections = next(iter(found[variant.name].values()))[i]
-                        panels.append(_panel(variant.name, variant.images[i], detections))
-            if panels:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                write_image(self.folder / f"{number:03d}_{image}.png", beside(panels))
+    def draw(self, variants: list, found: dict[str, dict[str, list[Detections]]]) -> Pictures:
+        """The pictures of a unit: its variants with their images, and detections by variant and detector."""
+        files = {}
+        for image in dict.fromkeys(item.image for item in variants[0].items):
+            if image not in self.chosen:
+                continue
+            panels = [
+                _panel(variant.name, variant.images[i], next(iter(found[variant.name].values()))[i])
+                for variant in variants
+                for i, item in enumerate(variant.items)
+                if item.image == image and item.draw == 0
+            ]
+            files[f"{self.chosen[image]:03d}_{image}.png"] = encode_image(beside(panels), ".png")
+        return Pictures(files, self.gallery.draw(variants, found))
+
+    def keep(self, pictures: Pictures) -> None:
+        """Write them into the run's folder."""
+        for name, data in pictures.examples.items():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / name).write_bytes(data)
+        for shot in pictures.shots:
+            self.gallery.keep(shot)
 
 
 def _panel(title: str, image: Tensor, detections: Detections) -> Tensor:

@@ -21,7 +21,7 @@ from vocbench.benchmarks.results import Finished
 from vocbench.detection.detections import VOC_CLASSES, Detections, Objects
 from vocbench.detection.errors import judge
 from vocbench.detection.voc import VOCSplit
-from vocbench.restorer.images import read_image, to_uint8, write_image
+from vocbench.restorer.images import encode_image, read_image, to_uint8
 
 KEPT = 12
 SHOWN_SCORE = 0.3
@@ -61,35 +61,51 @@ def change(image: str, objects: Objects, distorted: Detections, restored: Sequen
     return min((Change(image, len(a - before), len(before - a)) for a in after), key=lambda one: one.rank)
 
 
+@dataclass(frozen=True)
+class Shot:
+    """A photo's change and its pictures, JPEG bytes by variant."""
+
+    made: Change
+    pictures: dict[str, bytes]
+
+
 class Gallery:
     """Keeps the pictures of the photos that changed most in `folder`."""
 
     def __init__(self, folder: Path, data: VOCSplit):
         self.folder, self.data = folder, data
+        self.best: list[Change] = []  # of those this process has seen
 
-    def save(self, variants: list, found: dict[str, dict[str, list[Detections]]]) -> None:
-        """Take in a unit: its variants with their pictures, and detections by variant and detector."""
-        shots: dict[str, dict[str, tuple[Tensor, Detections]]] = {}
+    def draw(self, variants: list, found: dict[str, dict[str, list[Detections]]]) -> list[Shot]:
+        """What a unit may add: variants with their pictures, and detections by variant and detector; writes nothing."""
+        photos: dict[str, dict[str, tuple[Tensor, Detections]]] = {}
         for variant in variants:
             if variant.name.startswith("clean+"):
                 continue
             results = next(iter(found[variant.name].values()))
             for item, image, result in zip(variant.items, variant.images, results, strict=True):
                 if item.draw == 0:
-                    shots.setdefault(item.image, {})[variant.name] = image, result
-        for image, panels in shots.items():
+                    photos.setdefault(item.image, {})[variant.name] = image, result
+        shots = []
+        for image, panels in photos.items():
             restored = [result for name, (_, result) in panels.items() if name not in ("clean", "distorted")]
             if restored:
-                self._keep(change(image, self.data.objects(image), panels["distorted"][1], restored), panels)
+                made = change(image, self.data.objects(image), panels["distorted"][1], restored)
+                self.best = sorted([*self.best, made], key=lambda one: one.rank)[:KEPT]
+                if made in self.best:
+                    shots.append(Shot(made, {name: encode_image(picture, ".jpg") for name, (picture, _) in panels.items()}))
+        return shots
 
-    def _keep(self, made: Change, panels: dict[str, tuple[Tensor, Detections]]) -> None:
+    def keep(self, shot: Shot) -> None:
+        """Write a shot if it is among the `KEPT` that changed most, and drop the one that no longer is."""
+        made = shot.made
         kept = [one for one in changes(self.folder) if one.image != made.image]
         if len(kept) >= KEPT and kept[KEPT - 1].rank < made.rank:
             return
         place = self.folder / made.image
         place.mkdir(parents=True, exist_ok=True)
-        for name, (image, _) in panels.items():
-            write_image(place / f"{name}.jpg", image)
+        for name, data in shot.pictures.items():
+            (place / f"{name}.jpg").write_bytes(data)
         (place / "change.json").write_text(json.dumps({"regained": made.regained, "lost": made.lost}))
         for old in sorted([*kept, made], key=lambda one: one.rank)[KEPT:]:
             shutil.rmtree(self.folder / old.image, ignore_errors=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.benchmarks.store import Store
 from vocbench.detection.average_precision import Evaluation, evaluate
@@ -44,13 +45,11 @@ class Finished:
 
 def load_run(folder: str | Path) -> Finished:
     """The run in `folder`; FileNotFoundError or ValueError where there is none or it is not finished."""
-    from vocbench.benchmarks.run import open_data
-
     folder = Path(folder)
     if not (folder / "run.json").is_file():
         raise FileNotFoundError(f"{folder}: holds no run (no run.json); `vocbench runs` lists runs")
     record = json.loads((folder / "run.json").read_text())
-    table = Store(folder / "store").read()
+    table = Store(record.get("store") or folder / "store").read()
     given = record["settings"]
     data = open_data(given["data"], given["split"])
     ids = data.ids[: given["limit"]]

@@ -1,58 +1,29 @@
 """The driver of a run: settings first, then unit by unit, resumable at any moment, and the results from the store.
 
-Photos of the coming units are read and degraded by workers while this process restores and detects. A run killed at any
-moment goes on with `--resume` and ends in the same numbers.
+A run killed at any moment goes on with `--resume` and ends in the same numbers, wherever its units are computed.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
-from torch import nn
 from vocbench.benchmarks import settings as records
 from vocbench.benchmarks.examples import Examples
+from vocbench.benchmarks.runners import Crew, Here, Plan, Runner
+from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.settings import RunSettings, differences, file_digest, plain, write_json
 from vocbench.benchmarks.store import Store
-from vocbench.benchmarks.units import Clock, compute, prepare
+from vocbench.benchmarks.units import Clock
 from vocbench.detection.average_precision import PROTOCOLS
-from vocbench.detection.voc import VOCSplit, read_voc
-from vocbench.pipeline.names import Options, build_detector, build_restorer, parse_detector, parse_restorer
+from vocbench.detection.voc import VOCSplit
 from vocbench.restorer.degradations import RECIPES
-
-AHEAD = 2  # units prepared beyond the one being computed, for each worker
-
-
-def open_data(data: str, split: str) -> VOCSplit:
-    if data == "sample":
-        from vocbench.benchmarks.sample import sample_split
-
-        return sample_split(split)
-    return read_voc(data, split)
-
-
-def _models(settings: RunSettings) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
-    options = Options(settings.tile, settings.engine, settings.device, settings.batch, settings.trust_weights)
-    restorers, detectors = {}, {}
-    for text in settings.restorers:
-        spec = parse_restorer(text)
-        if spec.label in restorers:
-            raise ValueError(f"two restorers are called {spec.label!r}; name them with LABEL=NAME")
-        restorers[spec.label] = build_restorer(spec, options)
-    for text in settings.detectors:
-        spec = parse_detector(text)
-        if spec.label in detectors:
-            raise ValueError(f"two detectors are called {spec.label!r}; name them with LABEL=NAME")
-        detectors[spec.label] = build_detector(spec, options)
-    return restorers, detectors
 
 
 def _check_names(settings: RunSettings) -> None:
@@ -94,18 +65,16 @@ def _inventory(data: VOCSplit, ids: list[str]) -> dict[str, list[str]]:
     return found
 
 
-def _record(settings: RunSettings, data: VOCSplit, ids: list[str], models: dict, inventory: dict) -> dict:
-    import hashlib
-
-    restorers, detectors = models["restorers"], models["detectors"]
+def _record(settings: RunSettings, data: VOCSplit, ids: list[str], crew: Crew, inventory: dict, store: str | None) -> dict:
     listing = json.dumps(inventory, sort_keys=True).encode()
     return {
         "settings": plain(settings),
         "dataset": {"name": data.name, "split": data.split, "images": len(ids), "sha256": hashlib.sha256(listing).hexdigest()},
-        "weights_sha256": {name: model.weights_sha256 for group in (restorers, detectors) for name, model in group.items()},
+        "weights_sha256": crew.weights_sha256,
+        "store": store,
         "versions": records.versions(),
         "git_commit": records.git_commit(),
-        "hardware": records.hardware(settings.device),
+        "hardware": crew.hardware,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
 
@@ -133,31 +102,19 @@ def _begin(out: Path, record: dict, inventory: dict, resume: bool) -> None:
         raise ValueError(f"{out}: the photo or annotation of {changed[0]} changed since the run was begun; restore it")
 
 
-@dataclass
-class Progress:
-    """What a driver tells while it works; the command line shows it as a bar."""
-
-    total: int
-    done: int
-    advance: Callable[[int], None] = lambda photos: None
-
-
-def _executor(workers: int) -> Executor:
-    if workers == 0:
-        return ThreadPoolExecutor(1)  # reading and degrading let go of the interpreter most of the time
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-
-
 def run(
     settings: RunSettings,
     out: str | Path,
     resume: bool = False,
-    workers: int = 0,
+    runner: Runner | None = None,
     progress: Callable[[int, int], Callable[[int], None]] | None = None,
+    store: str | None = None,
 ) -> Path:
     """Compute a run into the folder `out` and write its results; returns `out`.
 
-    `progress(total, done)` is called once with numbers of photos and gives a function to be called with every few photos done.
+    `runner` is where it is computed, by default in this process. `store` is another place for the predictions than
+    `out`/store: a folder, or a URL that fsspec knows. `progress(total, done)` is called once with numbers of photos and gives
+    a function to be called with every few photos done.
     Raises ValueError and OSError with a message for people; what was computed before stays and can be resumed.
     """
     out = Path(out)
@@ -166,41 +123,38 @@ def run(
     ids = data.ids[: settings.limit]
     with _locked(out):
         inventory = _inventory(data, ids)
-        restorers, detectors = _models(settings)
-        models = {"restorers": restorers, "detectors": detectors}
-        _begin(out, _record(settings, data, ids, models, inventory), inventory, resume)
-        store = Store(out / "store")
-        sound = store.parts()
-        store.clear(sound.values())
-        units = [ids[first : first + settings.unit] for first in range(0, len(ids), settings.unit)]
-        waiting = [number for number in range(len(units)) if number not in sound]
-        advance = progress(len(ids), len(ids) - sum(len(units[n]) for n in waiting)) if progress else (lambda photos: None)
-        examples = Examples(out / "examples", {image: i for i, image in enumerate(ids[: settings.examples])}, data)
-        _compute(settings, data, units, waiting, restorers, detectors, store, workers, advance, examples, out)
+        with (runner or Here()).open(settings) as crew:
+            _begin(out, _record(settings, data, ids, crew, inventory, store), inventory, resume)
+            kept = Store(store or out / "store")
+            sound = kept.parts()
+            kept.clear(sound.values())
+            units = [ids[first : first + settings.unit] for first in range(0, len(ids), settings.unit)]
+            waiting = [number for number in range(len(units)) if number not in sound]
+            advance = progress(len(ids), len(ids) - sum(len(units[n]) for n in waiting)) if progress else (lambda photos: None)
+            examples = Examples(out / "examples", {image: i for i, image in enumerate(ids[: settings.examples])}, data)
+            clock, begun = Clock(), time.perf_counter()
+            try:
+                crew.compute(Plan(settings, data, units, inventory, kept, examples), waiting, advance, clock)
+            finally:
+                if waiting:
+                    _add_timing(out, clock, time.perf_counter() - begun)
+            _keep_one_of_each(kept, units)
         from vocbench.benchmarks.outputs import write_outputs
 
         write_outputs(out)
     return out
 
 
-def _compute(settings, data, units, waiting, restorers, detectors, store, workers, advance, examples, out) -> None:
-    clock, begun = Clock(), time.perf_counter()
-    pool = _executor(workers)
-    try:
-        pending: dict[int, object] = {}
-        queue = list(waiting)
-        for number in waiting:
-            while queue and len(pending) < AHEAD * max(workers, 1):
-                coming = queue.pop(0)
-                photos = [(image, data.photo(image)) for image in units[coming]]
-                pending[coming] = pool.submit(prepare, settings, photos)
-            items = pending.pop(number).result()  # type: ignore[attr-defined]
-            store.write(number, compute(settings, number, items, restorers, detectors, clock, examples.save))
-            advance(len(units[number]))
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-        if waiting:
-            _add_timing(out, clock, time.perf_counter() - begun)
+def _keep_one_of_each(store: Store, units: list[list[str]]) -> None:
+    """Check that every unit has its part, and remove second ones: a worker may die, or outlive its driver, after writing."""
+    sound = store.parts()
+    lost = [unit for unit in range(len(units)) if unit not in sound]
+    if lost:
+        raise OSError(
+            f"{store.place}: {len(lost)} parts that were written are not seen from here, first that of {units[lost[0]][0]}; "
+            "use a folder that all machines share, or --store URL"
+        )
+    store.clear(sound.values())
 
 
 def _add_timing(out: Path, clock: Clock, wall: float) -> None:

@@ -57,3 +57,8 @@ def sample_split(split: str = "all") -> SampleSplit:
     if not there:
         raise FileNotFoundError("none of the sample's photos is there: install scikit-image, Matplotlib or ultralytics")
     return SampleSplit(read.folder, "sample", split, there)
+
+
+def open_data(data: str, split: str) -> VOCSplit:
+    """A split of the sample, or of a `VOC20xx` folder."""
+    return sample_split(split) if data == "sample" else read_voc(data, split)

@@ -16,6 +16,7 @@ from statistics import mean
 from typing import Any
 
 from vocbench.benchmarks.run import run
+from vocbench.benchmarks.runners import Runner
 from vocbench.benchmarks.settings import RunSettings, write_json
 from vocbench.benchmarks.tables import percent
 from vocbench.restorer import corruptions
@@ -73,8 +74,9 @@ def sweep(
     levels: Levels,
     out: Path,
     resume: bool = False,
-    workers: int = 0,
+    runner: Runner | None = None,
     progress: Callable[[int, int], Callable[[int], None]] | None = None,
+    store: str | None = None,
 ) -> dict[str, Any]:
     """Run every level into a folder of its own below `out`, and write sweep.json, .csv, .md and .html; resumable."""
     found: dict[str, Any] = {}
@@ -85,7 +87,8 @@ def sweep(
             folder = out / step_name(degradation, level)
             if folder.exists() and not resume:
                 raise ValueError(f"{folder}: already there; continue the sweep with --resume or choose another --out")
-            run(step, folder, resume, workers, progress)
+            place = f"{store.rstrip('/')}/{folder.name}" if store else None
+            run(step, folder, resume, runner, progress, place)
             rows.append(json.loads((folder / "results.json").read_text()))
         found[degradation] = {"unit": UNITS.get(degradation, "severity 1 to 5"), "levels": numbers} | _by_variant(rows)
         content = summary(found, rows[0])  # so that what is done can be read before all is

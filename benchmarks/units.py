@@ -20,9 +20,41 @@ from torch import Tensor, nn
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.detection.detections import Detections
 from vocbench.pipeline.chain import restore_images
+from vocbench.pipeline.names import Options, build_detector, build_restorer, parse_detector, parse_restorer
 from vocbench.restorer.degradations import degrade, level_degrade
 from vocbench.restorer.images import read_image
 from vocbench.restorer.quality import SSIM_WINDOW, psnr, ssim
+
+
+@dataclass(frozen=True)
+class Models:
+    """What a run needs to compute: restorers and detectors by label."""
+
+    restorers: dict[str, nn.Module]
+    detectors: dict[str, nn.Module]
+
+    @property
+    def weights_sha256(self) -> dict[str, str | None]:
+        both = [*self.restorers.items(), *self.detectors.items()]
+        return {name: model.weights_sha256 for name, model in both}  # type: ignore[misc]
+
+
+def build_models(settings: RunSettings) -> Models:
+    """The restorers and detectors that the settings name; ValueError for a name given twice."""
+    options = Options(settings.tile, settings.engine, settings.device, settings.batch, settings.trust_weights)
+    restorers: dict[str, nn.Module] = {}
+    detectors: dict[str, nn.Module] = {}
+    for text in settings.restorers:
+        spec = parse_restorer(text)
+        if spec.label in restorers:
+            raise ValueError(f"two restorers are called {spec.label!r}; name them with LABEL=NAME")
+        restorers[spec.label] = build_restorer(spec, options)
+    for text in settings.detectors:
+        spec = parse_detector(text)
+        if spec.label in detectors:
+            raise ValueError(f"two detectors are called {spec.label!r}; name them with LABEL=NAME")
+        detectors[spec.label] = build_detector(spec, options)
+    return Models(restorers, detectors)
 
 
 @dataclass
@@ -81,8 +113,6 @@ def _restore(label: str, restorer: nn.Module, items: Sequence[Prepared], images:
     """Each image restored, or the reason why not."""
     try:
         return list(restore_images(restorer, images))
-    except MemoryError:
-        raise
     except Exception as error:
         if len(images) == 1:
             reason = " ".join(str(error).split())[:300] or type(error).__name__
@@ -139,13 +169,12 @@ def compute(
     settings: RunSettings,
     unit: int,
     items: list[Prepared],
-    restorers: dict[str, nn.Module],
-    detectors: dict[str, nn.Module],
+    models: Models,
     clock: Clock,
-    show: Callable[[int, list[_Variant], dict[str, dict[str, list[Detections]]]], None] | None = None,
+    show: Callable[[list[_Variant], dict[str, dict[str, list[Detections]]]], None] | None = None,
 ) -> list[dict[str, Any]]:
     """The rows of a unit's store, one per (image, draw, variant, detector)."""
-    variants = _variants(settings, items, restorers, clock)
+    variants = _variants(settings, items, models.restorers, clock)
     rows: list[dict[str, Any]] = []
     found: dict[str, dict[str, list[Detections]]] = {}
     for variant in variants:
@@ -156,7 +185,7 @@ def compute(
             measured = [quality(image, item.clean) for image, item in pairs]
         clock.spent["measure"] += time.perf_counter() - begun
         found[variant.name] = {}
-        for label, detector in detectors.items():
+        for label, detector in models.detectors.items():
             detections, seconds = clock.time("detect", partial(detector, variant.images))
             checked = [Detections.checked(*(part.cpu() for part in result)) for result in detections]
             found[variant.name][label] = checked
@@ -182,5 +211,5 @@ def compute(
                     }
                 )
     if show is not None:
-        show(unit, variants, found)
+        show(variants, found)
     return rows

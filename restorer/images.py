@@ -6,6 +6,7 @@ An image is a float32 RGB tensor (3, H, W) in [0, 1]. Only the JPEG and PNG deco
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import tempfile
@@ -81,17 +82,28 @@ def _check_size(path: Path, width: int, height: int) -> None:
         )
 
 
-def write_image(path: str | Path, image: Tensor) -> None:
-    """Write (3, H, W) in [0, 1] as PNG, or as JPEG of quality 95 where the suffix is .jpg or .jpeg; atomic."""
-    path = Path(path)
+def encode_image(image: Tensor, suffix: str) -> bytes:
+    """(3, H, W) in [0, 1] as the bytes of a PNG, or of a JPEG of quality 95 where `suffix` is .jpg or .jpeg."""
     formats = {".png": ("PNG", {}), ".jpg": ("JPEG", {"quality": 95}), ".jpeg": ("JPEG", {"quality": 95})}
-    if path.suffix.lower() not in formats:
-        raise ValueError(f"{path}: pictures are written as .png, .jpg or .jpeg")
-    name, options = formats[path.suffix.lower()]
+    if suffix.lower() not in formats:
+        raise ValueError(f"pictures are written as .png, .jpg or .jpeg, not {suffix!r}")
+    name, options = formats[suffix.lower()]
+    buffer = io.BytesIO()
+    Image.fromarray(to_uint8(image)).save(buffer, name, **options)
+    return buffer.getvalue()
+
+
+def write_image(path: str | Path, image: Tensor) -> None:
+    """Write (3, H, W) in [0, 1] to a .png, .jpg or .jpeg file; atomic."""
+    path = Path(path)
+    try:
+        data = encode_image(image, path.suffix)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            Image.fromarray(to_uint8(image)).save(file, name, **options)
+            file.write(data)
         os.chmod(part, 0o644)
         os.replace(part, path)
     except BaseException:

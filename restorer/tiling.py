@@ -102,7 +102,8 @@ class Tiled(nn.Module):
     """A network applied by a cutting policy: (B, 3, H, W) in [0, 1] to the same shape, clipped to [0, 1].
 
     `network` maps (batch, 3, size, size) to the same shape; it always gets exactly `batch` tiles (the last batch is filled
-    up with copies of its first tile), so the result of a tile does not depend on how many photos came with it.
+    up with copies of its first tile), so the result of a tile does not depend on how many photos came with it. Where memory
+    runs out, `batch` is halved for good and the tiles are tried again.
     """
 
     def __init__(self, network: Callable[[Tensor], Tensor], tiling: Tiling, batch: int = BATCH):
@@ -143,10 +144,31 @@ class Tiled(nn.Module):
         yield from (canvas.finish() for canvas in waiting)
 
     def _run(self, queue: list[tuple[_Canvas, tuple[int, int]]], weight: Tensor) -> None:
-        tiles = torch.stack([canvas.cut(corner) for canvas, corner in queue])  # (<= batch, 3, size, size)
-        if len(queue) < self.batch:
-            tiles = torch.cat([tiles, tiles[:1].expand(self.batch - len(queue), -1, -1, -1)])
-        restored = self.network(tiles)  # (batch, 3, size, size)
+        tiles = self._filled(torch.stack([canvas.cut(corner) for canvas, corner in queue]))  # (batch, 3, size, size)
+        restored = self._within_memory(tiles)  # (batch, 3, size, size)
         weight = weight.to(restored)
         for (canvas, corner), tile in zip(queue, restored, strict=False):
             canvas.add(corner, tile.to(canvas.total.dtype), weight)
+
+    def _within_memory(self, tiles: Tensor) -> Tensor:
+        """The network on the tiles; where memory does not suffice for the batch, from then on for half of it."""
+        try:
+            if len(tiles) <= self.batch:
+                return self.network(tiles)
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error) or self.batch == 1:
+                raise
+            self.batch = (self.batch + 1) // 2
+            if tiles.is_cuda:
+                torch.cuda.empty_cache()
+        return torch.cat([self._within_memory(self._filled(part))[: len(part)] for part in tiles.split(self.batch)])
+
+    def _filled(self, tiles: Tensor) -> Tensor:
+        """Tiles filled up to a batch with copies of the first."""
+        missing = max(self.batch - len(tiles), 0)
+        return torch.cat([tiles, tiles[:1].expand(missing, -1, -1, -1)]) if missing else tiles
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, of a GPU or of PyTorch's allocator on the CPU."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

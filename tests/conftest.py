@@ -59,13 +59,13 @@ def write_annotation(path: Path, size=(90, 70), objects=(("dog", (10, 10, 40, 40
     )
 
 
-def make_voc_folder(base: Path) -> Path:
-    """A VOC folder of five small photos of noise, split `val`, one dog each and a difficult cat in the first."""
+def make_voc_folder(base: Path, photos: int = 5) -> Path:
+    """A VOC folder of small photos of noise, split `val`, one dog each and a difficult cat in the first."""
     folder = base / "VOC2099"
     for inner in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (folder / inner).mkdir(parents=True)
     random = np.random.default_rng(0)
-    ids = [f"2099_{i:06d}" for i in range(5)]
+    ids = [f"2099_{i:06d}" for i in range(photos)]
     for i, name in enumerate(ids):
         small = random.integers(0, 256, (9, 11, 3), dtype=np.uint8)
         Image.fromarray(small).resize((90, 70), Image.Resampling.BICUBIC).save(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +23,27 @@ class Slow(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         time.sleep(float(os.environ.get("FAKE_SECONDS", "0.05")))
         return (images * 0.5 + 0.3).clamp(0, 1)
+
+
+class Deadly(nn.Module):
+    """Kills its process at the third photo, once: as the kernel does where memory runs out."""
+
+    seen = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen += 1
+        mark = Path(os.environ["FAKE_MARK"])
+        if self.seen == 3 and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.1)
+        return (images * 0.5 + 0.3).clamp(0, 1)
+
+
+class AlwaysDeadly(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return images
 
 
 class NotANumber(nn.Module):

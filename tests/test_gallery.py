@@ -39,7 +39,8 @@ def test_the_photos_kept_do_not_depend_on_the_order(tmp_path, monkeypatch, seed)
         items, images = [SimpleNamespace(image=str(name), draw=0)], [torch.zeros(3, 8, 8)]
         variants = [SimpleNamespace(name=v, items=items, images=images) for v in ("clean", "distorted", "owan", "clean+owan")]
         given = {"owan": {"d": [found(*rows[name])]}}
-        kept.save(variants, {v.name: given.get(v.name, {"d": [found()]}) for v in variants})
+        for shot in kept.draw(variants, {v.name: given.get(v.name, {"d": [found()]}) for v in variants}):
+            kept.keep(shot)
     assert [(one.image, one.regained) for one in changes(tmp_path)] == [("c", 2), ("b", 1), ("e", 1)]
     assert sorted(path.name for path in (tmp_path / "c").iterdir()) == [
         "change.json", "clean.jpg", "distorted.jpg", "owan.jpg"

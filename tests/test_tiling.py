@@ -63,3 +63,36 @@ def test_a_bad_tiling_is_told(text):
 
 def test_output_is_clipped():
     assert Tiled(Recorder(), Tiling(16, 12))(torch.full((1, 3, 20, 20), 0.99)).max() == 1
+
+
+class Small(nn.Module):
+    """A device whose memory holds `most` tiles."""
+
+    def __init__(self, most, error):
+        super().__init__()
+        self.most, self.error, self.counts = most, error, []
+
+    def forward(self, tiles):
+        self.counts.append(len(tiles))
+        if len(tiles) > self.most:
+            raise self.error
+        return tiles + 0.1
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(),
+                                   RuntimeError("DefaultCPUAllocator: can't allocate memory")])  # fmt: skip
+def test_a_batch_too_large_for_the_memory_is_halved_for_good(error):
+    network, image = Small(3, error), torch.rand(1, 3, 100, 131)
+    tiled = Tiled(network, Tiling(32, 24), 12)
+    torch.testing.assert_close(tiled(image), (image + 0.1).clamp(0, 1), atol=1e-6, rtol=0)
+    assert network.counts[:3] == [12, 6, 3]
+    assert set(network.counts[2:]) == {3}
+
+
+def test_a_single_tile_too_large_and_other_errors_are_told():
+    with pytest.raises(torch.OutOfMemoryError):
+        Tiled(Small(0, torch.OutOfMemoryError("CUDA out of memory")), Tiling(32, 24), 8)(torch.rand(1, 3, 40, 40))
+    network = Small(0, RuntimeError("shapes differ"))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        Tiled(network, Tiling(32, 24), 8)(torch.rand(1, 3, 40, 40))
+    assert network.counts == [8]

@@ -1,0 +1,253 @@
+"""Units of a run computed by actors on Ray: several GPUs of one machine, or many machines.
+
+Each actor holds the models and writes the parts of its units itself; the driver hands out units, at most `IN_HAND` to an actor,
+so that it reads and degrades one while it computes another and memory stays flat. A unit is computed as in one process, and a
+unit of an actor that dies goes to another one, so neither placement nor faults change a result.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from vocbench.benchmarks import settings as records
+from vocbench.benchmarks.examples import Examples, Pictures
+from vocbench.benchmarks.runners import Crew, Plan, compute_and_store
+from vocbench.benchmarks.sample import open_data
+from vocbench.benchmarks.settings import RunSettings, file_digest
+from vocbench.benchmarks.store import Store
+from vocbench.benchmarks.units import Clock, build_models, prepare
+
+IN_HAND = 2  # units that an actor has at a time
+ATTEMPTS = 4  # workers that may die over one unit, or in a row while starting, before the run stops
+CORES = 4  # of a worker on the CPU, where no number is given
+PATIENCE = 120.0  # seconds without any worker before the run stops
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A unit as a worker gets it."""
+
+    unit: int
+    images: list[str]
+    digests: list[str]  # SHA-256 of each photo
+    store: str
+    examples: dict[str, int]
+
+
+class Worker:
+    """The actor: models of its own, one unit computed while the next is prepared."""
+
+    def __init__(self, settings: RunSettings, threads: int):
+        self.settings, self.threads = settings, threads
+        self.turn = threading.Lock()
+        self.examples: Examples | None = None
+
+    def begin(self) -> tuple[dict[str, str | None], str]:
+        """Build the models; returns the weights' SHA-256 by label, and the hardware's name."""
+        torch.set_num_threads(self.threads)
+        self.data = open_data(self.settings.data, self.settings.split)
+        self.models = build_models(self.settings)
+        return self.models.weights_sha256, records.hardware(self.settings.device)
+
+    def compute(self, task: _Task) -> tuple[Pictures, dict[str, float]]:
+        """Compute a unit into the store; returns its pictures and the seconds of each stage."""
+        photos = [(image, self.data.photo(image)) for image in task.images]
+        for (_, path), digest in zip(photos, task.digests, strict=True):
+            if file_digest(path) != digest:
+                raise ValueError(f"{path}: another photo here than where the run was started; give all machines the same data")
+        items = prepare(self.settings, photos)
+        with self.turn:
+            torch.set_num_threads(self.threads)  # of this thread
+            if self.examples is None:
+                self.examples = Examples(Path("examples"), task.examples, self.data)
+            clock = Clock()
+            plan = Plan(self.settings, self.data, [], {}, Store(task.store), self.examples)
+            return compute_and_store(plan, task.unit, items, self.models, clock), clock.spent
+
+
+@dataclass(frozen=True)
+class OnRay:
+    """Workers on Ray.
+
+    address: of a running cluster (`auto`, ray://HOST:PORT); None starts one on this machine, for the length of the run.
+    workers: number of actors, 0 for as many as the cluster's GPUs or cores allow.
+    gpus, cpus: what each actor takes; by default one GPU where the device is CUDA, and an equal share of the cores.
+    """
+
+    address: str | None = None
+    workers: int = 0
+    gpus: float | None = None
+    cpus: float | None = None
+
+    @contextmanager
+    def open(self, settings: RunSettings) -> Iterator[Crew]:
+        ray = _import_ray()
+        begun_here = not ray.is_initialized()
+        if begun_here:
+            try:
+                ray.init(address=self.address or "local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+            except (ConnectionError, ValueError, RuntimeError) as error:
+                raise OSError(
+                    f"--ray-address {self.address}: no Ray there ({_line(error)}); start it with `ray start`"
+                ) from None
+        try:
+            crew = _RayCrew(ray, settings, _share(self, settings, [n for n in ray.nodes() if n["Alive"]]))
+            try:
+                crew.start()
+                yield crew
+            finally:
+                crew.stop()
+        finally:
+            if begun_here:
+                ray.shutdown()
+
+
+def _import_ray():
+    try:
+        import ray
+    except ImportError:
+        raise ValueError("--runner ray needs Ray; install vocbench[ray]") from None
+    return ray
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _share(asked: OnRay, settings: RunSettings, nodes: list[dict[str, Any]]) -> OnRay:
+    """The number of workers and what each takes, for the nodes of a cluster; ValueError where no node can hold one."""
+    cores = [node["Resources"].get("CPU", 0.0) for node in nodes]
+    boards = [node["Resources"].get("GPU", 0.0) for node in nodes]
+    gpus = asked.gpus if asked.gpus is not None else (1.0 if settings.device.startswith("cuda") else 0.0)
+    if gpus:
+        workers = asked.workers or sum(int(count / gpus) for count in boards)
+        cpus = asked.cpus or 1.0
+    else:
+        cpus = asked.cpus or (min(CORES, max(min(cores), 1.0)) if not asked.workers else sum(cores) / asked.workers)
+        if cpus > 1:  # whole cores, and not more than the smallest node has
+            cpus = max(float(int(min(cpus, min(cores)))), 1.0)
+        else:  # Ray counts in ten thousandths
+            cpus = int(cpus * 10000) / 10000
+        workers = asked.workers or sum(int(count / cpus) for count in cores)
+    if workers < 1 or not any(g >= gpus and c >= cpus for g, c in zip(boards, cores, strict=True)):
+        raise ValueError(
+            f"no node of the Ray cluster has the {gpus:g} GPUs and {cpus:g} cores of a worker (nodes have {boards} GPUs and "
+            f"{cores} cores); give other --gpus-per-worker and --cpus-per-worker"
+        )
+    return replace(asked, workers=workers, gpus=gpus, cpus=cpus)
+
+
+@dataclass
+class _RayCrew:
+    ray: Any
+    settings: RunSettings
+    shape: OnRay
+    weights_sha256: dict[str, str | None] = field(default_factory=dict)
+    hardware: str = ""
+    starting: dict[Any, Any] = field(default_factory=dict)  # reference to `begin` -> actor
+    ready: list[Any] = field(default_factory=list)
+    deaths: int = 0  # in a row, of workers that were starting
+
+    def _hire(self) -> None:
+        shape = self.shape
+        remote = self.ray.remote(Worker).options(num_cpus=shape.cpus, num_gpus=shape.gpus, max_concurrency=IN_HAND)
+        actor = remote.remote(self.settings, max(1, int(shape.cpus or 1)))
+        self.starting[actor.begin.remote()] = actor
+
+    def start(self) -> None:
+        """Ask for the workers and wait for the first of them."""
+        for _ in range(self.shape.workers):
+            self._hire()
+        while not self.ready:
+            done, _ = self.ray.wait(list(self.starting), timeout=PATIENCE)
+            if not done:
+                raise OSError(f"no worker started on Ray within {PATIENCE:.0f} s; see `ray status`")
+            self._arrived(done[0])
+
+    def stop(self) -> None:
+        for actor in [*self.starting.values(), *self.ready]:
+            self.ray.kill(actor)
+
+    def _arrived(self, reference: Any) -> Any | None:
+        """A worker that finished starting, or None for one that died, in whose place another is hired."""
+        actor = self.starting.pop(reference)
+        try:
+            self.weights_sha256, name = self.ray.get(reference)
+        except self.ray.exceptions.RayTaskError as error:
+            raise _cause(error) from None
+        except self.ray.exceptions.RayActorError as error:
+            self.deaths += 1
+            if self.deaths >= ATTEMPTS:
+                raise OSError(f"{ATTEMPTS} workers in a row died on Ray while starting: {_line(error)}") from None
+            self._hire()
+            return None
+        self.deaths = 0
+        self.hardware = f"{self.shape.workers} workers on Ray, {name}"
+        self.ready.append(actor)
+        return actor
+
+    def compute(self, plan: Plan, waiting: Sequence[int], advance: Callable[[int], None], clock: Clock) -> None:
+        queue, died = deque(waiting), Counter[int]()
+        in_hand: dict[Any, tuple[Any, int]] = {}  # reference to a unit's result -> (actor, unit)
+
+        def give(actor: Any) -> None:
+            if queue:
+                unit = queue.popleft()
+                in_hand[actor.compute.remote(self._task(plan, unit))] = actor, unit
+
+        for _ in range(IN_HAND):
+            for actor in self.ready:
+                give(actor)
+        lonely_since: float | None = None
+        while queue or in_hand:
+            done, _ = self.ray.wait([*in_hand, *self.starting], timeout=5.0)
+            lonely_since = (lonely_since or time.monotonic()) if not (done or in_hand) else None
+            if lonely_since and time.monotonic() - lonely_since > PATIENCE:
+                raise OSError("all workers on Ray are gone and no new one starts; see `ray status`, then go on with --resume")
+            for reference in done:
+                if reference in self.starting:
+                    came = self._arrived(reference)
+                    for _ in range(IN_HAND if came else 0):
+                        give(came)
+                    continue
+                actor, unit = in_hand.pop(reference)
+                try:
+                    pictures, spent = self.ray.get(reference)
+                except self.ray.exceptions.RayTaskError as error:
+                    raise _cause(error) from None
+                except self.ray.exceptions.RayError as error:  # the worker or its machine died
+                    died[unit] += 1
+                    if died[unit] >= ATTEMPTS:
+                        images = ", ".join(plan.units[unit])
+                        raise OSError(f"{ATTEMPTS} workers on Ray died over the photos {images}: {_line(error)}") from None
+                    queue.appendleft(unit)
+                    if actor in self.ready:
+                        self.ready.remove(actor)
+                        self._hire()
+                    for other in self.ready:
+                        if sum(holder is other for holder, _ in in_hand.values()) < IN_HAND:
+                            give(other)
+                    continue
+                plan.examples.keep(pictures)
+                for stage, seconds in spent.items():
+                    clock.spent[stage] += seconds / self.shape.workers
+                advance(len(plan.units[unit]))
+                give(actor)
+
+    def _task(self, plan: Plan, unit: int) -> _Task:
+        images = plan.units[unit]
+        return _Task(unit, images, [plan.inventory[i][0] for i in images], plan.store.place, plan.examples.chosen)
+
+
+def _cause(error: Any) -> BaseException:
+    """What a worker raised, without Ray's wrapping."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, Exception) else OSError(_line(error))

@@ -1,0 +1,105 @@
+"""Where the units of a run are computed: in this process, or by workers on Ray (`ray_runner`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Protocol
+
+from vocbench.benchmarks import settings as records
+from vocbench.benchmarks.examples import Examples, Pictures
+from vocbench.benchmarks.settings import RunSettings
+from vocbench.benchmarks.store import Store
+from vocbench.benchmarks.units import Clock, Models, Prepared, build_models, compute, prepare
+from vocbench.detection.voc import VOCSplit
+
+AHEAD = 2  # units prepared beyond the one being computed, for each worker
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be computed, and where it goes."""
+
+    settings: RunSettings
+    data: VOCSplit
+    units: list[list[str]]  # image ids; a photo is in exactly one unit
+    inventory: dict[str, list[str]]  # SHA-256 of each image's photo and annotation
+    store: Store
+    examples: Examples
+
+    def photos(self, unit: int) -> list[tuple[str, Path]]:
+        return [(image, self.data.photo(image)) for image in self.units[unit]]
+
+
+class Crew(Protocol):
+    """Models that stand ready to compute units."""
+
+    @property
+    def weights_sha256(self) -> dict[str, str | None]: ...
+
+    @property
+    def hardware(self) -> str: ...
+
+    def compute(self, plan: Plan, waiting: Sequence[int], advance: Callable[[int], None], clock: Clock) -> None:
+        """Compute the units `waiting` into the plan's store, calling `advance` with the photos of each."""
+
+
+class Runner(Protocol):
+    def open(self, settings: RunSettings) -> AbstractContextManager[Crew]:
+        """Build the models and get ready; everything is let go at the end."""
+
+
+def compute_and_store(
+    plan: Plan, unit: int, items: list[Prepared], models: Models, clock: Clock
+) -> Pictures:  # fmt: skip
+    """Compute a unit, write its part, and return what it has to show."""
+    drawn: list[Pictures] = []
+    rows = compute(plan.settings, unit, items, models, clock, lambda *unit: drawn.append(plan.examples.draw(*unit)))
+    plan.store.write(unit, rows)
+    return drawn[0]
+
+
+@dataclass(frozen=True)
+class Here:
+    """This process restores and detects; `workers` processes (0: a thread) read and degrade the photos of coming units."""
+
+    workers: int = 0
+
+    @contextmanager
+    def open(self, settings: RunSettings) -> Iterator[Crew]:
+        yield _Local(build_models(settings), records.hardware(settings.device), self.workers)
+
+
+@dataclass(frozen=True)
+class _Local:
+    models: Models
+    hardware: str
+    workers: int
+
+    @property
+    def weights_sha256(self) -> dict[str, str | None]:
+        return self.models.weights_sha256
+
+    def compute(self, plan: Plan, waiting: Sequence[int], advance: Callable[[int], None], clock: Clock) -> None:
+        pool = self._executor()
+        try:
+            pending: dict[int, Future[list[Prepared]]] = {}
+            queue = list(waiting)
+            for number in waiting:
+                while queue and len(pending) < AHEAD * max(self.workers, 1):
+                    coming = queue.pop(0)
+                    pending[coming] = pool.submit(prepare, plan.settings, plan.photos(coming))
+                items = pending.pop(number).result()
+                plan.examples.keep(compute_and_store(plan, number, items, self.models, clock))
+                advance(len(plan.units[number]))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _executor(self) -> Executor:
+        if self.workers == 0:
+            return ThreadPoolExecutor(1)  # reading and degrading let go of the interpreter most of the time
+        return ProcessPoolExecutor(self.workers, mp_context=get_context("spawn"))
