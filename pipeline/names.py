@@ -89,6 +89,12 @@ def _owan(name: str) -> Callable[[str | None, Options], nn.Module]:
     return build
 
 
+def _owan_gated(given: str | None, options: Options) -> nn.Module:
+    from vocbench.pipeline.gate import Gated
+
+    return Gated(_owan("owan")(given, options))
+
+
 def _identity(given: str | None, options: Options) -> nn.Module:
     return nn.Identity()
 
@@ -165,6 +171,7 @@ def _signed(model: nn.Module, path: Path | None) -> nn.Module:
 RESTORERS: dict[str, Callable[[str | None, Options], nn.Module]] = {
     "owan": _owan("owan"),
     "owan-2019": _owan("owan-2019"),
+    "owan-gated": _owan_gated,
     "owan-no-attention": _owan("owan-no-attention"),
     "owan-fixed-attention": _owan("owan-fixed-attention"),
     "rl-restore": _rl_restore,

@@ -19,7 +19,7 @@ def test_every_snippet_runs(tmp_path, monkeypatch):
     pytest.importorskip("ultralytics")
     monkeypatch.chdir(tmp_path)
     snippets = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
-    assert len(snippets) == 5
+    assert len(snippets) == 6
     scope: dict = {}
     for snippet in snippets:
         exec(compile(snippet, str(DOCUMENT), "exec"), scope)
@@ -28,6 +28,8 @@ def test_every_snippet_runs(tmp_path, monkeypatch):
     assert scope["restored"].dtype == np.uint8
     assert [frame.shape for frame in scope["frames"]] == [(48, 64, 3)] * 3
     assert scope["found"][0].orig_shape == (80, 100)
+    assert scope["verdicts"] == ["passed", "restored"]
+    assert torch.equal(scope["untouched"], torch.full((3, 96, 128), 0.5))
 
 
 def test_an_array_is_restored_in_its_own_form():

@@ -1,0 +1,146 @@
+"""A gate in front of a restorer: images that need no restoring pass untouched and fast.
+
+Four no-reference measures of an image, a few milliseconds together. An image is restored where one of them lies outside what
+clean photos show, or where the first three together look like a mixture of degradations (a logistic model): noise hides the
+blur under it, and compression the noise. `fit` finds the numbers from clean and degraded photos; those kept here are of 200
+photos of VOC2012 train, clean and degraded by `voc`, `moderate` and `mild`. docs/embedding.md tells how often it errs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from vocbench.pipeline.chain import restore_images
+
+SMALLEST = 32  # pixels a side below which nothing can be told, and the image is restored
+PASSED = 0.98  # of clean photos, by each of the tests
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What clean photos keep to: see `measures` for the units."""
+
+    sharpness: float  # at least
+    blocking: float  # at most
+    chroma_noise: float  # at most
+    mixture: tuple[float, float, float, float]  # constant, and factors of the logarithms of noise, sharpness and blocking
+    mixed: float  # the largest of the mixture's sum
+
+
+LIMITS = Limits(0.616, 1.346, 3.0, (-9.446, 3.467, 0.13, 16.057), 0.652)
+
+
+@dataclass(frozen=True)
+class Measures:
+    """noise, chroma_noise: standard deviation of the finest detail, of 255; sharpness, blocking: ratios around 1."""
+
+    noise: float
+    sharpness: float
+    blocking: float
+    chroma_noise: float
+
+    @property
+    def row(self) -> np.ndarray:
+        """What the logistic model takes (4,)."""
+        logs = np.log([self.noise + 0.5, self.sharpness + 1e-3, self.blocking + 1e-3])
+        return np.concatenate([[1.0], logs])
+
+
+def _deviation(plane: np.ndarray) -> float:
+    """Of white noise on a plane (H, W): the median of the diagonal Haar details (Donoho and Johnstone, 1994)."""
+    even = plane[: plane.shape[0] // 2 * 2, : plane.shape[1] // 2 * 2]
+    details = (even[::2, ::2] - even[1::2, ::2] - even[::2, 1::2] + even[1::2, 1::2]) / 2
+    return float(np.median(np.abs(details)) / 0.6745)
+
+
+def _sharpness(grey: np.ndarray) -> float:
+    """The gradient's 95 % quantile at the image's own scale over that at half of it."""
+    height, width = grey.shape[0] // 2, grey.shape[1] // 2
+    half = grey[: height * 2, : width * 2].reshape(height, 2, width, 2).mean((1, 3))
+    strong = [float(np.quantile(np.hypot(*np.gradient(scale)), 0.95)) for scale in (grey, half)]
+    return (strong[0] + 1e-3) / (strong[1] + 1e-3)
+
+
+def _blocking(grey: np.ndarray) -> float:
+    """Second differences across the borders of JPEG's 8x8 blocks over those inside, mean of both directions."""
+    ratios = []
+    for lines in (grey, grey.T):
+        bends = np.abs(np.diff(lines, 2, axis=1)).mean(0)
+        place = (np.arange(len(bends)) + 1) % 8
+        border = (place == 7) | (place == 0)  # the two that hold the step from pixel 7 to pixel 8
+        ratios.append(bends[border].mean() / (bends[~border].mean() + 1e-3))
+    return float(np.mean(ratios))
+
+
+def measures(image: Tensor) -> Measures:
+    """The measures of an RGB image (3, H, W) in [0, 1], at least `SMALLEST` pixels a side.
+
+    Detail of a photo is alike in red and green, noise of a sensor is not: their difference shows noise that texture would hide.
+    """
+    planes = (255 * image.detach().float()).cpu().numpy().astype(np.float64)
+    grey = planes.mean(0)
+    return Measures(_deviation(grey), _sharpness(grey), _blocking(grey), _deviation(planes[0] - planes[1]))
+
+
+def needs_restoring(image: Tensor, limits: Limits = LIMITS) -> bool:
+    """Whether (3, H, W) in [0, 1] looks degraded; an image too small to tell does."""
+    if min(image.shape[1:]) < SMALLEST:
+        return True
+    found = measures(image)
+    return bool(
+        found.sharpness < limits.sharpness
+        or found.blocking > limits.blocking
+        or found.chroma_noise > limits.chroma_noise
+        or found.row @ np.asarray(limits.mixture) > limits.mixed
+    )
+
+
+def fit(clean: Sequence[Tensor], degraded: Sequence[Tensor], passed: float = PASSED) -> Limits:
+    """The limits for images (3, H, W) of both kinds: each of the four tests lets `passed` of the clean ones through."""
+    from scipy.optimize import minimize
+
+    good, bad = ([measures(image) for image in images] for images in (clean, degraded))
+    rows = np.array([one.row for one in (*good, *bad)])
+    target = np.repeat([-1.0, 1.0], [len(good), len(bad)])
+    share = np.repeat([0.5 / len(good), 0.5 / len(bad)], [len(good), len(bad)])
+
+    def loss(weights: np.ndarray) -> float:
+        return float(share @ np.logaddexp(0, -target * (rows @ weights)) + 1e-4 * weights[1:] @ weights[1:])
+
+    mixture = minimize(loss, np.zeros(rows.shape[1])).x
+    return Limits(
+        sharpness=float(np.quantile([one.sharpness for one in good], 1 - passed)),
+        blocking=float(np.quantile([one.blocking for one in good], passed)),
+        chroma_noise=max(float(np.quantile([one.chroma_noise for one in good], passed)), 3.0),  # below 3 nobody sees it
+        mixture=tuple(float(value) for value in mixture),  # type: ignore[arg-type]
+        mixed=float(np.quantile(rows[: len(good)] @ mixture, passed)),
+    )
+
+
+class Gated(nn.Module):
+    """A restorer that leaves alone the images that need no restoring: they come back as they are.
+
+    `last_notes` says for each image of the last call whether it was `restored` or `passed`; a run counts them.
+    """
+
+    def __init__(self, restorer: nn.Module, limits: Limits = LIMITS):
+        super().__init__()
+        self.restorer, self.limits = restorer, limits
+        self.weights_sha256 = getattr(restorer, "weights_sha256", None)
+        self.last_notes: list[str] = []
+
+    def restore_many(self, images: Sequence[Tensor]) -> list[Tensor]:
+        """Photos (3, H, W) of any sizes, each restored or passed."""
+        wanted = [needs_restoring(image, self.limits) for image in images]
+        self.last_notes = ["restored" if one else "passed" for one in wanted]
+        chosen = [image for image, one in zip(images, wanted, strict=True) if one]
+        restored = iter(restore_images(self.restorer, chosen))
+        return [next(restored) if one else image for image, one in zip(images, wanted, strict=True)]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] to the same shape."""
+        return torch.stack(self.restore_many(list(images)))
