@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -192,7 +193,12 @@ class Trainer:
         path = self.out / "checkpoint.pt"
         if not path.is_file():
             return False
-        kept = torch.load(path, map_location=self.process.device, weights_only=True)
+        try:
+            kept = torch.load(path, map_location=self.process.device, weights_only=True)
+        except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError):
+            raise ValueError(f"{path}: damaged, or no checkpoint of a training; start again with another --out") from None
+        if not isinstance(kept, dict) or "settings" not in kept:
+            raise ValueError(f"{path}: no checkpoint of a training; start again with another --out")
         if kept["settings"] != _plain(self.settings):
             changed = [k for k, v in _plain(self.settings).items() if kept["settings"].get(k) != v]
             raise ValueError(f"{path}: made with other settings ({', '.join(changed)}); give the same ones or another --out")

@@ -65,6 +65,20 @@ class PickyNaN(nn.Module):
         return images * (float("nan") if images.mean() > 0.497 else 1.0)
 
 
+class Hungry(nn.Module):
+    """Runs out of memory on the photos on which `PickyNaN` fails."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.mean() > 0.497:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+        return images
+
+
+class Raising(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        raise KeyError("no such layer")
+
+
 class BlobDetector(nn.Module):
     """Boxes whose places and scores follow from the picture's mean colours: a detector without weights."""
 

@@ -186,6 +186,23 @@ def test_a_restorer_that_fails_stops_by_name_or_is_skipped(voc_folder, tmp_path)
     assert content["dataset"]["images"] == 5 - len(content["skipped"])
 
 
+@pytest.mark.parametrize(
+    ("fake", "reason"),
+    [
+        ("NotANumber", "the restorer gave NaN or infinite pixels"),
+        ("Smaller", "the restorer gave (3, 70, 89) for an image of (3, 70, 90); sizes must stay"),
+        ("Raising", "'no such layer'"),
+        ("Hungry", "CUDA out of memory"),
+    ],
+)
+def test_whatever_a_restorer_does_wrong_is_told_with_the_photo(voc_folder, tmp_path, fake, reason):
+    done = run(voc_folder, tmp_path / "out", "--restorer", f"bad=tests.fakes:{fake}")
+    assert done.returncode == 2
+    assert "the restorer 'bad' failed on 2099_00000" in done.stderr
+    assert reason in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
 def spoil_truncate(folder):
     path = folder / "JPEGImages" / "2099_000002.jpg"
     path.write_bytes(path.read_bytes()[:200])
