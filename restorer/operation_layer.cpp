@@ -1,9 +1,10 @@
 // One operation layer of OWAN on the CPU, forward and backward, for 16 channels in float32, of the tiles begin..end of a batch.
 // Callers share a batch's tiles out among threads.
 //
-// A pixel's 16 channels are one vector register, so a depthwise tap is one multiply-add and a 16x16 pointwise convolution
-// sixteen. The unit of work is one tile: its maps stay in the core's cache, and nothing but the layer's input and output
-// is kept for the backward pass; the maps in between are computed again, which is cheaper than fetching them from memory.
+// A pixel's 16 channels are one vector register of AVX-512, two of AVX2 or four of NEON and SSE, so a depthwise tap is as many
+// multiply-adds and a 16x16 pointwise convolution sixteen times as many. Blocks of pixels are as wide as the registers allow.
+// The unit of work is one tile: its maps stay in the core's cache, and nothing but the layer's input and output is kept for the
+// backward pass; the maps in between are computed again, which is cheaper than fetching them from memory.
 //
 // The layer, with x >= 0 because every layer's input comes out of a ReLU:
 //   y = x + relu( sum_i M_i d_i )
@@ -20,40 +21,68 @@
 #include <cstdlib>
 #include <cstring>
 
-typedef float vec __attribute__((vector_size(64)));
+#if defined(__AVX512F__)
+static const int LANES = 16, REGISTERS = 32;
+#elif defined(__AVX__)
+static const int LANES = 8, REGISTERS = 16;
+#elif defined(__aarch64__)
+static const int LANES = 4, REGISTERS = 32;
+#else
+static const int LANES = 4, REGISTERS = 16;
+#endif
+typedef float vec __attribute__((vector_size(4 * LANES)));
 
-static const int C = 16, OPS = 8, PAD = 6, TAPS = 83;
+static const int C = 16, OPS = 8, PAD = 6, TAPS = 83, PARTS = C / LANES;
 static const int FIRST[3] = {0, 9, 34};  // where the taps of the 3, 5 and 7 kernels begin
+
+struct alignas(64) pixel {  // its 16 channels; a map's pixel, a column of a matrix, or a tap of all channels
+    vec part[PARTS];
+};
+
+static constexpr int smaller(int a, int b) { return a < b ? a : b; }
+static constexpr int power_of_two(int most) { return most < 2 ? 1 : 2 * power_of_two(most / 2); }
+// Sums that fit into the registers beside the operands of one step.
+static const int PIXELS = smaller(12, (REGISTERS - PARTS - 1) / PARTS);                    // of a pointwise convolution
+static const int ROWS = smaller(C, power_of_two((REGISTERS - PARTS - 1) / PARTS));         // of a matrix's gradient
+static constexpr int tap_rows(int k) { return smaller(k, (REGISTERS - 2) / k); }           // of a kernel's gradient
 
 struct Shape {
     int height, width, stride;  // stride: pixels of a padded row
     size_t plane() const { return size_t(height + 2 * PAD) * stride; }
-    vec* inside(vec* plane) const { return plane + size_t(PAD) * stride + PAD; }
+    pixel* inside(pixel* plane) const { return plane + size_t(PAD) * stride + PAD; }
 };
 
 static inline vec splat(float value) { return vec{} + value; }
 static inline vec relu(vec value) { return value > 0 ? value : vec{}; }
+static inline vec keep(vec g, vec value) { return value > 0 ? g : vec{}; }
+static inline float channel(const pixel* at, int c) { return ((const float*)at)[c]; }
+
+static inline void add(pixel& to, const pixel& more) {
+    for (int q = 0; q < PARTS; q++) to.part[q] += more.part[q];
+}
 
 template <int K, int D, bool ADD, int N>
-static inline void conv_block(const vec* in, vec* out, const vec* taps, int stride) {
-    vec sum[N];
-    for (int n = 0; n < N; n++) sum[n] = ADD ? out[n] : vec{};
+static inline void conv_block(const pixel* in, pixel* out, const pixel* taps, int stride) {
+    for (int q = 0; q < PARTS; q++) {
+        vec sum[N];
+        for (int n = 0; n < N; n++) sum[n] = ADD ? out[n].part[q] : vec{};
 #pragma GCC unroll 1
-    for (int dy = 0; dy < K; dy++) {
-        const vec* row = in + (dy - K / 2) * D * stride - (K / 2) * D;
+        for (int dy = 0; dy < K; dy++) {
+            const pixel* row = in + (dy - K / 2) * D * stride - (K / 2) * D;
 #pragma GCC unroll 7
-        for (int dx = 0; dx < K; dx++) {
-            const vec tap = taps[dy * K + dx];
+            for (int dx = 0; dx < K; dx++) {
+                const vec tap = taps[dy * K + dx].part[q];
 #pragma GCC unroll 16
-            for (int n = 0; n < N; n++) sum[n] += tap * row[dx * D + n];
+                for (int n = 0; n < N; n++) sum[n] += tap * row[dx * D + n].part[q];
+            }
         }
+        for (int n = 0; n < N; n++) out[n].part[q] = sum[n];
     }
-    for (int n = 0; n < N; n++) out[n] = sum[n];
 }
 
 // One row: b (+)= depthwise convolution around a, which points into a padded plane.
 template <int K, int D, bool ADD>
-static void conv_row(const vec* a, vec* b, const vec* taps, const Shape& s) {
+static void conv_row(const pixel* a, pixel* b, const pixel* taps, const Shape& s) {
     int x = 0;
     for (; x + 12 <= s.width; x += 12) conv_block<K, D, ADD, 12>(a + x, b + x, taps, s.stride);
     if (x + 8 <= s.width) conv_block<K, D, ADD, 8>(a + x, b + x, taps, s.stride), x += 8;
@@ -62,7 +91,7 @@ static void conv_row(const vec* a, vec* b, const vec* taps, const Shape& s) {
 }
 
 template <int D>
-static void conv_row_any(int which, const vec* a, vec* b, const vec* taps, const Shape& s) {
+static void conv_row_any(int which, const pixel* a, pixel* b, const pixel* taps, const Shape& s) {
     if (which == 0) conv_row<3, D, false>(a, b, taps, s);
     if (which == 1) conv_row<5, D, false>(a, b, taps, s);
     if (which == 2) conv_row<7, D, false>(a, b, taps, s);
@@ -70,119 +99,149 @@ static void conv_row_any(int which, const vec* a, vec* b, const vec* taps, const
 
 // out (+)= depthwise convolution of in; both padded planes, of which only the inside of out is written.
 template <int K, int D, bool ADD>
-static void conv(vec* in, vec* out, const vec* taps, const Shape& s) {
+static void conv(pixel* in, pixel* out, const pixel* taps, const Shape& s) {
     for (int y = 0; y < s.height; y++)
         conv_row<K, D, ADD>(s.inside(in) + size_t(y) * s.stride, s.inside(out) + size_t(y) * s.stride, taps, s);
 }
 
 template <int D, bool ADD>
-static void conv_any(int which, vec* in, vec* out, const vec* taps, const Shape& s) {
+static void conv_any(int which, pixel* in, pixel* out, const pixel* taps, const Shape& s) {
     if (which == 0) conv<3, D, ADD>(in, out, taps, s);
     if (which == 1) conv<5, D, ADD>(in, out, taps, s);
     if (which == 2) conv<7, D, ADD>(in, out, taps, s);
 }
 
-// grad[tap] += sum over pixels of g * (in moved by the tap), for kernel rows FROM..TO.
+// One row of pixels: sum[tap] += g * (a moved by the tap), for the kernel rows FROM..TO and one part of the channels.
 template <int K, int D, int FROM, int TO>
-static void tap_gradient(vec* in, vec* g, vec* grad, const Shape& s) {
+static inline void tap_gradient_row(const pixel* a, const pixel* g, vec* grad, int q, const Shape& s) {
     vec sum[(TO - FROM) * K];
     for (auto& v : sum) v = vec{};
-    for (int y = 0; y < s.height; y++) {
-        const vec* a = s.inside(in) + size_t(y) * s.stride;
-        const vec* b = s.inside(g) + size_t(y) * s.stride;
-        for (int x = 0; x < s.width; x++) {
-            const vec value = b[x];
+    for (int x = 0; x < s.width; x++) {
+        const vec value = g[x].part[q];
 #pragma GCC unroll 7
-            for (int dy = FROM; dy < TO; dy++)
+        for (int dy = FROM; dy < TO; dy++)
 #pragma GCC unroll 7
-                for (int dx = 0; dx < K; dx++)
-                    sum[(dy - FROM) * K + dx] += value * a[x + (dy - K / 2) * D * s.stride + (dx - K / 2) * D];
-        }
+            for (int dx = 0; dx < K; dx++)
+                sum[(dy - FROM) * K + dx] += value * a[x + (dy - K / 2) * D * s.stride + (dx - K / 2) * D].part[q];
     }
     for (int i = 0; i < (TO - FROM) * K; i++) grad[FROM * K + i] += sum[i];
 }
 
+template <int K, int D, int FROM>
+static inline void tap_gradient_rows(const pixel* a, const pixel* g, vec* grad, int q, const Shape& s) {
+    constexpr int TO = smaller(K, FROM + tap_rows(K));
+    tap_gradient_row<K, D, FROM, TO>(a, g, grad, q, s);
+    if constexpr (TO < K) tap_gradient_rows<K, D, TO>(a, g, grad, q, s);
+}
+
+// grad[tap] += sum over pixels of g * (in moved by the tap).
+template <int K, int D>
+static void tap_gradient(pixel* in, pixel* g, pixel* grad, const Shape& s) {
+    vec sum[PARTS][K * K] = {};
+    for (int y = 0; y < s.height; y++)
+        for (int q = 0; q < PARTS; q++)
+            tap_gradient_rows<K, D, 0>(s.inside(in) + size_t(y) * s.stride, s.inside(g) + size_t(y) * s.stride, sum[q], q, s);
+    for (int q = 0; q < PARTS; q++)
+        for (int i = 0; i < K * K; i++) grad[i].part[q] += sum[q][i];
+}
+
 template <int D>
-static void tap_gradient_any(int which, vec* in, vec* g, vec* grad, const Shape& s) {
-    if (which == 0) tap_gradient<3, D, 0, 3>(in, g, grad, s);
-    if (which == 1) tap_gradient<5, D, 0, 5>(in, g, grad, s);
-    if (which == 2) tap_gradient<7, D, 0, 4>(in, g, grad, s), tap_gradient<7, D, 4, 7>(in, g, grad, s);
+static void tap_gradient_any(int which, pixel* in, pixel* g, pixel* grad, const Shape& s) {
+    if (which == 0) tap_gradient<3, D>(in, g, grad, s);
+    if (which == 1) tap_gradient<5, D>(in, g, grad, s);
+    if (which == 2) tap_gradient<7, D>(in, g, grad, s);
 }
 
 template <bool ADD, bool RELU, int N>
-static inline void pointwise_block(const vec* in, vec* out, const vec* columns) {
-    vec sum[N];
-    for (int n = 0; n < N; n++) sum[n] = ADD ? out[n] : vec{};
+static inline void pointwise_block(const pixel* in, pixel* out, const pixel* columns) {
+    vec sum[N][PARTS];
+    for (int n = 0; n < N; n++)
+        for (int q = 0; q < PARTS; q++) sum[n][q] = ADD ? out[n].part[q] : vec{};
 #pragma GCC unroll 16
     for (int c = 0; c < C; c++) {
-        const vec column = columns[c];
+        const pixel column = columns[c];
 #pragma GCC unroll 12
-        for (int n = 0; n < N; n++) sum[n] += column * splat(((const float*)(in + n))[c]);
+        for (int n = 0; n < N; n++) {
+            const vec value = splat(channel(in + n, c));
+#pragma GCC unroll 4
+            for (int q = 0; q < PARTS; q++) sum[n][q] += column.part[q] * value;
+        }
     }
-    for (int n = 0; n < N; n++) out[n] = RELU ? relu(sum[n]) : sum[n];
+    for (int n = 0; n < N; n++)
+        for (int q = 0; q < PARTS; q++) out[n].part[q] = RELU ? relu(sum[n][q]) : sum[n][q];
 }
 
 // One row of `width` pixels: b (+)= matrix * a.
 template <bool ADD, bool RELU>
-static void pointwise_row(const vec* a, vec* b, const vec* columns, int width) {
+static void pointwise_row(const pixel* a, pixel* b, const pixel* columns, int width) {
+    constexpr int few = PIXELS < 6 ? 1 : PIXELS / 3;
     int x = 0;
-    for (; x + 12 <= width; x += 12) pointwise_block<ADD, RELU, 12>(a + x, b + x, columns);
-    for (; x + 4 <= width; x += 4) pointwise_block<ADD, RELU, 4>(a + x, b + x, columns);
+    for (; x + PIXELS <= width; x += PIXELS) pointwise_block<ADD, RELU, PIXELS>(a + x, b + x, columns);
+    for (; x + few <= width; x += few) pointwise_block<ADD, RELU, few>(a + x, b + x, columns);
     for (; x < width; x++) pointwise_block<ADD, RELU, 1>(a + x, b + x, columns);
 }
 
 // out (+)= matrix * in at every pixel.
 template <bool ADD, bool RELU>
-static void pointwise(vec* in, vec* out, const vec* columns, const Shape& s) {
+static void pointwise(pixel* in, pixel* out, const pixel* columns, const Shape& s) {
     for (int y = 0; y < s.height; y++)
         pointwise_row<ADD, RELU>(s.inside(in) + size_t(y) * s.stride, s.inside(out) + size_t(y) * s.stride, columns, s.width);
 }
 
-// grad[o][i] += sum over pixels of g[o] * in[i].
-static void outer(vec* in, vec* g, vec* grad, const Shape& s) {
-    vec sum[C];
-    for (auto& v : sum) v = vec{};
-    for (int y = 0; y < s.height; y++) {
-        const vec* a = s.inside(in) + size_t(y) * s.stride;
-        const vec* b = s.inside(g) + size_t(y) * s.stride;
-        for (int x = 0; x < s.width; x++) {
-            const vec value = a[x];
+// One row of pixels: grad[o][i] += g[o] * a[i], for ROWS rows of the matrix from `from`.
+static inline void outer_row(const pixel* a, const pixel* g, pixel* grad, int from, int width) {
+    vec sum[ROWS][PARTS] = {};
+    for (int x = 0; x < width; x++) {
+        const pixel value = a[x];
 #pragma GCC unroll 16
-            for (int o = 0; o < C; o++) sum[o] += value * splat(((const float*)(b + x))[o]);
+        for (int o = 0; o < ROWS; o++) {
+            const vec factor = splat(channel(g + x, from + o));
+#pragma GCC unroll 4
+            for (int q = 0; q < PARTS; q++) sum[o][q] += value.part[q] * factor;
         }
     }
-    for (int o = 0; o < C; o++) grad[o] += sum[o];
+    for (int o = 0; o < ROWS; o++)
+        for (int q = 0; q < PARTS; q++) grad[from + o].part[q] += sum[o][q];
+}
+
+// grad[o][i] += sum over pixels of g[o] * in[i].
+static void outer(pixel* in, pixel* g, pixel* grad, const Shape& s) {
+    for (int y = 0; y < s.height; y++)
+        for (int from = 0; from < C; from += ROWS)
+            outer_row(s.inside(in) + size_t(y) * s.stride, s.inside(g) + size_t(y) * s.stride, grad, from, s.width);
 }
 
 // The 3x3 mean without its padding is the 3x3 sum divided by how many pixels were inside.
-static void scale_row(vec* a, int y, const Shape& s) {
+static void scale_row(pixel* a, int y, const Shape& s) {
     const int rows = 3 - (y == 0) - (y == s.height - 1);
-    for (int x = 0; x < s.width; x++) a[x] *= splat(1.0f / float(rows * (3 - (x == 0) - (x == s.width - 1))));
+    for (int x = 0; x < s.width; x++)
+        for (vec& part : a[x].part) part *= splat(1.0f / float(rows * (3 - (x == 0) - (x == s.width - 1))));
 }
 
-static void scale_by_count(vec* plane, const Shape& s) {
+static void scale_by_count(pixel* plane, const Shape& s) {
     for (int y = 0; y < s.height; y++) scale_row(s.inside(plane) + size_t(y) * s.stride, y, s);
 }
 
-static void keep_positive(vec* g, vec* value, const Shape& s) {
+static void keep_positive(pixel* g, pixel* value, const Shape& s) {
     for (int y = 0; y < s.height; y++) {
-        vec* a = s.inside(g) + size_t(y) * s.stride;
-        const vec* b = s.inside(value) + size_t(y) * s.stride;
-        for (int x = 0; x < s.width; x++) a[x] = b[x] > 0 ? a[x] : vec{};
+        pixel* a = s.inside(g) + size_t(y) * s.stride;
+        const pixel* b = s.inside(value) + size_t(y) * s.stride;
+        for (int x = 0; x < s.width; x++)
+            for (int q = 0; q < PARTS; q++) a[x].part[q] = keep(a[x].part[q], b[x].part[q]);
     }
 }
 
-static void to_plane(const vec* map, vec* plane, const Shape& s) {
+static void to_plane(const pixel* map, pixel* plane, const Shape& s) {
     for (int y = 0; y < s.height; y++)
-        std::memcpy(s.inside(plane) + size_t(y) * s.stride, map + size_t(y) * s.width, size_t(s.width) * sizeof(vec));
+        std::memcpy(s.inside(plane) + size_t(y) * s.stride, map + size_t(y) * s.width, size_t(s.width) * sizeof(pixel));
 }
 
-static void transpose(const float* matrix, vec* columns) {
+static void transpose(const float* matrix, pixel* columns) {
     for (int o = 0; o < C; o++)
         for (int i = 0; i < C; i++) ((float*)(columns + i))[o] = matrix[o * C + i];
 }
 
-static void flip(const vec* taps, vec* flipped) {
+static void flip(const pixel* taps, pixel* flipped) {
     for (int which = 0; which < 3; which++) {
         int k = 3 + 2 * which, first = FIRST[which];
         for (int i = 0; i < k * k; i++) flipped[first + i] = taps[first + k * k - 1 - i];
@@ -190,21 +249,22 @@ static void flip(const vec* taps, vec* flipped) {
 }
 
 struct Scratch {
-    vec* memory;
+    pixel* memory;
     size_t plane;
     Scratch(const Shape& s, int planes) : plane(s.plane()) {
-        size_t bytes = plane * planes * sizeof(vec);
-        memory = (vec*)std::aligned_alloc(64, bytes);
+        size_t bytes = plane * planes * sizeof(pixel);
+        memory = (pixel*)std::aligned_alloc(64, bytes);
         std::memset((void*)memory, 0, bytes);
     }
     ~Scratch() { std::free(memory); }
-    vec* operator[](int i) { return memory + plane * i; }
+    pixel* operator[](int i) { return memory + plane * i; }
 };
 
 struct Ones {
-    vec taps[9];
+    pixel taps[9];
     Ones() {
-        for (auto& tap : taps) tap = splat(1.0f);
+        for (auto& tap : taps)
+            for (vec& part : tap.part) part = splat(1.0f);
     }
 };
 
@@ -213,18 +273,18 @@ extern "C" void forward(const float* x, float* y, const float* m, const float* p
                         const float* kd, int begin, int end, int height, int width) {
     const Shape s{height, width, width + 2 * PAD};
     const size_t pixels = size_t(height) * width;
-    const vec *first = (const vec*)k1, *second = (const vec*)k2, *wide = (const vec*)kd;
+    const pixel *first = (const pixel*)k1, *second = (const pixel*)k2, *wide = (const pixel*)kd;
     {
         Scratch planes(s, 4), rows(Shape{1, width, width + 2 * PAD}, 1);
-        vec *input = planes[0], *inner[3] = {planes[1], planes[2], planes[3]};
-        vec *row = rows[0], *sum = rows[0] + 2 * s.stride;
-        vec P[4][C], M[OPS][C];
+        pixel *input = planes[0], *inner[3] = {planes[1], planes[2], planes[3]};
+        pixel *row = rows[0], *sum = rows[0] + 2 * s.stride;
+        pixel P[4][C], M[OPS][C];
         const Ones ones;
         for (int i = 0; i < 4; i++) transpose(p + i * C * C, P[i]);
         for (int tile = begin; tile < end; tile++) {
             for (int i = 0; i < OPS; i++) transpose(m + (size_t(tile) * OPS + i) * C * C, M[i]);
-            const vec* in = (const vec*)x + tile * pixels;
-            vec* out = (vec*)y + tile * pixels;
+            const pixel* in = (const pixel*)x + tile * pixels;
+            pixel* out = (pixel*)y + tile * pixels;
             to_plane(in, input, s);
             for (int h = 0; h < height; h++)  // separable 3, 5, 7 up to their ReLU
                 for (int i = 0; i < 3; i++) {
@@ -232,7 +292,7 @@ extern "C" void forward(const float* x, float* y, const float* m, const float* p
                     pointwise_row<false, true>(row, s.inside(inner[i]) + size_t(h) * s.stride, P[i + 1], width);
                 }
             for (int h = 0; h < height; h++) {
-                const vec* a = s.inside(input) + size_t(h) * s.stride;
+                const pixel* a = s.inside(input) + size_t(h) * s.stride;
                 pointwise_row<false, true>(a, row, P[0], width);
                 pointwise_row<false, false>(row, sum, M[0], width);
                 for (int i = 0; i < 3; i++) {
@@ -246,7 +306,8 @@ extern "C" void forward(const float* x, float* y, const float* m, const float* p
                 conv_row<3, 1, false>(a, row, ones.taps, s);
                 scale_row(row, h, s);
                 pointwise_row<true, false>(row, sum, M[7], width);
-                for (int w = 0; w < width; w++) out[size_t(h) * width + w] = in[size_t(h) * width + w] + relu(sum[w]);
+                for (int w = 0; w < width; w++)
+                    for (int q = 0; q < PARTS; q++) out[h * size_t(width) + w].part[q] = a[w].part[q] + relu(sum[w].part[q]);
             }
         }
     }
@@ -258,30 +319,32 @@ extern "C" void backward(const float* x, const float* y, const float* gy, float*
                          float* gkd, int begin, int end, int height, int width) {
     const Shape s{height, width, width + 2 * PAD};
     const size_t pixels = size_t(height) * width;
-    const vec *first = (const vec*)k1, *second = (const vec*)k2, *wide = (const vec*)kd;
-    vec first_flipped[TAPS], second_flipped[TAPS], wide_flipped[TAPS];
+    const pixel *first = (const pixel*)k1, *second = (const pixel*)k2, *wide = (const pixel*)kd;
+    pixel first_flipped[TAPS], second_flipped[TAPS], wide_flipped[TAPS];
     flip(first, first_flipped), flip(second, second_flipped), flip(wide, wide_flipped);
     {
         Scratch planes(s, 8);
-        vec *input = planes[0], *g = planes[1], *a = planes[2], *b = planes[3], *d = planes[4], *gd = planes[5],
+        pixel *input = planes[0], *g = planes[1], *a = planes[2], *b = planes[3], *d = planes[4], *gd = planes[5],
             *gb = planes[6], *total = planes[7];
-        vec P[4][C], gP[4][C] = {}, gK1[TAPS] = {}, gK2[TAPS] = {}, gKD[TAPS] = {};
+        pixel P[4][C], gP[4][C] = {}, gK1[TAPS] = {}, gK2[TAPS] = {}, gKD[TAPS] = {};
         const Ones ones;
         for (int i = 0; i < 4; i++) transpose(p + i * C * C, P[i]);
         for (int tile = begin; tile < end; tile++) {
             // A matrix read as columns without transposing is its transpose: just what the backward pass needs.
-            const vec* MT = (const vec*)m + size_t(tile) * OPS * C;
-            const vec* PT = (const vec*)p;
-            vec* gM = (vec*)gm + size_t(tile) * OPS * C;
-            for (int i = 0; i < OPS * C; i++) gM[i] = vec{};
-            const vec *in = (const vec*)x + tile * pixels, *out = (const vec*)y + tile * pixels;
-            const vec* gout = (const vec*)gy + tile * pixels;
+            const pixel* MT = (const pixel*)m + size_t(tile) * OPS * C;
+            const pixel* PT = (const pixel*)p;
+            pixel* gM = (pixel*)gm + size_t(tile) * OPS * C;
+            for (int i = 0; i < OPS * C; i++) gM[i] = pixel{};
+            const pixel *in = (const pixel*)x + tile * pixels, *out = (const pixel*)y + tile * pixels;
+            const pixel* gout = (const pixel*)gy + tile * pixels;
             to_plane(in, input, s);
             for (int row = 0; row < height; row++)
                 for (int col = 0; col < width; col++) {
                     const size_t at = row * size_t(width) + col, to = size_t(row) * s.stride + col;
-                    s.inside(g)[to] = out[at] > in[at] ? gout[at] : vec{};
-                    s.inside(total)[to] = out[at] > 0 ? gout[at] : vec{};
+                    for (int q = 0; q < PARTS; q++) {
+                        s.inside(g)[to].part[q] = keep(gout[at].part[q], out[at].part[q] - in[at].part[q]);
+                        s.inside(total)[to].part[q] = keep(gout[at].part[q], out[at].part[q]);
+                    }
                 }
             // 1x1 separable
             pointwise<false, true>(input, d, P[0], s);
@@ -317,18 +380,16 @@ extern "C" void backward(const float* x, const float* y, const float* gy, float*
             pointwise<false, false>(g, gd, MT + 7 * C, s);
             scale_by_count(gd, s);
             conv<3, 1, true>(gd, total, ones.taps, s);
-            vec* gin = (vec*)gx + tile * pixels;
+            pixel* gin = (pixel*)gx + tile * pixels;
             for (int row = 0; row < height; row++)
                 std::memcpy(gin + row * size_t(width), s.inside(total) + size_t(row) * s.stride,
-                            size_t(width) * sizeof(vec));
+                            size_t(width) * sizeof(pixel));
         }
-        {
-            for (int i = 0; i < 4 * C; i++) ((vec*)gp)[i] += ((vec*)gP)[i];
-            for (int i = 0; i < TAPS; i++) {
-                ((vec*)gk1)[i] += gK1[i];
-                ((vec*)gk2)[i] += gK2[i];
-                ((vec*)gkd)[i] += gKD[i];
-            }
+        for (int i = 0; i < 4 * C; i++) add(((pixel*)gp)[i], ((pixel*)gP)[i]);
+        for (int i = 0; i < TAPS; i++) {
+            add(((pixel*)gk1)[i], gK1[i]);
+            add(((pixel*)gk2)[i], gK2[i]);
+            add(((pixel*)gkd)[i], gKD[i]);
         }
     }
 }
