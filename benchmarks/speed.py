@@ -1,6 +1,6 @@
 """How fast a restorer runs under every engine at hand, beside what a user would take instead, all in one process and in turns.
 
-A photo of noise-free gradients is restored by the same tiles each time, cutting and blending included. Engines take turns round
+A photo that scikit-image carries is restored by the same tiles each time, cutting and blending included. Engines take turns round
 by round, so that a noisy machine treats them alike; the first round of each is warm-up and not counted.
 """
 
@@ -15,21 +15,23 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 from vocbench.benchmarks.settings import hardware, versions
 from vocbench.restorer import engines
+from vocbench.restorer.images import from_uint8
 from vocbench.restorer.owan import Owan, load_owan
 from vocbench.restorer.tiling import Tiled, Tiling
 
 BASE = "plain"  # the plain network, eager; ratios and errors are against it
 
 
-def smooth_photo(width: int, height: int) -> Tensor:
-    """A smooth picture with edges, in the range of photos: (3, height, width)."""
-    y, x = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
-    waves = 0.5 + 0.25 * torch.sin(20 * x) * torch.cos(14 * y)
-    picture = torch.stack([waves, 0.3 + 0.5 * x, 0.7 - 0.5 * y])
-    picture[:, height // 4 : height // 2, width // 3 : width // 2] *= 0.4
-    return picture.clamp(0, 1)
+def sample_photo(width: int, height: int) -> Tensor:
+    """scikit-image's portrait of an astronaut, scaled to (3, height, width) in [0, 1]."""
+    from skimage.data import astronaut
+
+    photo = from_uint8(astronaut())
+    scaled = interpolate(photo[None], (height, width), mode="bicubic", align_corners=False, antialias=True)
+    return scaled[0].clamp(0, 1)
 
 
 class _Contiguous(nn.Module):
@@ -123,7 +125,7 @@ def measure(
     cache: Path, say: Callable[[str], None] = lambda text: None,
 ) -> list[Measured]:  # fmt: skip
     """Time every candidate on one photo of (width, height); those that cannot run here are told by `say`."""
-    photo = smooth_photo(*size)
+    photo = sample_photo(*size)
     ready, errors, base = {}, {}, None
     for name, builder in candidates(wanted, device).items():
         try:
