@@ -1,7 +1,7 @@
 """How fast a restorer runs under every engine at hand, beside what a user would take instead, all in one process and in turns.
 
-A photo that scikit-image carries is restored by the same tiles each time, cutting and blending included. Engines take turns round
-by round, so that a noisy machine treats them alike; the first round of each is warm-up and not counted.
+A photo that scikit-image carries is restored by the same tiles each time, cutting and blending included. Engines take turns
+round by round, so that a noisy machine treats them alike; the first round of each is warm-up and not counted.
 """
 
 from __future__ import annotations
