@@ -2,6 +2,8 @@
 
 Depth 20, as its blind colour model.
 
+A fresh network departs from the paper in where it starts: see `start_near_identity`.
+
 Loads weights of this project, and KAIR's `.pth` files, whose batch norms are already folded into convolutions with biases.
 """
 
@@ -34,6 +36,28 @@ class DnCNN(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return image - self.model(image)
+
+
+def start_near_identity(network: DnCNN, spread: float = 0.3) -> DnCNN:
+    """The network with weights from which the L1 loss learns; returns it.
+
+    From random weights, eighteen layers mix a pixel's noise with that of thousands of others, and the loss first pulls the
+    output to zero, where hardly any gradient is left. Here every inner layer hands its input on, plus `spread` times random
+    weights (He et al., 2015), its batch norm lifts most values above the ReLU's bend, and the last layer starts at zero.
+    """
+    for layer in network.model:
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.ones_(layer.bias)
+        elif isinstance(layer, nn.Conv2d) and layer.in_channels == layer.out_channels:
+            handed_on = nn.init.dirac_(torch.empty_like(layer.weight))
+            nn.init.kaiming_normal_(layer.weight)
+            with torch.no_grad():
+                layer.weight.mul_(spread).add_(handed_on)
+    last = network.model[-1]
+    assert isinstance(last, nn.Conv2d) and last.bias is not None
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return network
 
 
 def fold(network: DnCNN) -> DnCNN:

@@ -27,9 +27,9 @@ def _compiled_owan(network: nn.Module, device: torch.device) -> nn.Module | None
 
 
 def _build_dncnn() -> nn.Module:
-    from vocbench.restorer.dncnn import DnCNN
+    from vocbench.restorer.dncnn import DnCNN, start_near_identity
 
-    return DnCNN()
+    return start_near_identity(DnCNN())
 
 
 def _load_dncnn(path: Path) -> nn.Module:

@@ -186,3 +186,21 @@ def test_training_for_minutes_from_the_released_weights_improves_validation(shar
     with open(tmp_path / "curve.csv") as file:
         rows = list(csv.DictReader(file))
     assert float(rows[-1]["score"]) > float(rows[0]["score"]) + 0.3
+
+
+def test_a_fresh_dncnn_changes_nothing_and_learns_to_denoise_at_once():
+    from vocbench.restorer.networks import TRAINABLE
+
+    torch.manual_seed(0)
+    network = TRAINABLE["dncnn"].build().train()
+    optimizer, ratios = torch.optim.Adam(network.parameters(), 3e-4), []
+    for _ in range(12):
+        clean = torch.rand(4, 3, 1, 1).expand(-1, -1, 16, 16) * 0.6 + 0.2
+        noise = 0.1 * torch.randn(4, 3, 16, 16)
+        loss = (network(clean + noise) - clean).abs().mean()
+        ratios.append(loss.item() / noise.abs().mean().item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert ratios[0] == pytest.approx(1)
+    assert ratios[-1] < 0.9
