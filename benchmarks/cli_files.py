@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -13,11 +14,13 @@ FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_ty
 
 
 def _options(tile, engine, device, batch, trust_weights) -> Options:
-    return Options(tile, engine, choose_device(device), batch, trust_weights)
+    options = Options(tile, engine, choose_device(device), batch, trust_weights)
+    options.check()
+    return options
 
 
 def _outputs(files: tuple[Path, ...], out: Path, suffix: str = ".png") -> list[Path]:
-    """Where each file's result goes; never onto an input, never two into one."""
+    """Where each file's result goes; never onto a file, never two into one."""
     made = [out / f"{path.stem}{suffix}" for path in files]
     inputs = {path.resolve() for path in files}
     for path, target in zip(files, made, strict=True):
@@ -25,11 +28,36 @@ def _outputs(files: tuple[Path, ...], out: Path, suffix: str = ".png") -> list[P
             raise ValueError(f"{path}: another of the photos is also called {path.stem}; restore them into separate folders")
         if target.resolve() in inputs:
             raise ValueError(f"{target}: would overwrite a photo; choose another --out")
+        if target.exists():
+            raise ValueError(f"{target}: already there; choose another --out")
+    return made
+
+
+def _check_headers(files: tuple[Path, ...]) -> None:
+    """Raise for a file that is no photo, before anything is written."""
+    from vocbench.restorer.images import check_header
+
+    for path in files:
+        check_header(path)
+
+
+def _make(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(f"{out}: cannot be made ({error.strerror}); choose another --out") from None
-    return made
+
+
+def _reader(restorer: str | None, options: Options) -> Callable:
+    """What reads the photo of a path, and restores it where a restorer is named."""
+    from vocbench.pipeline.chain import restore_photo
+    from vocbench.restorer.images import read_image
+
+    if restorer is None:
+        return read_image
+    spec = parse_restorer(restorer)
+    model = build_restorer(spec, options)
+    return lambda path: restore_photo(spec.label, model, str(path), read_image(path))
 
 
 @click.command()
@@ -39,13 +67,14 @@ def _outputs(files: tuple[Path, ...], out: Path, suffix: str = ".png") -> list[P
 @model_options
 def restore(files: tuple[Path, ...], restorer: str, out: Path, **given) -> None:
     """Restore photos (JPEG or PNG) at their own size."""
-    from vocbench.pipeline.chain import restore_images
-    from vocbench.restorer.images import read_image, write_image
+    from vocbench.restorer.images import write_image
 
     targets = _outputs(files, out)
-    model = build_restorer(parse_restorer(restorer), _options(**given))
+    _check_headers(files)
+    read = _reader(restorer, _options(**given))
+    _make(out)
     for path, target in zip(files, targets, strict=True):
-        write_image(target, restore_images(model, [read_image(path)])[0])
+        write_image(target, read(path))
         click.echo(f"{path} -> {target}")
 
 
@@ -54,32 +83,26 @@ def restore(files: tuple[Path, ...], restorer: str, out: Path, **given) -> None:
 @click.option("--restorer", metavar="NAME[:WEIGHTS]", help="Restore the photos first.")
 @click.option("--detector", default="mobilenet-ssd", show_default=True, metavar="NAME[:WEIGHTS]")
 @click.option("--score", default=0.3, show_default=True, help="Boxes below it are left out.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the photos with boxes drawn (PNG).")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for copies (PNG) with the boxes drawn; without it, none.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object by file.")
 @model_options
 def detect(files, restorer, detector, score, out, as_json, **given) -> None:
     """Detect objects in photos, print them, and draw them with --out."""
-    from vocbench.detection.detections import VOC_CLASSES
     from vocbench.detection.drawing import draw_boxes
-    from vocbench.pipeline.chain import restore_images
-    from vocbench.restorer.images import from_uint8, read_image, to_uint8, write_image
+    from vocbench.pipeline.chain import detect_photos
+    from vocbench.restorer.images import from_uint8, to_uint8, write_image
 
     targets = _outputs(files, out) if out else [None] * len(files)
-    options = _options(**given)
-    model = build_detector(parse_detector(detector), options)
-    first = build_restorer(parse_restorer(restorer), options) if restorer else None
+    _check_headers(files)
+    options, spec = _options(**given), parse_detector(detector)
+    read, model = _reader(restorer, options), build_detector(spec, options)
+    if out:
+        _make(out)
     told = {}
     for path, target in zip(files, targets, strict=True):
-        image = read_image(path)
-        if first is not None:
-            image = restore_images(first, [image])[0]
-        found = model([image])[0]
-        rows = [
-            {"class": VOC_CLASSES[label], "score": round(s, 4), "box": [round(v, 1) for v in box]}
-            for box, s, label in zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True)
-            if s >= score
-        ]
-        told[str(path)] = rows
+        image = read(path)
+        (found,) = detect_photos(spec.label, model, [str(path)], [image])
+        rows = told[str(path)] = _rows(found, score)
         if target:
             write_image(target, from_uint8(draw_boxes(to_uint8(image), found, score)))
         if not as_json:
@@ -88,6 +111,19 @@ def detect(files, restorer, detector, score, out, as_json, **given) -> None:
                 click.echo(f"  {row['class']:12s} {row['score']:.3f}  {row['box']}")
     if as_json:
         click.echo(json.dumps(told, indent=2))
+    if not out:
+        click.echo("nothing is drawn; --out FOLDER draws the boxes into copies of the photos", err=True)
+
+
+def _rows(found, score: float) -> list[dict]:
+    """What is printed of the `Detections` of a photo."""
+    from vocbench.detection.detections import VOC_CLASSES
+
+    return [
+        {"class": VOC_CLASSES[label], "score": round(s, 4), "box": [round(v, 1) for v in box]}
+        for box, s, label in zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True)
+        if s >= score
+    ]
 
 
 @click.group()
@@ -203,16 +239,6 @@ def weights_verify() -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 def weights_import(name: str, folder: Path) -> None:
     """Turn the authors' own files into one checked file in the cache."""
-    from vocbench.pipeline.weights import check, entry, location
-    from vocbench.restorer.rl_restore import import_checkpoints
+    from vocbench.pipeline.weights import import_files
 
-    target = location(name)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
-    try:
-        import_checkpoints(folder, part)
-        check(part, entry(name))
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
-    click.echo(target)
+    click.echo(import_files(name, folder))

@@ -27,7 +27,7 @@ def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> 
     """
     from vocbench.benchmarks import speed as timing
     from vocbench.pipeline.names import parse_restorer, weights_file
-    from vocbench.pipeline.weights import cache_folder
+    from vocbench.restorer.files import cache_folder
     from vocbench.restorer.tiling import Tiling
     from vocbench.restorer.weight_files import read_metadata
 

@@ -12,6 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from vocbench.pipeline.names import Options
+
 PACKAGES = ("vocbench", "torch", "torchvision", "numpy", "pillow", "openvino", "pycocotools", "ultralytics")
 
 
@@ -39,7 +41,13 @@ class RunSettings:
     trust_weights: bool = False
     examples: int = 6  # photos shown side by side
 
+    @property
+    def options(self) -> Options:
+        """How its models are executed."""
+        return Options(self.tile, self.engine, self.device, self.batch, self.trust_weights)
+
     def __post_init__(self) -> None:
+        self.options.check()
         if self.draws < 1 or self.unit < 1:
             raise ValueError("--draws and --unit must be at least 1")
         if self.batch < 0:

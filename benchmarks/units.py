@@ -19,8 +19,8 @@ import torch
 from torch import Tensor, nn
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.detection.detections import Detections
-from vocbench.pipeline.chain import restore_images
-from vocbench.pipeline.names import Options, build_detector, build_restorer, parse_detector, parse_restorer
+from vocbench.pipeline.chain import RestorerError, detect_photos, restore_photos
+from vocbench.pipeline.names import Spec, build_detector, build_restorer, parse_detector, parse_restorer
 from vocbench.restorer.degradations import degrade, level_degrade
 from vocbench.restorer.images import read_image
 from vocbench.restorer.quality import SSIM_WINDOW, psnr, ssim
@@ -36,25 +36,27 @@ class Models:
     @property
     def weights_sha256(self) -> dict[str, str | None]:
         both = [*self.restorers.items(), *self.detectors.items()]
-        return {name: model.weights_sha256 for name, model in both}  # type: ignore[misc]
+        return {name: getattr(model, "weights_sha256", None) for name, model in both}
 
 
 def build_models(settings: RunSettings) -> Models:
-    """The restorers and detectors that the settings name; ValueError for a name given twice."""
-    options = Options(settings.tile, settings.engine, settings.device, settings.batch, settings.trust_weights)
-    restorers: dict[str, nn.Module] = {}
-    detectors: dict[str, nn.Module] = {}
-    for text in settings.restorers:
-        spec = parse_restorer(text)
-        if spec.label in restorers:
-            raise ValueError(f"two restorers are called {spec.label!r}; name them with LABEL=NAME")
-        restorers[spec.label] = build_restorer(spec, options)
-    for text in settings.detectors:
-        spec = parse_detector(text)
-        if spec.label in detectors:
-            raise ValueError(f"two detectors are called {spec.label!r}; name them with LABEL=NAME")
-        detectors[spec.label] = build_detector(spec, options)
-    return Models(restorers, detectors)
+    """The restorers and detectors that the settings name; ValueError for a label given twice."""
+    restorers = [parse_restorer(text) for text in settings.restorers]
+    detectors = [parse_detector(text) for text in settings.detectors]
+    _check_labels(restorers, "two restorers are")
+    _check_labels(detectors, "two detectors are")
+    _check_labels(restorers + detectors, "a restorer and a detector are both")
+    return Models(
+        {spec.label: build_restorer(spec, settings.options) for spec in restorers},
+        {spec.label: build_detector(spec, settings.options) for spec in detectors},
+    )
+
+
+def _check_labels(specs: list[Spec], who: str) -> None:
+    labels = [spec.label for spec in specs]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{who} called {twice!r}; name them with LABEL=NAME")
 
 
 @dataclass
@@ -105,22 +107,6 @@ class Clock:
         return result, seconds
 
 
-class RestorerError(ValueError):
-    """A restorer failed on a photo; the message names both."""
-
-
-def _restore(label: str, restorer: nn.Module, items: Sequence[Prepared], images: list[Tensor]) -> list[Tensor | str]:
-    """Each image restored, or the reason why not."""
-    try:
-        return list(restore_images(restorer, images))
-    except Exception as error:
-        if len(images) == 1:
-            reason = " ".join(str(error).split())[:300] or type(error).__name__
-            return [f"the restorer {label!r} failed on {items[0].image}: {reason}"]
-        # One by one, so that only the photo at fault is lost.
-        return [_restore(label, restorer, [item], [image])[0] for item, image in zip(items, images, strict=True)]
-
-
 @dataclass(frozen=True)
 class _Variant:
     name: str
@@ -144,17 +130,14 @@ def _variants(settings: RunSettings, items: list[Prepared], restorers: dict[str,
     for name, chosen, images in jobs:
         label = name.removeprefix("clean+")
         restorer = restorers[label]
-        begun = time.perf_counter()
-        restored = _restore(label, restorer, chosen, images)
-        seconds = time.perf_counter() - begun
-        clock.spent["restore"] += seconds
-        errors = [result if isinstance(result, str) else None for result in restored]
+        restored, seconds = clock.time(
+            "restore", partial(restore_photos, label, restorer, [item.image for item in chosen], images)
+        )
+        errors = [result.error for result in restored]
         if settings.on_error == "stop" and any(errors):
             raise RestorerError(f"{next(e for e in errors if e)}; mend it, or leave such photos out with --on-error skip")
-        shown = [image if isinstance(result, str) else result for result, image in zip(restored, images, strict=True)]
-        told = getattr(restorer, "last_notes", None) or [None] * len(chosen)
-        notes = [json.dumps(note) if note is not None else None for note in told]
-        variants.append(_Variant(name, chosen, shown, errors, notes, seconds))
+        notes = [json.dumps(result.note) if result.note is not None else None for result in restored]
+        variants.append(_Variant(name, chosen, [result.image for result in restored], errors, notes, seconds))
     return variants
 
 
@@ -186,8 +169,8 @@ def compute(
         clock.spent["measure"] += time.perf_counter() - begun
         found[variant.name] = {}
         for label, detector in models.detectors.items():
-            detections, seconds = clock.time("detect", partial(detector, variant.images))
-            checked = [Detections.checked(*(part.cpu() for part in result)) for result in detections]
+            photos = [item.image for item in variant.items]
+            checked, seconds = clock.time("detect", partial(detect_photos, label, detector, photos, variant.images))
             found[variant.name][label] = checked
             for i, (item, result) in enumerate(zip(variant.items, checked, strict=True)):
                 rows.append(

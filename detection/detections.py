@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -54,6 +55,17 @@ class Detections(NamedTuple):
         if count and not (int(labels.min()) >= 0 and int(labels.max()) < len(VOC_CLASSES)):
             raise ValueError(f"labels must lie in 0..{len(VOC_CLASSES) - 1}, got {int(labels.min())}..{int(labels.max())}")
         return cls(boxes.float(), scores.float(), labels.long())
+
+    @classmethod
+    def of(cls, result: Any) -> Detections:
+        """What a detector gave for one image, checked and on the CPU: `Detections`, such a triple, or torchvision's mapping."""
+        try:
+            parts = [result[name] for name in cls._fields] if isinstance(result, Mapping) else list(result)
+            boxes, scores, labels = (torch.atleast_1d(torch.as_tensor(part)).detach().cpu() for part in parts)
+        except (KeyError, TypeError, ValueError, RuntimeError):
+            got = f"a mapping of {', '.join(map(str, result))}" if isinstance(result, Mapping) else type(result).__name__
+            raise ValueError(f"an image's detections are boxes, scores and labels, or a mapping of these, got {got}") from None
+        return cls.checked(boxes, scores, labels)
 
     @classmethod
     def empty(cls) -> Detections:

@@ -3,10 +3,96 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from vocbench.detection.detections import Detections
+from vocbench.restorer.tiling import out_of_memory
+
+T = TypeVar("T")
+
+
+class RestorerError(ValueError):
+    """A restorer failed on a photo; the message names both."""
+
+
+class DetectorError(ValueError):
+    """A detector failed on a photo, or gave no detections for it; the message names both."""
+
+
+def reason(error: BaseException) -> str:
+    """What an exception says, in one line."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def each(work: Callable[[list[Tensor]], Sequence[T]], images: list[Tensor]) -> list[T | Exception]:
+    """What `work` gives for every image. Where it fails, the list is halved, down to the images that get the exception.
+
+    So memory that does not suffice for all images may suffice for fewer, and only the images at fault are lost.
+    """
+    try:
+        return list(work(images))
+    except Exception as error:
+        if len(images) < 2:
+            return [error.with_traceback(None)]  # whose frames hold tensors
+        exhausted = out_of_memory(error)
+    if exhausted:
+        torch.cuda.empty_cache()
+    half = len(images) // 2
+    return each(work, images[:half]) + each(work, images[half:])
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A restored image with the restorer's note on it, or the image as it was with the error."""
+
+    image: Tensor
+    note: str | None = None
+    error: str | None = None
+
+
+def restore_photos(label: str, restorer: nn.Module, photos: Sequence[str], images: list[Tensor]) -> list[Restored]:
+    """Each image restored; an error names the restorer and the photo."""
+
+    def work(some: list[Tensor]) -> list[Restored]:
+        restored = restore_images(restorer, some)
+        notes = getattr(restorer, "last_notes", None) or [None] * len(some)
+        return [Restored(image, note) for image, note in zip(restored, notes, strict=True)]
+
+    return [
+        Restored(image, error=f"the restorer {label!r} failed on {photo}: {reason(result)}")
+        if isinstance(result, Exception)
+        else result
+        for photo, image, result in zip(photos, images, each(work, images), strict=True)
+    ]
+
+
+def restore_photo(label: str, restorer: nn.Module, photo: str, image: Tensor) -> Tensor:
+    """One image restored; raises `RestorerError`."""
+    (restored,) = restore_photos(label, restorer, [photo], [image])
+    if restored.error:
+        raise RestorerError(restored.error)
+    return restored.image
+
+
+def detect_photos(label: str, detector: Callable, photos: Sequence[str], images: list[Tensor]) -> list[Detections]:
+    """The detections of each image, checked; `DetectorError` where there are none to be had."""
+
+    def work(some: list[Tensor]) -> list[Detections]:
+        with torch.no_grad():
+            found = [Detections.of(result) for result in detector(some)]
+        if len(found) != len(some):
+            raise ValueError(f"it gave detections of {len(found)} images for {len(some)}")
+        return found
+
+    checked: list[Detections] = []
+    for photo, result in zip(photos, each(work, images), strict=True):
+        if isinstance(result, Exception):
+            raise DetectorError(f"the detector {label!r} failed on {photo}: {reason(result)}")
+        checked.append(result)
+    return checked
 
 
 def restore_images(restorer: nn.Module, images: Sequence[Tensor]) -> list[Tensor]:

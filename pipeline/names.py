@@ -14,6 +14,8 @@ from pathlib import Path
 
 from torch import nn
 from vocbench.pipeline import weights as store
+from vocbench.pipeline.chain import reason
+from vocbench.restorer.files import cache_folder
 from vocbench.restorer.tiling import Tiling
 
 
@@ -26,6 +28,14 @@ class Options:
     device: str = "cpu"
     batch: int = 0  # tiles at a time; 0: the number that is fastest here
     trust_weights: bool = False  # whether a file that runs code when loaded may be loaded
+
+    def check(self) -> None:
+        """Raise ValueError for a cutting policy or an engine that does not exist, whether a model uses it or not."""
+        from vocbench.restorer.engines import check_engine
+
+        check_engine(self.engine)
+        if self.tile is not None:
+            Tiling.parse(self.tile)
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,7 @@ def _owan(name: str) -> Callable[[str | None, Options], nn.Module]:
 
         path = _file(given, name)
         tiling = Tiling.parse(options.tile or read_metadata(path).get("tiling", "63:42"))
-        network, cache = load_owan(path), store.cache_folder()
+        network, cache = load_owan(path), cache_folder()
         batch = options.batch or fastest_batch(options.engine, network, options.device, tiling, cache)
         engine = make_engine(options.engine, network, options.device, tiling, batch if tiling.size else 1, cache)
         return _signed(Tiled(engine, tiling, batch), path)
@@ -95,7 +105,18 @@ def _owan_gated(given: str | None, options: Options) -> nn.Module:
     return Gated(_owan("owan")(given, options))
 
 
-def _identity(given: str | None, options: Options) -> nn.Module:
+def _without_weights(name: str, build: Callable[[str, Options], nn.Module]) -> Callable[[str | None, Options], nn.Module]:
+    """The builder of a model that takes no weights file."""
+
+    def checked(given: str | None, options: Options) -> nn.Module:
+        if given is not None:
+            raise ValueError(f"{name} takes no weights, got {given!r}; write {name} alone")
+        return build(name, options)
+
+    return checked
+
+
+def _identity(name: str, options: Options) -> nn.Module:
     return nn.Identity()
 
 
@@ -120,13 +141,10 @@ def _dncnn(given: str | None, options: Options) -> nn.Module:
     return _signed(ClippedDnCNN(load_dncnn(path), options.device), path)
 
 
-def _classical(name: str) -> Callable[[str | None, Options], nn.Module]:
-    def build(given: str | None, options: Options) -> nn.Module:
-        from vocbench.restorer.classical import CLASSICAL, Classical
+def _classical(name: str, options: Options) -> nn.Module:
+    from vocbench.restorer.classical import CLASSICAL, Classical
 
-        return Classical(CLASSICAL[name])
-
-    return build
+    return Classical(CLASSICAL[name])
 
 
 def _spandrel(given: str | None, options: Options) -> nn.Module:
@@ -137,13 +155,10 @@ def _spandrel(given: str | None, options: Options) -> nn.Module:
     return _signed(load_spandrel(given, options.device), Path(given))
 
 
-def _torchvision(name: str) -> Callable[[str | None, Options], nn.Module]:
-    def build(given: str | None, options: Options) -> nn.Module:
-        from vocbench.detection.torchvision_ssd import load_torchvision
+def _torchvision(name: str, options: Options) -> nn.Module:
+    from vocbench.detection.torchvision_ssd import load_torchvision
 
-        return load_torchvision(name).to(options.device)
-
-    return build
+    return load_torchvision(name).to(options.device)
 
 
 def _ssd300_voc(given: str | None, options: Options) -> nn.Module:
@@ -176,18 +191,18 @@ RESTORERS: dict[str, Callable[[str | None, Options], nn.Module]] = {
     "owan-fixed-attention": _owan("owan-fixed-attention"),
     "rl-restore": _rl_restore,
     "dncnn": _dncnn,
-    "identity": _identity,
-    "nlm": _classical("nlm"),
-    "median": _classical("median"),
-    "bilateral": _classical("bilateral"),
-    "tv": _classical("tv"),
-    "richardson-lucy": _classical("richardson-lucy"),
+    "identity": _without_weights("identity", _identity),
+    "nlm": _without_weights("nlm", _classical),
+    "median": _without_weights("median", _classical),
+    "bilateral": _without_weights("bilateral", _classical),
+    "tv": _without_weights("tv", _classical),
+    "richardson-lucy": _without_weights("richardson-lucy", _classical),
     "spandrel": _spandrel,
 }
 DETECTORS: dict[str, Callable[[str | None, Options], nn.Module]] = {
     "mobilenet-ssd": _mobilenet_ssd,
-    "ssd300": _torchvision("ssd300"),
-    "ssdlite": _torchvision("ssdlite"),
+    "ssd300": _without_weights("ssd300", _torchvision),
+    "ssdlite": _without_weights("ssdlite", _torchvision),
     "ssd300-voc": _ssd300_voc,
     "ultralytics": _ultralytics,
 }
@@ -210,23 +225,26 @@ def _own(spec: Spec, kind: str) -> nn.Module:
     module, _, attribute = spec.name.partition(":")
     try:
         factory = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"the {kind} {spec.name!r} could not be imported ({error}); is it on PYTHONPATH?") from None
-    return factory()
+    except Exception as error:  # whatever a module of the user's does when it is imported
+        raise ValueError(f"the {kind} {spec.name!r} could not be imported ({reason(error)}); is it on PYTHONPATH?") from None
+    try:
+        model = factory()
+    except Exception as error:
+        raise ValueError(
+            f"the {kind} {spec.name!r} could not be made: called without arguments, it raised "
+            f"{type(error).__name__} ({reason(error)})"
+        ) from None
+    if not callable(model):
+        raise ValueError(f"the {kind} {spec.name!r} gave {type(model).__name__}; expected what can be called with images")
+    return model
 
 
 def _build(spec: Spec, options: Options, table: dict, kind: str) -> nn.Module:
     if spec.name in table:
-        model = table[spec.name](spec.weights, options)
-    elif OWN.fullmatch(spec.name):
-        model = _own(spec, kind)
-    else:
-        raise ValueError(
-            f"unknown {kind} {spec.name!r}; choose one of {', '.join(table)}, or package.module:factory for your own"
-        )
-    if not hasattr(model, "weights_sha256"):
-        model.weights_sha256 = None
-    return model
+        return table[spec.name](spec.weights, options)
+    if OWN.fullmatch(spec.name):
+        return _own(spec, kind)
+    raise ValueError(f"unknown {kind} {spec.name!r}; choose one of {', '.join(table)}, or package.module:factory for your own")
 
 
 def build_restorer(spec: Spec, options: Options | None = None) -> nn.Module:

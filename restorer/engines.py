@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from vocbench.restorer import native
+from vocbench.restorer.files import replacing, usable
 from vocbench.restorer.fused import fuse
 from vocbench.restorer.owan import Owan
 from vocbench.restorer.tiling import Tiling
@@ -55,7 +56,7 @@ class OpenVinoEngine(nn.Module):
         with torch.no_grad():
             model = openvino.convert_model(network.eval(), example_input=torch.zeros(shape), input=shape)
         core = openvino.Core()
-        core.set_property({"CACHE_DIR": str(cache / "openvino")})
+        core.set_property({"CACHE_DIR": str(usable(cache) / "openvino")})
         options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
         self.request = core.compile_model(model, "CPU", options).create_infer_request()
 
@@ -141,6 +142,11 @@ ENGINES: dict[str, Builder] = {
 }
 
 
+def check_engine(name: str) -> None:
+    if name not in ENGINES:
+        raise ValueError(f"unknown engine {name!r}; choose one of {', '.join(ENGINES)}")
+
+
 BATCHES = (4, 8, 16, 32)  # tiles at a time among which the fastest is looked for
 BATCH = 16
 
@@ -153,15 +159,13 @@ def fastest_batch(engine: str, network: nn.Module, device: str, tiling: Tiling, 
     compiled_layers = engine == "native" or (engine == "auto" and device == "cpu" and native.available())
     if tiling.size is None or engine == "torch" or compiled_layers:
         return BATCH if tiling.size else 1
-    path = cache / "batches.json"
+    path = usable(cache) / "batches.json"
     key = f"{engine} {device} {tiling.size} {_machine(device)}"
     known = _read_json(path)
     if key not in known:
         known[key] = min(BATCHES, key=lambda batch: _seconds_per_tile(engine, network, device, tiling, batch, cache))
-        cache.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        part.write_text(json.dumps(_read_json(path) | {key: known[key]}))
-        part.replace(path)
+        with replacing(path) as part:
+            part.write_text(json.dumps(_read_json(path) | {key: known[key]}))
     return known[key]
 
 
@@ -191,6 +195,5 @@ def _seconds_per_tile(engine: str, network: nn.Module, device: str, tiling: Tili
 
 def make_engine(engine: str, network: nn.Module, device: str, tiling: Tiling, batch: int, cache: Path) -> nn.Module:
     """The network under a named engine: (batch, 3, size, size) to the same shape, on `device`; `cache` keeps compiled forms."""
-    if engine not in ENGINES:
-        raise ValueError(f"unknown engine {engine!r}; choose one of {', '.join(ENGINES)}")
+    check_engine(engine)
     return ENGINES[engine](network, device, tiling, batch, cache)

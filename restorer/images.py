@@ -7,15 +7,16 @@ An image is a float32 RGB tensor (3, H, W) in [0, 1]. Only the JPEG and PNG deco
 from __future__ import annotations
 
 import io
-import os
 import struct
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, JpegImagePlugin, PngImagePlugin
 from torch import Tensor
+from vocbench.restorer.files import replacing
 
 MAX_MEGAPIXELS = 50  # a 12-megapixel phone photo four times over; larger ones are refused by name
 # Pillow's readers, chosen by the first bytes. `Image.open` is not used: other packages replace it with their own.
@@ -50,7 +51,20 @@ def read_image(path: str | Path) -> Tensor:
     Rotation is left alone because annotations count pixels as stored. Raises FileNotFoundError for a missing file and
     ValueError, naming the file, for one that is truncated, not a JPEG or PNG, or above `MAX_MEGAPIXELS`.
     """
-    path = Path(path)
+    with _opened(Path(path)) as file:
+        file.load()
+        return from_uint8(_rgb_array(file))
+
+
+def check_header(path: str | Path) -> None:
+    """Raise what `read_image` would raise at a file's header: fast, and most of what can be wrong."""
+    with _opened(Path(path)):
+        pass
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The picture with its header read; what goes wrong in the block names the file too."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such photo")
     with open(path, "rb") as stream:
@@ -62,8 +76,7 @@ def read_image(path: str | Path) -> Tensor:
         try:
             file = reader(stream)
             _check_size(path, *file.size)
-            file.load()
-            return from_uint8(_rgb_array(file))
+            yield file
         except _TooLarge as error:
             raise ValueError(str(error)) from None
         except (OSError, SyntaxError, ValueError, struct.error) as error:
@@ -100,12 +113,5 @@ def write_image(path: str | Path, image: Tensor) -> None:
         data = encode_image(image, path.suffix)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(part, 0o644)
-        os.replace(part, path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
+    with replacing(path) as part:
+        part.write_bytes(data)

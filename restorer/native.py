@@ -12,7 +12,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from vocbench.restorer.files import cache_folder, replacing, usable
 from vocbench.restorer.owan import CHANNELS, OPERATIONS, Group, OperationLayer, Owan
 
 SOURCE = Path(__file__).with_name("operation_layer.cpp")
@@ -41,24 +41,25 @@ def _cpu() -> str:
     return next((line for line in lines if line.startswith("flags")), "")
 
 
+def _compiled(compiler: str, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part:
+        subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", str(part)], check=True, capture_output=True)
+    return path
+
+
 @functools.cache
 def _library() -> ctypes.CDLL | None:
     compiler = _compiler()
     if compiler is None:
         return None
     key = hashlib.sha256("\0".join([SOURCE.read_text(), _cpu(), compiler, *FLAGS]).encode()).hexdigest()[:16]
-    folder = Path(os.environ.get("VOCBENCH_CACHE") or Path.home() / ".cache" / "vocbench") / "native"
-    built = folder / f"operation_layer-{key}.so"
-    if not built.is_file():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder) as work:
-                out = Path(work) / "layer.so"
-                subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", str(out)], check=True, capture_output=True)
-                os.replace(out, built)
-        except (OSError, subprocess.CalledProcessError):
-            return None
-    library = ctypes.CDLL(str(built))
+    name = Path("native") / f"operation_layer-{key}.so"
+    try:
+        built = cache_folder() / name
+        library = ctypes.CDLL(str(built if built.is_file() else _compiled(compiler, usable(cache_folder()) / name)))
+    except (OSError, subprocess.CalledProcessError):
+        return None
     pointer, integer = ctypes.c_void_p, ctypes.c_int
     library.forward.argtypes = [pointer] * 7 + [integer] * 4
     library.backward.argtypes = [pointer] * 14 + [integer] * 4

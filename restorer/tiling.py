@@ -156,7 +156,7 @@ class Tiled(nn.Module):
             if len(tiles) <= self.batch:
                 return self.network(tiles)
         except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error) or self.batch == 1:
+            if not out_of_memory(error) or self.batch == 1:
                 raise
             self.batch = (self.batch + 1) // 2
             if tiles.is_cuda:
@@ -169,6 +169,6 @@ class Tiled(nn.Module):
         return torch.cat([tiles, tiles[:1].expand(missing, -1, -1, -1)]) if missing else tiles
 
 
-def _out_of_memory(error: BaseException) -> bool:
+def out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out, of a GPU or of PyTorch's allocator on the CPU."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

@@ -79,6 +79,46 @@ class Raising(nn.Module):
         raise KeyError("no such layer")
 
 
+class RaisingDetector(nn.Module):
+    """Fails on the photos on which `PickyNaN` fails."""
+
+    def forward(self, images: list[Tensor]) -> list[Detections]:
+        if any(image.mean() > 0.497 for image in images):
+            raise KeyError("no such layer")
+        return [Detections.empty() for _ in images]
+
+
+class HungryDetector(nn.Module):
+    """Has memory for two images."""
+
+    def __init__(self, most: int = 2):
+        super().__init__()
+        self.most, self.counts = most, list[int]()
+
+    def forward(self, images: list[Tensor]) -> list[Detections]:
+        self.counts.append(len(images))
+        if len(images) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+        return BlobDetector()(images)
+
+
+class StarvedDetector(HungryDetector):
+    def __init__(self) -> None:
+        super().__init__(0)
+
+
+def broken_factory() -> nn.Module:
+    raise RuntimeError("no weights\nhere")
+
+
+def needy_factory(path: str) -> nn.Module:
+    return nn.Identity()
+
+
+def empty_factory() -> None:
+    return None
+
+
 class BlobDetector(nn.Module):
     """Boxes whose places and scores follow from the picture's mean colours: a detector without weights."""
 
@@ -89,3 +129,10 @@ class BlobDetector(nn.Module):
             boxes = torch.tensor([[9.0, 9.0, 40.0 + 8 * red, 40.0], [49.0, 19.0, 80.0, 60.0 * (0.5 + green)]])
             found.append(Detections(boxes, torch.tensor([blue, red]), torch.tensor([11, 7])))
         return found
+
+
+class MappingDetector(BlobDetector):
+    """The same boxes in torchvision's form."""
+
+    def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:  # type: ignore[override]
+        return [result._asdict() for result in super().forward(images)]

@@ -1,9 +1,20 @@
 import pytest
 import torch
 from torch import nn
-from vocbench.pipeline.chain import RestoredDetector, restore_images
+from vocbench.detection.detections import Detections
+from vocbench.pipeline.chain import DetectorError, RestoredDetector, detect_photos, restore_images, restore_photos
 
-from tests.fakes import BlobDetector, Brighten, NotANumber, Smaller
+from tests.fakes import (
+    BlobDetector,
+    Brighten,
+    HungryDetector,
+    MappingDetector,
+    NotANumber,
+    PickyNaN,
+    RaisingDetector,
+    Smaller,
+    StarvedDetector,
+)
 
 
 class Seen(nn.Module):
@@ -44,3 +55,58 @@ def test_a_restorer_that_breaks_its_contract_is_told():
         restore_images(NotANumber(), [torch.rand(3, 4, 4)])
     with pytest.raises(ValueError, match=r"gave \(3, 4, 3\) for an image of \(3, 4, 4\)"):
         restore_images(Smaller(), [torch.rand(3, 4, 4)])
+
+
+DARK, BRIGHT = torch.full((3, 90, 90), 0.2), torch.full((3, 90, 90), 0.8)
+
+
+def test_a_restorers_failure_is_told_of_the_photo_at_fault_only():
+    results = restore_photos("picky", PickyNaN(), ["a", "b", "c"], [DARK, BRIGHT, DARK])
+    assert [result.error for result in results] == [
+        None,
+        "the restorer 'picky' failed on b: the restorer gave NaN or infinite pixels",
+        None,
+    ]
+    assert torch.equal(results[1].image, BRIGHT)
+
+
+def test_a_detector_that_raises_is_named_with_the_photo():
+    with pytest.raises(DetectorError, match=r"the detector 'own' failed on b: 'no such layer'"):
+        detect_photos("own", RaisingDetector(), ["a", "b", "c"], [DARK, BRIGHT, DARK])
+
+
+def test_a_detector_short_of_memory_gets_fewer_images_at_a_time():
+    images, detector = [DARK, BRIGHT, DARK, BRIGHT, DARK], HungryDetector()
+    found = detect_photos("hungry", detector, list("abcde"), images)
+    assert detector.counts == [5, 2, 3, 1, 2]
+    for mine, alone in zip(found, BlobDetector()(images), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(mine, alone, strict=True))
+    with pytest.raises(DetectorError, match=r"the detector 'starved' failed on a: CUDA out of memory"):
+        detect_photos("starved", StarvedDetector(), ["a", "b"], [DARK, BRIGHT])
+
+
+def test_torchvisions_form_is_taken_from_a_users_detector():
+    mapped, plain = (detect_photos("x", make(), ["a"], [DARK])[0] for make in (MappingDetector, BlobDetector))
+    assert isinstance(mapped, Detections)
+    assert all(torch.equal(a, b) for a, b in zip(mapped, plain, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        ({"boxes": torch.zeros(1, 4), "scores": torch.zeros(1)}, "or a mapping of these, got a mapping of boxes, scores"),
+        (None, "boxes, scores and labels, or a mapping of these, got NoneType"),
+        ("abc", "got str"),
+        ((torch.zeros(1, 4), torch.zeros(1)), "got tuple"),
+        ((torch.zeros(4), torch.zeros(1), torch.zeros(1)), r"boxes \(N, 4\), scores \(N,\) and labels \(N,\), got \(4,\)"),
+        ((torch.zeros(1, 4), torch.zeros(1), torch.tensor([20])), r"labels must lie in 0\.\.19, got 20\.\.20"),
+    ],
+)
+def test_what_is_no_detections_is_told(result, message):
+    with pytest.raises(DetectorError, match=message):
+        detect_photos("own", lambda images: [result], ["a"], [DARK])
+
+
+def test_detections_of_too_few_images_are_told():
+    with pytest.raises(DetectorError, match=r"it gave detections of 0 images for 1"):
+        detect_photos("own", lambda images: [], ["a"], [DARK])

@@ -59,10 +59,60 @@ def test_restore_refuses_to_overwrite_its_input(tmp_path):
         invoke("restore", tmp_path / "a.png", tmp_path / "b" / "a.png", "--restorer", "identity", "--out", tmp_path / "o")
 
 
+def test_outputs_that_are_there_are_kept_and_no_folder_is_made_for_bad_input(voc_folder, tmp_path):
+    photo, out = voc_folder / "JPEGImages" / "2099_000000.jpg", tmp_path / "out"
+    (tmp_path / "text.jpg").write_text("no photo")
+    for command in (["restore", "--restorer", "identity"], ["detect", "--detector", "tests.fakes:BlobDetector"]):
+        with pytest.raises(ValueError, match=r"text\.jpg: not a JPEG or PNG picture"):
+            invoke(*command, photo, tmp_path / "text.jpg", "--out", out)
+        assert not out.exists()
+    assert invoke("restore", photo, "--restorer", "identity", "--out", out).exit_code == 0
+    before = (out / "2099_000000.png").read_bytes()
+    for command in (["restore", "--restorer", "tests.fakes:Brighten"], ["detect", "--detector", "tests.fakes:BlobDetector"]):
+        with pytest.raises(ValueError, match=r"2099_000000\.png: already there; choose another --out"):
+            invoke(*command, photo, "--out", out)
+    assert (out / "2099_000000.png").read_bytes() == before
+
+
+def test_failing_models_are_named_with_the_photo(voc_folder, tmp_path):
+    photo = voc_folder / "JPEGImages" / "2099_000000.jpg"
+    with pytest.raises(ValueError, match=r"the restorer 'bad' failed on .*2099_000000\.jpg: 'no such layer'"):
+        invoke("restore", photo, "--restorer", "bad=tests.fakes:Raising", "--out", tmp_path / "out")
+    with pytest.raises(ValueError, match=r"the restorer 'bad' failed on .*2099_000000\.jpg: 'no such layer'"):
+        invoke("detect", photo, "--restorer", "bad=tests.fakes:Raising", "--detector", "tests.fakes:BlobDetector")
+    with pytest.raises(ValueError, match=r"the detector 'bad' failed on .*2099_000000\.jpg: CUDA out of memory"):
+        invoke("detect", photo, "--detector", "bad=tests.fakes:StarvedDetector")
+
+
+def test_detect_takes_torchvisions_form(voc_folder):
+    photo = voc_folder / "JPEGImages" / "2099_000000.jpg"
+    names = ("MappingDetector", "BlobDetector")
+    mapped, plain = (invoke("detect", photo, "--detector", f"tests.fakes:{name}").stdout for name in names)
+    assert mapped == plain
+
+
+def test_detect_says_how_to_draw(voc_folder):
+    photo = voc_folder / "JPEGImages" / "2099_000000.jpg"
+    done = invoke("detect", photo, "--detector", "tests.fakes:BlobDetector", "--json")
+    assert done.stderr == "nothing is drawn; --out FOLDER draws the boxes into copies of the photos\n"
+    assert json.loads(done.stdout)
+    assert "without it, none" in invoke("detect", "--help").output
+
+
+def test_options_that_a_restorer_ignores_are_checked_all_the_same(voc_folder, tmp_path):
+    photo = voc_folder / "JPEGImages" / "2099_000000.jpg"
+    arguments = ["restore", photo, "--restorer", "identity", "--out", tmp_path / "out"]
+    with pytest.raises(ValueError, match="tiling 'abc' is neither 'whole' nor SIZE:STRIDE"):
+        invoke(*arguments, "--tile", "abc")
+    with pytest.raises(ValueError, match="unknown engine 'warp'; choose one of auto, native"):
+        invoke(*arguments, "--engine", "warp")
+    assert not (tmp_path / "out").exists()
+
+
 def test_detect_prints_and_draws(voc_folder, tmp_path):
     photo = voc_folder / "JPEGImages" / "2099_000000.jpg"
     arguments = ["detect", photo, "--detector", "tests.fakes:BlobDetector", "--restorer", "identity"]
-    told = json.loads(invoke(*arguments, "--json", "--out", tmp_path / "out").output)
+    told = json.loads(invoke(*arguments, "--json", "--out", tmp_path / "out").stdout)
     assert {row["class"] for row in told[str(photo)]} == {"dog", "cat"}
     assert (tmp_path / "out" / "2099_000000.png").is_file()
     assert "dog" in invoke(*arguments).output

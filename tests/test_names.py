@@ -49,6 +49,37 @@ def test_a_factory_that_is_not_there_is_told():
         build_restorer(parse_restorer("no.such:thing"))
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("broken_factory", r"'tests\.fakes:broken_factory' could not be made: .* raised RuntimeError \(no weights here\)"),
+        ("needy_factory", r"'tests\.fakes:needy_factory' could not be made: called without arguments, it raised TypeError"),
+        ("empty_factory", r"'tests\.fakes:empty_factory' gave NoneType; expected what can be called with images"),
+    ],
+)
+def test_a_factory_that_fails_is_told(name, message):
+    with pytest.raises(ValueError, match=message):
+        build_restorer(parse_restorer(f"tests.fakes:{name}"))
+    with pytest.raises(ValueError, match=message):
+        build_detector(parse_detector(f"tests.fakes:{name}"))
+
+
+def test_a_module_that_fails_on_import_is_told(tmp_path, monkeypatch):
+    (tmp_path / "vocbench_bad_module.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ValueError, match=r"'vocbench_bad_module:make' could not be imported \(division by zero\)"):
+        build_restorer(parse_restorer("vocbench_bad_module:make"))
+
+
+def test_weights_for_what_takes_none_are_refused():
+    for name in ("identity", "nlm", "median", "bilateral", "tv", "richardson-lucy"):
+        with pytest.raises(ValueError, match=f"{name} takes no weights, got 'w.pth'; write {name} alone"):
+            build_restorer(parse_restorer(f"{name}:w.pth"))
+    for name in ("ssd300", "ssdlite"):
+        with pytest.raises(ValueError, match=f"{name} takes no weights, got 'w.pth'"):
+            build_detector(parse_detector(f"{name}:w.pth"))
+
+
 def test_the_tables_are_literal_dicts_of_builders():
     for table in (RESTORERS, DETECTORS):
         assert type(table) is dict

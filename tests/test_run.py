@@ -203,6 +203,21 @@ def test_whatever_a_restorer_does_wrong_is_told_with_the_photo(voc_folder, tmp_p
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_a_detector_that_fails_is_told_with_the_photo(voc_folder, tmp_path):
+    done = run(voc_folder, tmp_path / "out", "--detector", "bad=tests.fakes:RaisingDetector")
+    assert done.returncode == 2
+    assert "the detector 'bad' failed on 2099_00000" in done.stderr
+    assert "'no such layer'" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_detector_in_torchvisions_form_gives_the_same_results(voc_folder, tmp_path):
+    done = run(voc_folder, tmp_path / "out", "--detector", "mapping=tests.fakes:MappingDetector")
+    assert done.returncode == 0, done.stderr
+    tables = [json.loads((tmp_path / "out" / name).read_text()) for name in ("results.json", "results-mapping.json")]
+    assert tables[0]["variants"]["bright"]["ap"] == tables[1]["variants"]["bright"]["ap"]
+
+
 def spoil_truncate(folder):
     path = folder / "JPEGImages" / "2099_000002.jpg"
     path.write_bytes(path.read_bytes()[:200])
@@ -271,6 +286,9 @@ def test_bad_input_ends_in_one_line_that_names_the_file(voc_folder, tmp_path, sp
         (["--device", "cuda:77"], "--device cuda:77"),
         (["--restorer", "owan:none.pth"], "none.pth: no such weights file"),
         (["--restorer", "bright=identity"], "two restorers are called 'bright'"),
+        (["--restorer", "blob=identity"], "a restorer and a detector are both called 'blob'; name them with LABEL=NAME"),
+        (["--tile", "abc"], "tiling 'abc' is neither 'whole' nor SIZE:STRIDE"),
+        (["--engine", "warp"], "unknown engine 'warp'; choose one of auto"),
     ],
 )
 def test_bad_options_end_in_one_line(voc_folder, tmp_path, arguments, message):
