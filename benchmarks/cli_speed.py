@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 from pathlib import Path
 
 import click
@@ -41,9 +40,8 @@ def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> 
         raise ValueError("--tile whole: speed is measured on tiles of one size; give SIZE:STRIDE")
     chosen = choose_device(device)
     say = lambda text: click.echo(text, err=True)  # noqa: E731
-    found = timing.measure(path, tiling, (width, height), wanted, chosen, batch, rounds, cache_folder(), say)
-    content = timing.table(found, (width, height), tiling, chosen, batch)
-    content["peak_memory_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    case = timing.Case(path, tiling, (width, height), chosen, batch, cache_folder())
+    content = timing.table(timing.measure(case, wanted, rounds, say), case)
     text = timing.to_markdown(content)
     if out:
         out.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
 """How fast a restorer runs under every engine at hand, beside what a user would take instead, all in one process and in turns.
 
 A photo that scikit-image carries is restored by the same tiles each time, cutting and blending included. Engines take turns
-round by round, so that a noisy machine treats them alike; the first round of each is warm-up and not counted.
+round by round, so that a noisy machine treats them alike; the first round of each is warm-up and not counted. Peak memory is
+that of a process of its own for each.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +98,48 @@ class Measured:
     name: str
     seconds: list[float]  # per photo, one of each round
     error: float  # largest difference from the plain float32 network
+    memory: int | None  # bytes at the peak: of a process that does nothing else, or on the GPU
+
+
+@dataclass(frozen=True)
+class Case:
+    """What every candidate is given."""
+
+    weights: Path
+    tiling: Tiling
+    size: tuple[int, int]  # of the photo, width and height in pixels
+    device: str
+    batch: int  # tiles at a time
+    cache: Path
+
+    def build(self, builder: engines.Builder) -> Tiled:
+        network = builder(load_owan(self.weights), self.device, self.tiling, self.batch, self.cache)
+        return Tiled(network, self.tiling, self.batch)
+
+
+def _restore_alone(case: Case, name: str, told: Connection) -> None:
+    """Restore the photo once in this process and tell its peak memory in bytes."""
+    import resource
+
+    on_gpu = case.device.startswith("cuda")
+    case.build(candidates((name,), case.device)[name]).restore_many([sample_photo(*case.size)])
+    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    told.send(torch.cuda.max_memory_allocated(case.device) if on_gpu else peak)
+
+
+def peak_memory(case: Case, name: str) -> int | None:
+    """Bytes at the peak of a fresh process that restores the photo once by the named candidate; None where it fails."""
+    context = get_context("spawn")
+    here, there = context.Pipe(duplex=False)
+    process = context.Process(target=_restore_alone, args=(case, name, there))
+    process.start()
+    there.close()
+    try:
+        return here.recv()
+    except EOFError:
+        return None
+    finally:
+        process.join()
 
 
 def candidates(wanted: tuple[str, ...], device: str) -> dict[str, engines.Builder]:
@@ -120,17 +165,14 @@ def _timed(tiled: Tiled, photo: Tensor, device: str) -> tuple[Tensor, float]:
     return restored, time.perf_counter() - begun
 
 
-def measure(
-    weights: Path, tiling: Tiling, size: tuple[int, int], wanted: tuple[str, ...], device: str, batch: int, rounds: int,
-    cache: Path, say: Callable[[str], None] = lambda text: None,
-) -> list[Measured]:  # fmt: skip
-    """Time every candidate on one photo of (width, height); those that cannot run here are told by `say`."""
-    photo = sample_photo(*size)
+def measure(case: Case, wanted: tuple[str, ...], rounds: int, say: Callable[[str], None] = lambda text: None) -> list[Measured]:
+    """Time every candidate on one photo, in turns; those that cannot run here are told by `say`."""
+    photo = sample_photo(*case.size)
     ready, errors, base = {}, {}, None
-    for name, builder in candidates(wanted, device).items():
+    for name, builder in candidates(wanted, case.device).items():
         try:
-            tiled = Tiled(builder(load_owan(weights), device, tiling, batch, cache), tiling, batch)
-            restored, _ = _timed(tiled, photo, device)  # warm-up
+            tiled = case.build(builder)
+            restored, _ = _timed(tiled, photo, case.device)  # warm-up
         except Exception as error:  # a peer that is not installed or does not take the network
             say(f"{name}: left out ({' '.join(str(error).split())[:120]})")
             continue
@@ -139,11 +181,11 @@ def measure(
     seconds: dict[str, list[float]] = {name: [] for name in ready}
     for _ in range(rounds):
         for name, tiled in ready.items():
-            seconds[name].append(_timed(tiled, photo, device)[1])
-    return [Measured(name, seconds[name], errors[name]) for name in ready]
+            seconds[name].append(_timed(tiled, photo, case.device)[1])
+    return [Measured(name, seconds[name], errors[name], peak_memory(case, name)) for name in ready]
 
 
-def table(found: list[Measured], size: tuple[int, int], tiling: Tiling, device: str, batch: int) -> dict[str, Any]:
+def table(found: list[Measured], case: Case) -> dict[str, Any]:
     """Everything measured, with what it was measured on."""
     base = statistics.median(next(one.seconds for one in found if one.name == BASE))
     rows = []
@@ -157,14 +199,15 @@ def table(found: list[Measured], size: tuple[int, int], tiling: Tiling, device: 
                 "photos_per_second": 1 / median,
                 "ratio": base / median,
                 "max_error": one.error,
+                "peak_memory_bytes": one.memory,
             }
         )
     return {
-        "photo": list(size),
-        "tiling": str(tiling),
-        "batch": batch,
-        "device": device,
-        "hardware": hardware(device),
+        "photo": list(case.size),
+        "tiling": str(case.tiling),
+        "batch": case.batch,
+        "device": case.device,
+        "hardware": hardware(case.device),
         "threads": torch.get_num_threads(),
         "rounds": len(found[0].seconds),
         "versions": versions(),
@@ -179,13 +222,14 @@ def to_markdown(content: dict[str, Any]) -> str:
         f"PyTorch {content['versions'].get('torch')}, "
         f"median of {content['rounds']} rounds in turns.",
         "",
-        "| engine | ms per photo | least to most | photos/s | times faster than plain | max error |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| engine | ms per photo | least to most | photos/s | times faster than plain | max error | peak memory, MB |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in content["rows"]:
         low, high = row["spread"]
+        memory = "–" if row["peak_memory_bytes"] is None else f"{row['peak_memory_bytes'] / 1e6:.0f}"
         lines.append(
             f"| {row['engine']} | {row['milliseconds']:.0f} | {low:.0f} to {high:.0f} | {row['photos_per_second']:.2f} "
-            f"| {row['ratio']:.2f} | {row['max_error']:.1e} |"
+            f"| {row['ratio']:.2f} | {row['max_error']:.1e} | {memory} |"
         )
     return "\n".join(lines) + "\n"

@@ -73,7 +73,7 @@ def test_the_speed_command_measures_against_the_plain_network(tmp_path):
     assert {row["engine"] for row in content["rows"]} == {"plain", "channels-last", "openvino"}
     assert all(row["max_error"] <= 1e-4 for row in content["rows"])
     assert next(row["ratio"] for row in content["rows"] if row["engine"] == "plain") == 1
-    assert content["peak_memory_bytes"] > 0
+    assert all(row["peak_memory_bytes"] > 100e6 for row in content["rows"])  # a process with PyTorch in it
 
 
 def test_the_fastest_batch_is_found_once_and_remembered(monkeypatch, tmp_path):
