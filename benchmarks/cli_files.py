@@ -135,48 +135,28 @@ def data() -> None:
 @click.argument("name", type=click.Choice(["voc2007", "voc2012"]))
 @click.option("--root", required=True, type=click.Path(path_type=Path), help="Folder that gets VOCdevkit/VOC20xx.")
 def data_fetch(name: str, root: Path) -> None:
-    """Download and unpack VOC through torchvision, which checks each archive by MD5."""
-    from torchvision.datasets import VOCDetection
+    """Download VOC through torchvision, which checks each archive by MD5, and unpack it."""
+    from vocbench.benchmarks.voc_folder import fetch
 
-    year, sets = name.removeprefix("voc"), {"voc2007": ("trainval", "test"), "voc2012": ("trainval",)}[name]
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        for image_set in sets:
-            VOCDetection(str(root), year=year, image_set=image_set, download=True)
-    except (OSError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise OSError(f"{name} could not be fetched ({reason}); unpack the archives into {root}/VOCdevkit yourself") from None
-    click.echo(f"{root / 'VOCdevkit' / f'VOC{year}'}")
+    click.echo(fetch(name, root))
 
 
 @data.command("check")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--split", help="Only this image set.")
-def data_check(folder: Path, split: str | None) -> None:
-    """Read every photo and annotation of a VOC20xx folder and name each broken one."""
-    from vocbench.detection.voc import list_splits, read_voc
-    from vocbench.restorer.images import read_image
+@click.option("--split", help="Only the photos and annotations of this image set.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def data_check(folder: Path, split: str | None, as_json: bool) -> None:
+    """Read every photo, annotation and split of a VOC20xx folder and name each broken one."""
+    from vocbench.benchmarks.voc_folder import check
 
-    names = [split] if split else list_splits(folder)
-    splits = [read_voc(folder, name) for name in names]
-    if not splits:
-        raise ValueError(f"{folder}: has no splits in ImageSets/Main")
-    owner = {image: found for found in splits for image in found.ids}
-    broken = 0
-    for image, found in owner.items():
-        try:
-            width, height = found.size(image)
-            shape = tuple(read_image(found.photo(image)).shape)
-            if shape != (3, height, width):
-                raise ValueError(
-                    f"{found.photo(image)}: is {shape[2]}x{shape[1]} pixels, its annotation says {width}x{height}; "
-                    "one of them is wrong"
-                )
-        except (OSError, ValueError) as error:
-            broken += 1
-            click.echo(f"broken: {error}", err=True)
-    click.echo(f"{len(owner)} photos in {', '.join(names)}: {len(owner) - broken} sound, {broken} broken")
-    if broken:
+    found = check(folder, split, lambda text: click.echo(f"broken: {text}", err=True))
+    counts = {"photos": found.photos, "annotations": found.annotations, "splits": found.splits}
+    if as_json:
+        click.echo(json.dumps(counts | {"broken": found.broken}, indent=2))
+    else:
+        told = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+        click.echo(f"{told}: {f'{len(found.broken)} broken' if found.broken else 'all sound'}")
+    if found.broken:
         raise SystemExit(1)
 
 
@@ -214,23 +194,25 @@ def weights_fetch(name: str) -> None:
 
 
 @weights.command("verify")
-def weights_verify() -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: name to state.")
+def weights_verify(as_json: bool) -> None:
     """Check every file at hand against the table."""
     from vocbench.pipeline.weights import WEIGHTS, check, location
 
-    damaged = 0
+    states = {}
     for name, entry in WEIGHTS.items():
-        path = location(name)
-        if not path.is_file():
-            click.echo(f"{name}: not fetched")
-            continue
+        states[name] = "sound" if location(name).is_file() else "not fetched"
         try:
-            check(path, entry)
-            click.echo(f"{name}: sound")
+            if location(name).is_file():
+                check(location(name), entry)
         except ValueError as error:
-            damaged += 1
+            states[name] = "damaged"
             click.echo(f"{name}: {error}", err=True)
-    if damaged:
+    if as_json:
+        click.echo(json.dumps(states, indent=2))
+    else:
+        click.echo("".join(f"{name}: {state}\n" for name, state in states.items()), nl=False)
+    if "damaged" in states.values():
         raise SystemExit(1)
 
 

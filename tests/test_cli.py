@@ -1,8 +1,10 @@
 """Every command's help, and the commands that work on single files."""
 
+import io
 import json
 import subprocess
 import sys
+import tarfile
 
 import pytest
 from click.testing import CliRunner
@@ -118,27 +120,118 @@ def test_detect_prints_and_draws(voc_folder, tmp_path):
     assert "dog" in invoke(*arguments).output
 
 
-def test_data_check_names_each_broken_file(voc_folder):
-    assert "5 sound, 0 broken" in invoke("data", "check", voc_folder).output
+def test_data_check_names_each_broken_file_of_the_folder(voc_folder):
+    main, annotations = voc_folder / "ImageSets" / "Main", voc_folder / "Annotations"
+    assert invoke("data", "check", voc_folder).output == "5 photos, 5 annotations, 1 splits: all sound\n"
     photo = voc_folder / "JPEGImages" / "2099_000001.jpg"
     photo.write_bytes(photo.read_bytes()[:100])
-    (voc_folder / "Annotations" / "2099_000003.xml").write_text("<a>")
-    done = invoke("data", "check", voc_folder)
+    (annotations / "2099_000003.xml").write_text("<a>")
+    (annotations / "2099_000004.xml").write_text(
+        (annotations / "2099_000004.xml").read_text().replace("<width>90", "<width>91")
+    )
+    (voc_folder / "JPEGImages" / "listed_nowhere.jpg").write_text("no photo")
+    (annotations / "listed_nowhere.xml").write_text("no XML")
+    (main / "dog_train.txt").write_text("2099_000000 1\n2099_000009 -1\n")
+    (main / "empty.txt").write_text("")
+    done = invoke("data", "check", voc_folder, "--json")
+    told = json.loads(done.stdout)
     assert done.exit_code == 1
-    assert "2099_000001.jpg: damaged or truncated" in done.output
-    assert "2099_000003.xml: not a readable" in done.output
-    assert "3 sound, 2 broken" in done.output
+    assert {key: value for key, value in told.items() if key != "broken"} == {"photos": 6, "annotations": 7, "splits": 3}
+    for message in (
+        "empty.txt: a split with no images",
+        "2099_000009.jpg: missing photo of split 'dog_train'",
+        "2099_000009.xml: no such annotation",
+        "2099_000003.xml: not a readable VOC annotation",
+        "listed_nowhere.xml: not a readable VOC annotation",
+        "2099_000001.jpg: damaged or truncated",
+        "listed_nowhere.jpg: not a JPEG or PNG picture",
+        "2099_000004.jpg: is 90x70 pixels, its annotation says 91x70",
+    ):
+        assert sum(message in line for line in told["broken"]) == 1, message
+    assert len(told["broken"]) == 8
+    assert "6 photos, 7 annotations, 3 splits: 8 broken" in invoke("data", "check", voc_folder).stdout
+
+
+def test_data_check_of_a_split_reads_that_split_only(voc_folder):
+    (voc_folder / "JPEGImages" / "listed_nowhere.jpg").write_text("no photo")
+    assert invoke("data", "check", voc_folder, "--split", "val").exit_code == 0
+    (voc_folder / "JPEGImages" / "2099_000002.jpg").unlink()
+    done = invoke("data", "check", voc_folder, "--split", "val")
+    assert "2099_000002.jpg: missing photo of split 'val'" in done.stderr
+    assert done.stdout == "4 photos, 5 annotations, 1 splits: 1 broken\n"
+
+
+def test_data_check_says_what_is_missing(voc_folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match="none: no such folder; expected a VOC20xx folder"):
+        invoke("data", "check", tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match=r"has no ImageSets/Main; did you mean .*VOC2099\?"):
+        invoke("data", "check", tmp_path)
+    with pytest.raises(FileNotFoundError, match="has no split 'test'; there are val"):
+        invoke("data", "check", voc_folder, "--split", "test")
 
 
 def test_data_fetch_without_a_network_says_what_to_do(tmp_path, monkeypatch):
-    from torchvision.datasets import voc
+    from torchvision.datasets import utils
 
     def refuse(*args, **kwargs):
         raise OSError("no route to host")
 
-    monkeypatch.setattr(voc, "download_and_extract_archive", refuse)
+    monkeypatch.setattr(utils, "download_url", refuse)
     with pytest.raises(OSError, match=r"voc2007 could not be fetched \(no route to host\); unpack the archives into"):
         invoke("data", "fetch", "voc2007", "--root", tmp_path / "d")
+
+
+def archive(path, *names, link=None):
+    """A tar of small files, and of a link to another place."""
+    with tarfile.open(path, "w") as made:
+        for name in names:
+            member = tarfile.TarInfo(name)
+            member.size = 4
+            made.addfile(member, io.BytesIO(b"text"))
+        if link:
+            member = tarfile.TarInfo("VOCdevkit/link")
+            member.type, member.linkname = tarfile.SYMTYPE, link
+            made.addfile(member)
+
+
+def test_data_fetch_unpacks_the_archives(tmp_path, monkeypatch):
+    from torchvision.datasets import utils
+
+    def download(url, root, filename, md5):
+        archive(tmp_path / "d" / filename, f"VOCdevkit/VOC2007/{filename}.txt")
+
+    monkeypatch.setattr(utils, "download_url", download)
+    done = invoke("data", "fetch", "voc2007", "--root", tmp_path / "d")
+    assert done.output == f"{tmp_path / 'd' / 'VOCdevkit' / 'VOC2007'}\n"
+    names = sorted(path.name for path in (tmp_path / "d" / "VOCdevkit" / "VOC2007").iterdir())
+    assert names == ["VOCtest_06-Nov-2007.tar.txt", "VOCtrainval_06-Nov-2007.tar.txt"]
+
+
+@pytest.mark.parametrize(
+    ("names", "link", "message"),
+    [
+        (["VOCdevkit/a", "../x"], None, r"'\.\./x' would be extracted to .*outside the destination; this is no archive of VOC"),
+        (["VOCdevkit/a"], "../../x", "'VOCdevkit/link' is a link or a device; this is no archive of VOC"),
+        (["VOCdevkit/a"], "a", "'VOCdevkit/link' is a link or a device"),
+    ],
+)
+def test_an_archive_that_leaves_its_folder_is_refused_whole(tmp_path, names, link, message):
+    from vocbench.benchmarks.voc_folder import unpack
+
+    archive(tmp_path / "a.tar", *names, link=link)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ValueError, match=message):
+        unpack(tmp_path / "a.tar", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_python_without_path_checks_unpacks_nothing(tmp_path, monkeypatch):
+    from vocbench.benchmarks.voc_folder import unpack
+
+    monkeypatch.delattr(tarfile, "data_filter")
+    with pytest.raises(ValueError, match=r"this Python's tarfile checks no paths; use Python 3\.10\.12"):
+        unpack(tmp_path / "a.tar", tmp_path)
 
 
 def test_quality_measures_pairs_and_patches(tmp_path):
