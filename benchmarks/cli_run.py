@@ -79,6 +79,8 @@ def read_config(context: click.Context, parameter: click.Parameter, path: Path |
         option = options.get(str(name))
         if option is None:
             raise click.BadParameter(f"{path}: unknown option {name!r}; there are {', '.join(sorted(options))}")
+        if isinstance(value, list) and not option.multiple:  # type: ignore[attr-defined]
+            raise click.BadParameter(f"{path}: {name} takes one value, got a list of {len(value)}; give one")
         defaults[option.name] = [value] if option.multiple and not isinstance(value, list) else value  # type: ignore[attr-defined]
     context.default_map = {**(context.default_map or {}), **defaults}
 

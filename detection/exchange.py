@@ -31,8 +31,7 @@ def read_detections(path: str | Path, images: list[str]) -> dict[str, Detections
 def _entry(path: Path, image: str, entry: Any) -> Detections:
     try:
         labels = [LABELS[name] for name in entry["labels"]]
-        boxes = np.asarray(entry["boxes"], np.float64).reshape(-1, 4)
-        scores = np.asarray(entry["scores"], np.float64).reshape(-1)
+        boxes, scores = _numbers("boxes", entry["boxes"], 4), _numbers("scores", entry["scores"])
         return _detections(boxes, scores, np.asarray(labels, np.int64))
     except KeyError as error:
         what = "unknown class" if isinstance(entry, Mapping) and error.args[0] not in ("boxes", "scores", "labels") else "no"
@@ -41,12 +40,24 @@ def _entry(path: Path, image: str, entry: Any) -> Detections:
         raise ValueError(f"{path}: image {image!r}: {error}") from None
 
 
+def _numbers(name: str, values: Any, *columns: int) -> np.ndarray:
+    """A list of numbers (N,), or of N lists of them where `columns` tells how many, as float64; text is no number."""
+    array = np.asarray(values) if len(values) else np.zeros((0, *columns))
+    if array.dtype.kind not in "fiu" or array.shape != (len(array), *columns):
+        form = "a list of [x1, y1, x2, y2]" if columns else "a list of numbers"
+        raise ValueError(f"{name} must be {form}, got {array.dtype} of shape {array.shape}")
+    return array.astype(np.float64)
+
+
 def _detections(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> Detections:
     """Checked and kept in float64, so that an evaluation sees the file's own numbers."""
     if not len(boxes) == len(scores) == len(labels):
         raise ValueError(f"{len(boxes)} boxes, {len(scores)} scores and {len(labels)} labels; there must be as many of each")
     if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
         raise ValueError("boxes and scores must be finite numbers")
+    turned = (boxes[:, 2:] < boxes[:, :2]).any(1)
+    if turned.any():
+        raise ValueError(f"the box {boxes[turned][0].tolist()} ends before it begins; boxes are [x1, y1, x2, y2]")
     return Detections(torch.from_numpy(boxes), torch.from_numpy(scores), torch.from_numpy(labels))
 
 
@@ -56,9 +67,9 @@ def _coco(path: Path, results: list, images: list[str]) -> dict[str, Detections]
     gathered: dict[str, list[tuple[list[float], float, int]]] = {}
     for i, result in enumerate(results):
         try:
-            x, y, width, height = (float(value) for value in result["bbox"])
+            x, y, width, height, score = _numbers("bbox and score", [*result["bbox"], result["score"]]).tolist()
             image, label = str(result["image_id"]), int(result["category_id"]) - 1
-            entry = ([x, y, x + width, y + height], float(result["score"]), label)
+            entry = ([x, y, x + width, y + height], score, label)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{path}: result {i} is malformed ({error!r})") from None
         if not 0 <= label < len(VOC_CLASSES):

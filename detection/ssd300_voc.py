@@ -153,9 +153,11 @@ def load_ssd300_voc(path: str | Path, suppression: Suppression | None = None) ->
         raise FileNotFoundError(f"{path}: no such weights file of SSD300")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a different type for every kind of damage
-        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: not a PyTorch state dict of plain tensors ({reason})") from None
+    except Exception:  # torch raises a different type for every kind of damage
+        raise ValueError(
+            f"{path}: not a PyTorch state dict of plain tensors (damaged, or objects that could run code); "
+            "fetch it again, or save only model.state_dict()"
+        ) from None
     if isinstance(state, dict) and isinstance(state.get("model"), dict):
         state = state["model"]  # lufficc's checkpoints keep the optimiser beside it
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):

@@ -28,6 +28,13 @@ def voc_label(name: str) -> int:
     return VOC_CLASSES.index(name) if name in VOC_CLASSES else -1
 
 
+def coco_names() -> list[str]:
+    """COCO's 80 classes in their order, as torchvision tells them."""
+    from torchvision.models.detection import SSD300_VGG16_Weights
+
+    return [name for name in SSD300_VGG16_Weights.COCO_V1.meta["categories"] if name not in ("__background__", "N/A")]
+
+
 class TorchvisionDetector(nn.Module):
     """A torchvision detector whose labels index `names`: a list of (3, H, W) in [0, 1] to a list of `Detections`."""
 

@@ -6,21 +6,34 @@ form.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from vocbench.detection.detections import Detections
-from vocbench.detection.torchvision_ssd import voc_label
+from vocbench.detection.detections import VOC_CLASSES, Detections
+from vocbench.detection.torchvision_ssd import coco_names, voc_label
+
+WHENCE = {
+    ".pt": "download it from https://github.com/ultralytics/assets/releases",
+    ".onnx": "make it with `yolo export model=MODEL.pt format=onnx`",
+}
 
 
 def to_bgr(image: Tensor) -> np.ndarray:
     """(3, H, W) RGB in [0, 1] to (H, W, 3) uint8 BGR, the form in which ultralytics takes an array."""
     levels = image.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
     return np.ascontiguousarray(levels.permute(1, 2, 0).flip(2).cpu().numpy())
+
+
+def class_names(given: Mapping[int, str]) -> list[str]:
+    """A model's class names; 80 or 20 bare numbers, as a `.yaml` has, stand for COCO's or VOC's in order."""
+    names = [given[i] for i in range(len(given))]
+    if names != [str(i) for i in range(len(names))]:
+        return names
+    return {80: coco_names(), 20: list(VOC_CLASSES)}.get(len(names), names)
 
 
 class UltralyticsDetector(nn.Module):
@@ -30,10 +43,10 @@ class UltralyticsDetector(nn.Module):
         super().__init__()
         self.predict = model.predict  # kept as a function: ultralytics moves and fuses its module as it likes
         self.device, self.score, self.keep = device, score, keep
-        names = model.names
-        self.labels = torch.tensor([voc_label(names[i]) for i in range(len(names))])
+        names = class_names(model.names)
+        self.labels = torch.tensor([voc_label(name) for name in names])
         if (self.labels < 0).all():
-            raise ValueError(f"the model knows none of VOC's classes; its classes are {', '.join(list(names.values())[:8])} …")
+            raise ValueError(f"the model knows none of VOC's classes; its classes are {', '.join(names[:8])} …")
 
     @torch.no_grad()
     def forward(self, images: Sequence[Tensor]) -> list[Detections]:
@@ -51,10 +64,10 @@ class UltralyticsDetector(nn.Module):
 def load_ultralytics(path: str | Path, device: str = "cpu", trust: bool = False) -> UltralyticsDetector:
     """The model of a `.pt`, `.onnx` or `.yaml` file; ValueError for a `.pt` without `trust`, and for files that do not load."""
     path = Path(path)
+    if path.suffix in (".pt", ".onnx") and not path.is_file():
+        raise FileNotFoundError(f"{path}: no such model file; {WHENCE[path.suffix]} and give its path")
     if path.suffix == ".pt" and not trust:
         raise ValueError(f"{path}: a .pt file of ultralytics runs code when it is loaded; add --trust-weights if you trust it")
-    if path.suffix in (".pt", ".onnx") and not path.is_file():
-        raise FileNotFoundError(f"{path}: no such model file")
     try:
         from ultralytics import YOLO
     except ImportError:

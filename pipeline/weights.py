@@ -184,7 +184,7 @@ def import_files(name: str, folder: Path) -> Path:
     with _work_folder(path.parent) as work:
         weights.source.convert(folder, work / weights.file)
         if sha256(work / weights.file) != weights.sha256:
-            raise ValueError(f"{folder}: not the files that {weights.about}; get them from {weights.source.url}")
+            raise ValueError(f"{folder}: these are not the files of the table; get them from {weights.source.url}")
         (work / weights.file).replace(path)
     return path
 

@@ -5,7 +5,9 @@ Free sizes restore whole photos, or tiles that the caller cuts; the cutting poli
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +83,8 @@ def _run_torch_export(path: Path) -> Run:
     return lambda image: loaded(torch.from_numpy(image)).numpy()
 
 
+# What the extra `export` brings, needed to write and to check ONNX.
+NEEDED = {"onnx": ("onnx", "onnxscript", "onnxruntime")}
 # name: (suffix of the file, writer, loader)
 FORMATS: dict[str, tuple[str, Callable[[nn.Module, Path], None], Callable[[Path], Run]]] = {
     "onnx": (".onnx", _onnx, _run_onnx),
@@ -91,34 +95,55 @@ FORMATS: dict[str, tuple[str, Callable[[nn.Module, Path], None], Callable[[Path]
 
 
 def check_path(name: str, path: str | Path) -> Path:
-    """The path, if its suffix is the format's and nothing lies there; ValueError otherwise."""
+    """The path, if the format can be written there; ValueError or OSError otherwise.
+
+    Its suffix must be the format's, its folder there, nothing in its place (nor in that of OpenVINO's .bin), and installed what
+    the format needs.
+    """
     path = Path(path)
     if name not in FORMATS:
         raise ValueError(f"unknown format {name!r}; choose one of {', '.join(FORMATS)}")
     if path.suffix != FORMATS[name][0]:
         raise ValueError(f"{path}: a file of the format {name} ends in {FORMATS[name][0]}")
-    if path.exists():
-        raise ValueError(f"{path}: already there; choose another name")
+    missing = [package for package in NEEDED.get(name, ()) if find_spec(package) is None]
+    if missing:
+        raise ValueError(f'{name} needs {", ".join(missing)}; `pip install "vocbench[export]"` brings it')
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}; make it first")
+    for made in _files(name, path):
+        if made.exists():
+            raise ValueError(f"{made}: already there; choose another name")
     return path
+
+
+def _files(name: str, path: Path) -> list[Path]:
+    """What a format consists of; the file that is opened comes last."""
+    return [path.with_suffix(".bin"), path] if name == "openvino" else [path]
 
 
 @torch.no_grad()
 def export(network: Owan, name: str, path: str | Path) -> float:
     """Write the fused network, output clipped, as `name`; gives the largest error found on three sizes.
 
-    Raises ValueError, and removes the file, where the loaded file differs from the network by more than 1e-4.
+    Raises ValueError, leaving nothing behind, where the loaded file differs from the network by more than 1e-4.
     """
     path = check_path(name, path)
     _, write, load = FORMATS[name]
-    exported = Clipped(fuse(network)).eval()
-    write(exported, path)
-    run, errors = load(path), []
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as work:
+        part = Path(work) / path.name
+        write(Clipped(fuse(network)).eval(), part)
+        error = _largest_error(network, load(part))
+        if not error <= TOLERANCE:
+            raise ValueError(f"{path}: the {name} file differs from the network by {error:.1e}; not kept")
+        for made, target in zip(_files(name, part), _files(name, path), strict=True):
+            made.replace(target)
+    return error
+
+
+def _largest_error(network: Owan, run: Run) -> float:
+    errors = []
     for height, width in CHECKED:
         y, x = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
         image = torch.stack([x, y, 0.5 * (x + y)])[None]  # smooth, as photos are
         errors.append(float(np.abs(run(image.numpy()) - network(image).clamp(0, 1).numpy()).max()))
-    if not max(errors) <= TOLERANCE:
-        for made in (path, path.with_suffix(".bin")):
-            made.unlink(missing_ok=True)
-        raise ValueError(f"{path}: the {name} file differs from the network by {max(errors):.1e}; not kept")
     return max(errors)

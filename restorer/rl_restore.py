@@ -25,6 +25,7 @@ STOP = TOOLS  # the thirteenth action
 STEPS = 3
 PATCH = 63  # pixels
 UNITS = 50  # of the agent's memory
+EXPECTED = "give the folder that holds models (the agent) and toolbox (tool01 to tool12) of github.com/yuke93/RL-Restore"
 SMALL = (0, 1, 4, 5, 8, 9)  # which of the tools are small networks
 
 
@@ -201,8 +202,18 @@ def _memory(kernel: Tensor, bias: Tensor) -> dict[str, Tensor]:
 
 
 def convert_checkpoints(folder: str | Path) -> dict[str, Tensor]:
-    """The authors' `models` and `toolbox` folders as one state dict of `RLRestore`."""
-    folder = Path(folder)
+    """The authors' `models` and `toolbox` folders as one state dict of `RLRestore`; ValueError where they are others."""
+    try:
+        state = _converted(Path(folder))
+    except (KeyError, RuntimeError) as error:  # a variable that is not there, or of another shape
+        raise ValueError(
+            f"{folder}: models and toolbox do not hold RL-Restore's variables ({' '.join(str(error).split())}); {EXPECTED}"
+        ) from None
+    check_state(folder, "RL-Restore", RLRestore().state_dict(), state)
+    return state
+
+
+def _converted(folder: Path) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     agent = read_checkpoint(_prefix(folder / "models", "*"))
     for i in range(4):
@@ -217,7 +228,6 @@ def convert_checkpoints(folder: str | Path) -> dict[str, Tensor]:
         tool = read_checkpoint(_prefix(folder / "toolbox", f"*{i + 1:02d}*"))
         for name in sorted({key.partition("/")[0] for key in tool}):
             state |= _convolution(tool, f"tools.{i}.{name}", f"{name}/weights", f"{name}/biases")
-    check_state(folder, "RL-Restore", RLRestore().state_dict(), state)
     return state
 
 
@@ -225,9 +235,7 @@ def _prefix(folder: Path, pattern: str) -> Path:
     """The one checkpoint of a folder, or of its subfolder that fits, whose name fits."""
     found = sorted({*folder.glob(f"{pattern}.index"), *folder.glob(f"{pattern}/*.index")})
     if not found:
-        raise FileNotFoundError(
-            f"{folder}: no checkpoint {pattern}.index; expected the folders models and toolbox of RL-Restore"
-        )
+        raise FileNotFoundError(f"{folder}: no checkpoint {pattern}.index; {EXPECTED}")
     return found[0].with_suffix("")
 
 

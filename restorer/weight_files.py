@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from vocbench.restorer.files import replacing
 
 FACTS = "vocbench"  # the one key of the metadata: safetensors shuffles several, and equal weights would differ in checksum
 
@@ -39,11 +41,20 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises a different type for every kind of damage
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: not a PyTorch state dict of plain tensors ({reason[:120]})") from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    except pickle.UnpicklingError:
+        raise ValueError(
+            f"{path}: not a PyTorch state dict of plain tensors (it holds objects that could run code); "
+            "save only model.state_dict(), best as .safetensors"
+        ) from None
+    except Exception:  # torch raises a different type for every kind of damage
+        raise ValueError(
+            f"{path}: not a PyTorch state dict of plain tensors (damaged, or another kind of file); fetch or copy it again"
+        ) from None
+    if not isinstance(state, dict):
         raise ValueError(f"{path}: expected a state dict of tensors, got {type(state).__name__}; save model.state_dict()")
+    odd = next((key for key, value in state.items() if not isinstance(value, Tensor)), None)
+    if odd is not None:
+        raise ValueError(f"{path}: expected a state dict of tensors, but {odd!r} is none; save only model.state_dict()")
     return state
 
 
@@ -54,16 +65,20 @@ def check_state(path: str | Path, name: str, expected: Mapping[str, Tensor], fou
     odd = sorted(key for key in wanted.keys() | got.keys() if wanted.get(key) != got.get(key))
     if odd:
         raise ValueError(
-            f"{path}: not weights of {name}: {len(odd)} of {len(wanted)} tensors differ in name or shape, "
-            f"first {odd[0]!r} (expected {wanted.get(odd[0])}, got {got.get(odd[0])})"
+            f"{path}: not weights of {name}: {len(odd)} tensors differ (file has {len(got)}, {name} has {len(wanted)}), first "
+            f"{odd[0]!r} (expected {wanted.get(odd[0])}, got {got.get(odd[0])}); give the file to its own network"
         )
 
 
 def save_weights(path: str | Path, state: Mapping[str, Tensor], network: str, tiling: str, **facts: Any) -> None:
     """Write weights as safetensors, atomically, with what a reader must know in the metadata; equal weights, equal bytes."""
-    path = Path(path)
     told = json.dumps({"network": network, "tiling": tiling} | facts, sort_keys=True)
-    part = path.with_name(path.name + ".part")
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}, part, {FACTS: told})
-    part.chmod(0o644)
-    part.replace(path)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    try:
+        with replacing(path) as part:
+            save_file(tensors, part, {FACTS: told})
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OSError(
+            f"{path}: the weights could not be written ({reason}); free some space or choose another folder"
+        ) from None

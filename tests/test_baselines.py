@@ -73,8 +73,26 @@ def test_weights_with_and_without_batch_norms_are_loaded(tmp_path):
 
 def test_weights_of_another_network_are_named(tmp_path):
     save_file({"model.0.weight": torch.zeros(3)}, tmp_path / "x.safetensors")
-    with pytest.raises(ValueError, match=r"x\.safetensors: not weights of DnCNN"):
+    with pytest.raises(
+        ValueError, match=r"x\.safetensors: not weights of DnCNN .* tensors differ \(file has 1, DnCNN .* has 40\)"
+    ):
         load_dncnn(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda path: path.write_bytes(b"text"), r"\(damaged, or another kind of file\); fetch or copy it again"),
+        (lambda path: torch.save({"net": nn.Identity()}, path), r"could run code\); save only model\.state_dict\(\)"),
+        (lambda path: torch.save({"step": 1}, path), r"but 'step' is none; save only model\.state_dict\(\)"),
+        (lambda path: torch.save([1], path), r"got list; save model\.state_dict\(\)"),
+    ],
+)
+def test_what_is_no_state_dict_says_what_to_do(tmp_path, write, message):
+    write(tmp_path / "x.pth")
+    with pytest.raises(ValueError, match=rf"x\.pth: .*{message}") as caught:
+        load_dncnn(tmp_path / "x.pth")
+    assert "weights_only" not in str(caught.value)
 
 
 def test_spandrel_runs_a_network_it_knows(tmp_path):

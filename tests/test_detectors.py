@@ -78,9 +78,49 @@ def test_ultralytics_gives_the_boxes_of_its_own_call(shared, name):
 def test_an_ultralytics_pickle_is_opened_on_the_users_word_only(tmp_path):
     from vocbench.detection.ultralytics_adapter import load_ultralytics
 
+    (tmp_path / "yolo.pt").write_bytes(b"anything")
     with pytest.raises(
         ValueError, match=r"yolo\.pt: a \.pt file of ultralytics runs code when it is loaded; add --trust-weights"
     ):
         load_ultralytics(tmp_path / "yolo.pt")
-    with pytest.raises(FileNotFoundError, match=r"yolo\.onnx: no such model file"):
+    assert (tmp_path / "yolo.pt").read_bytes() == b"anything"
+
+
+def test_a_missing_model_file_says_where_to_get_one(tmp_path):
+    from vocbench.detection.ultralytics_adapter import load_ultralytics
+
+    releases = (
+        r"yolo\.pt: no such model file; download it from https://github.com/ultralytics/assets/releases and give its path"
+    )
+    with pytest.raises(FileNotFoundError, match=releases):
+        load_ultralytics(tmp_path / "yolo.pt")
+    with pytest.raises(FileNotFoundError, match=r"yolo\.onnx: no such model file; make it with `yolo export"):
         load_ultralytics(tmp_path / "yolo.onnx")
+
+
+def test_bare_numbers_stand_for_cocos_or_vocs_classes():
+    from vocbench.detection.ultralytics_adapter import UltralyticsDetector, class_names
+
+    def numbers(count):
+        return {i: str(i) for i in range(count)}
+
+    assert class_names(numbers(80))[16] == "dog"  # 16: dog in ultralytics' coco.yaml
+    assert class_names(numbers(20)) == list(VOC_CLASSES)
+    assert class_names({0: "dog", 1: "1"}) == ["dog", "1"]
+
+    class Model:
+        names = numbers(7)
+        predict = None
+
+    with pytest.raises(ValueError, match="the model knows none of VOC's classes; its classes are 0, 1, 2"):
+        UltralyticsDetector(Model())
+
+
+def test_an_untrained_model_of_ultralytics_runs(tmp_path, monkeypatch):
+    pytest.importorskip("ultralytics")
+    from vocbench.detection.ultralytics_adapter import load_ultralytics
+
+    monkeypatch.chdir(tmp_path)
+    model = load_ultralytics("yolov8n.yaml")
+    assert (model.labels >= 0).sum() == 20
+    assert len(model([torch.rand(3, 40, 50)])) == 1

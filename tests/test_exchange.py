@@ -37,7 +37,23 @@ def test_coco_results_are_read_with_numbers_for_ids(tmp_path):
         ({"a": {"boxes": [[1, 2, 3, 4]], "scores": [1], "labels": ["dragon"]}}, "unknown class 'dragon'"),
         ({"a": {"boxes": [[1, 2, 3]], "scores": [1], "labels": ["dog"]}}, "image 'a'"),
         ({"a": {"boxes": [[1, 2, 3, 4]], "scores": [1, 2], "labels": ["dog"]}}, "1 boxes, 2 scores and 1 labels"),
+        ({"a": {"boxes": [1, 2, 3, 4], "scores": [1], "labels": ["dog"]}}, r"'a': boxes must be a list of \[x1, .* \(4,\)"),
+        (
+            {"a": {"boxes": [[1, 2, 3, 4]], "scores": ["1"], "labels": ["dog"]}},
+            "'a': scores must be a list of numbers, got <U1",
+        ),
+        ({"a": {"boxes": [["1", 2, 3, 4]], "scores": [1], "labels": ["dog"]}}, "'a': boxes must be a list of"),
+        (
+            {"a": {"boxes": [[9, 2, 3, 4]], "scores": [1], "labels": ["dog"]}},
+            r"'a': the box \[9.0, 2.0, 3.0, 4.0\] ends before",
+        ),
+        ({"a": {"boxes": 3, "scores": [1], "labels": ["dog"]}}, "image 'a'"),
         ([{"image_id": 1}], "result 0 is malformed"),
+        (
+            [{"image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4], "score": "1"}],
+            "result 0 is malformed .*bbox and score must be a list of num",
+        ),
+        ([{"image_id": 1, "category_id": 2, "bbox": [1, 2, -3, 4], "score": 1}], r"'1': the box \[1.0, 2.0, -2.0, 6.0\] ends"),
         ([{"image_id": 1, "category_id": 21, "bbox": [1, 2, 3, 4], "score": 1}], "category_id must be 1 to 20, got 21"),
         (3, "expected an object of image ids"),
     ],
@@ -47,6 +63,11 @@ def test_malformed_detections_are_named(tmp_path, content, message):
     with pytest.raises(ValueError, match=message) as caught:
         read_detections(tmp_path / "d.json", ["a"])
     assert "d.json" in str(caught.value)
+
+
+def test_an_image_without_detections_is_read(tmp_path):
+    (tmp_path / "d.json").write_text(json.dumps({"a": {"boxes": [], "scores": [], "labels": []}}))
+    assert read_detections(tmp_path / "d.json", ["a"])["a"].boxes.shape == (0, 4)
 
 
 def test_the_devkits_file_counts_from_one():

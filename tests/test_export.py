@@ -13,7 +13,8 @@ def test_every_format_is_loaded_and_is_the_network(shared, tmp_path, name):
         pytest.importorskip("onnxruntime")
     path = tmp_path / f"owan{FORMATS[name][0]}"
     assert export(load_owan(shared / "weights/owan/model_best.pth"), name, path) <= 1e-4
-    assert path.is_file()
+    suffixes = {".xml", ".bin"} if name == "openvino" else {path.suffix}
+    assert {made.name for made in tmp_path.iterdir()} == {f"owan{suffix}" for suffix in suffixes}
 
 
 def test_a_file_that_differs_is_not_kept(tmp_path, monkeypatch):
@@ -21,6 +22,41 @@ def test_a_file_that_differs_is_not_kept(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"differs from the network by .*; not kept"):
         export(build("owan").eval(), "torchscript", tmp_path / "x.pt")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_openvinos_second_file_is_checked_and_removed_with_the_first(tmp_path, monkeypatch):
+    (tmp_path / "taken.bin").write_text("mine")
+    with pytest.raises(ValueError, match=r"taken\.bin: already there; choose another name"):
+        check_path("openvino", tmp_path / "taken.xml")
+
+    def write(network, path):
+        path.write_text("a graph")
+        path.with_suffix(".bin").write_text("its weights")
+
+    monkeypatch.setitem(module.FORMATS, "openvino", (".xml", write, lambda path: lambda image: image + 9))
+    with pytest.raises(ValueError, match="not kept"):
+        export(build("owan").eval(), "openvino", tmp_path / "x.xml")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken.bin"]
+
+
+def test_a_writer_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
+    def fail(network, path):
+        path.write_text("half")
+        raise RuntimeError("no space")
+
+    monkeypatch.setitem(module.FORMATS, "torchscript", (".pt", fail, module.FORMATS["torchscript"][2]))
+    with pytest.raises(RuntimeError, match="no space"):
+        export(build("owan").eval(), "torchscript", tmp_path / "x.pt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_folder_and_a_missing_extra_are_told(tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=r"x\.pt: there is no folder .*none; make it first"):
+        check_path("torchscript", tmp_path / "none" / "x.pt")
+    monkeypatch.setattr(module, "find_spec", lambda name: None if name == "onnxscript" else name)
+    with pytest.raises(ValueError, match=r'onnx needs onnxscript; `pip install "vocbench\[export\]"` brings it'):
+        check_path("onnx", tmp_path / "x.onnx")
+    assert check_path("openvino", tmp_path / "x.xml") == tmp_path / "x.xml"
 
 
 def test_bad_names_are_told(tmp_path):

@@ -139,6 +139,35 @@ def test_damage_is_found_and_named(shared, tmp_path):
         read_checkpoint(tmp_path / "none")
 
 
+def test_exchanged_folders_are_named(shared, tmp_path):
+    (tmp_path / "models").symlink_to(shared / "weights/rl_restore/toolbox")
+    (tmp_path / "toolbox").symlink_to(shared / "weights/rl_restore/toolbox")
+    with pytest.raises(
+        ValueError, match=r"models and toolbox do not hold RL-Restore's variables .*; give the folder that holds"
+    ):
+        import_checkpoints(tmp_path, tmp_path / "x.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint \*\.index; give the folder that holds models \(the agent\)"):
+        import_checkpoints(shared / "weights/rl_restore/toolbox", tmp_path / "x.safetensors")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["models", "toolbox"]
+
+
+def test_weights_that_cannot_be_written_are_told(shared, tmp_path, monkeypatch):
+    from safetensors import SafetensorError
+    from vocbench.restorer import weight_files
+
+    def full(tensors, path, metadata):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    with pytest.raises(
+        OSError, match=r"x\.safetensors: the weights could not be written \(No such file or directory\); free some"
+    ):
+        import_checkpoints(shared / "weights/rl_restore", tmp_path / "none" / "x.safetensors")
+    monkeypatch.setattr(weight_files, "save_file", full)
+    with pytest.raises(OSError, match=r"x\.safetensors: the weights could not be written \(I/O error: No space left on device"):
+        import_checkpoints(shared / "weights/rl_restore", tmp_path / "x.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_footer_alone_is_not_a_checkpoint(tmp_path):
     (tmp_path / "x.index").write_bytes(b"\0" * 40 + struct.pack("<Q", 0xDB4775248B80FB57))
     (tmp_path / "x.data-00000-of-00001").write_bytes(b"")

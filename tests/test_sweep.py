@@ -150,6 +150,7 @@ def test_options_come_from_a_file_and_the_command_line_overrides_them(tmp_path):
         ("recepie: voc", "unknown option 'recepie'"),
         ("- voc", "expected lines OPTION: VALUE"),
         ("a: [", "cannot be read as YAML"),
+        ("seed: [1, 2]", "seed takes one value, got a list of 2; give one"),
     ],
 )
 def test_a_wrong_file_of_options_is_named(tmp_path, text, message):

@@ -1,4 +1,5 @@
 import hashlib
+import json
 import subprocess
 import sys
 import threading
@@ -11,7 +12,10 @@ import pytest
 from click.testing import CliRunner
 from vocbench.benchmarks.cli import cli
 from vocbench.pipeline import weights
-from vocbench.pipeline.weights import WEIGHTS, Package, Url, Weights, Wheel, fetch, find, location
+from vocbench.pipeline.weights import WEIGHTS, Converted, Package, Url, Weights, Wheel, fetch, find, import_files, location
+from vocbench.restorer.images import write_image
+
+from tests.test_run import vocbench
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -140,6 +144,8 @@ def test_the_commands_list_fetch_and_verify(server, cache, monkeypatch):
     (cache / "test.bin").write_bytes(b"damaged")
     damaged = run(["weights", "verify"])
     assert damaged.exit_code == 1
+    assert "test.bin: damaged or replaced" in damaged.stderr
+    assert json.loads(run(["weights", "verify", "--json"]).stdout) == {"test": "damaged"}
 
 
 def test_an_unknown_name_is_told():
@@ -147,9 +153,86 @@ def test_an_unknown_name_is_told():
         fetch("none")
 
 
+def joined(folder, path):
+    path.write_bytes(b"".join((folder / name).read_bytes() for name in ("models/a", "toolbox/b")))
+
+
+def converted(address, limit=100_000):
+    return entry(Converted(address, ("models/a", "toolbox/b"), limit, joined))
+
+
+@pytest.fixture
+def parts(server):
+    folder, address = server
+    for name, content in (("models/a", CONTENT[:99]), ("toolbox/b", CONTENT[99:])):
+        (folder / name).parent.mkdir()
+        (folder / name).write_bytes(content)
+    return folder, address
+
+
+def test_the_authors_files_are_fetched_and_converted(parts, cache, monkeypatch):
+    monkeypatch.setitem(WEIGHTS, "test", converted(parts[1]))
+    assert find("test").read_bytes() == CONTENT
+    assert [path.name for path in cache.iterdir()] == ["test.bin"]
+
+
+@pytest.mark.parametrize("fault", ["missing", "changed", "too large"])
+def test_a_conversion_that_fails_leaves_nothing_behind(parts, cache, monkeypatch, fault):
+    folder, address = parts
+    if fault == "missing":
+        (folder / "toolbox/b").unlink()
+    if fault == "changed":
+        (folder / "toolbox/b").write_bytes(b"changed")
+    monkeypatch.setitem(WEIGHTS, "test", converted(address, 100 if fault == "too large" else 100_000))
+    advice = rf"could not be fetched .*; get the files below {address} and run `vocbench weights import test FOLDER`"
+    with pytest.raises(FileNotFoundError, match=advice):
+        find("test")
+    assert list(cache.iterdir()) == []
+
+
+def test_rl_restore_is_fetched_from_its_authors_files(shared, cache, monkeypatch):
+    known = WEIGHTS["rl-restore"]
+    handler = partial(Quiet, directory=str(shared / "weights/rl_restore"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        source = replace(known.source, url=f"http://127.0.0.1:{running.server_port}")
+        monkeypatch.setitem(WEIGHTS, "rl-restore", replace(known, source=source))
+        assert find("rl-restore").stat().st_size == known.size
+        running.shutdown()
+
+
+def test_files_of_another_network_are_not_imported(shared, cache, tmp_path, monkeypatch):
+    monkeypatch.setitem(WEIGHTS, "rl-restore", replace(WEIGHTS["rl-restore"], sha256="0" * 64))
+    with pytest.raises(ValueError, match=r"rl_restore: these are not the files of the table; get them from https://raw"):
+        import_files("rl-restore", shared / "weights/rl_restore")
+    with pytest.raises(ValueError, match="owan is not made from other files; `vocbench weights fetch owan` brings it"):
+        import_files("owan", tmp_path)
+    assert list(cache.iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_made_is_told(shared, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("VOCBENCH_CACHE", str(tmp_path / "file" / "cache"))
+    advice = r"cache: cannot be made \(Not a directory\); set VOCBENCH_CACHE to a folder you can write to"
+    with pytest.raises(OSError, match=advice):
+        fetch("owan-2019")
+    with pytest.raises(OSError, match=advice):
+        import_files("rl-restore", shared / "weights/rl_restore")
+
+
+def test_an_unusable_cache_costs_time_only(tmp_path, photo):
+    (tmp_path / "file").write_text("in the way")
+    write_image(tmp_path / "small.png", photo)
+    arguments = ["restore", tmp_path / "small.png", "--restorer", "owan", "--out"]
+    cached = vocbench(*arguments, tmp_path / "a", environment={"VOCBENCH_CACHE": str(tmp_path / "cache")})
+    done = vocbench(*arguments, tmp_path / "b", environment={"VOCBENCH_CACHE": str(tmp_path / "file" / "cache")})
+    assert cached.returncode == done.returncode == 0, done.stderr
+    assert done.stderr.count("cache: cannot be written to (Not a directory); what it would keep is made anew each time") == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert (tmp_path / "a" / "small.png").read_bytes() == (tmp_path / "b" / "small.png").read_bytes()
+
+
 def test_rl_restores_checkpoints_are_imported_into_the_cache(shared, cache):
-    with pytest.raises(FileNotFoundError, match="run `vocbench weights import rl-restore FOLDER`"):
-        find("rl-restore")
     done = CliRunner().invoke(
         cli, ["weights", "import", "rl-restore", str(shared / "weights/rl_restore")], catch_exceptions=False
     )
