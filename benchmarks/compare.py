@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from vocbench.benchmarks.results import Finished, failed_images, load_run, predictions
+from vocbench.benchmarks.results import Finished, load_run, predictions
 from vocbench.detection.average_precision import Evaluation, evaluate, resample
 from vocbench.detection.detections import VOC_CLASSES
 
@@ -39,7 +39,7 @@ def same_ground(a: Finished, b: Finished) -> None:
         odd = sorted(set(a.truth) ^ set(b.truth))
         what = f"first {odd[0]}" if odd else "same names, other content"
         raise ValueError(f"the runs are on different photos ({len(a.truth)} and {len(b.truth)}, {what})")
-    if failed_images(a) != failed_images(b):
+    if a.failed != b.failed:
         raise ValueError("the runs left out different photos on which a restorer failed")
 
 
@@ -52,10 +52,20 @@ def _evaluation(run: Finished, variant: str, detector: str) -> tuple[Evaluation,
     return evaluate(found, truth, run.settings.protocol), images
 
 
-def _weights(images: list[str], order: list[str], drawn: np.ndarray) -> np.ndarray:
-    """The resamples (R, photos in `order`) spread over an evaluation's (image, draw) keys."""
+def _spread(
+    one: Evaluation, two: Evaluation, images_a: list[str], images_b: list[str], order: list[str], seed: int
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """`two` minus `one` in every resample of the photos in `order`: of the mAP (`map`) and of every class that both have."""
     place = {image: i for i, image in enumerate(order)}
-    return drawn[:, [place[image] for image in images]]
+    first, second = ([place[image] for image in images] for images in (images_a, images_b))
+    names = [name for name in VOC_CLASSES if one.ap[name] is not None and two.ap[name] is not None]
+    found: dict[str, list[np.ndarray]] = {name: [] for name in ("map", *names)}
+    for drawn in resample(order, RESAMPLES, seed):
+        before, after = drawn[:, first], drawn[:, second]  # by (image, draw) key
+        found["map"].append(two.resampled_maps(after) - one.resampled_maps(before))
+        for name in names:
+            found[name].append(two.resampled_ap(name, after) - one.resampled_ap(name, before))
+    return {name: np.concatenate(blocks) for name, blocks in found.items()}
 
 
 def _interval(values: np.ndarray) -> tuple[float | None, float | None]:
@@ -72,16 +82,9 @@ def differences(
     """The paired difference of mAP (`map`) and of every class with objects."""
     same_ground(a, b)
     (one, images_a), (two, images_b) = _evaluation(a, variant_a, detector), _evaluation(b, variant_b, detector)
-    order = list(a.truth)
-    drawn = resample(order, RESAMPLES, seed)
-    first, second = _weights(images_a, order, drawn), _weights(images_b, order, drawn)
-    spread = two.resampled_maps(second) - one.resampled_maps(first)
-    found = {"map": _difference(one.map, two.map, spread)}
-    for name in VOC_CLASSES:
-        if one.ap[name] is not None and two.ap[name] is not None:
-            spread = two.resampled_ap(name, second) - one.resampled_ap(name, first)
-            found[name] = _difference(one.ap[name], two.ap[name], spread)
-    return found
+    spread = _spread(one, two, images_a, images_b, list(a.truth), seed)
+    values = {name: (one.map, two.map) if name == "map" else (one.ap[name], two.ap[name]) for name in spread}
+    return {name: _difference(*values[name], spread[name]) for name in spread}
 
 
 def _difference(one: float | None, two: float | None, spread: np.ndarray) -> Difference:

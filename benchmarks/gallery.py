@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -165,7 +165,7 @@ def judged_picture(path: Path, found: Detections, objects: Objects, title: str) 
     )
 
 
-def shown_photos(run: Finished, held: dict[str, dict[str, Detections]]) -> list[dict[str, Any]]:
+def shown_photos(run: Finished, held: Mapping[str, Mapping[str, Detections]]) -> list[dict[str, Any]]:
     """What the report shows: photos with the change and one judged picture for each variant.
 
     `held` has detections by variant and `IMAGE#DRAW` key.

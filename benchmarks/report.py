@@ -2,12 +2,15 @@
 
 Everything is drawn from the numbers of results.json and the store: a headline in plain English, the table, AP per class,
 precision and recall, mAP by degradation level, image quality against detection, error types, pictures, time, and the settings.
+The store is read one variant at a time, and of each only what is drawn is kept.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -15,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from vocbench.benchmarks import tables
 from vocbench.benchmarks.charts import bars, lines, scatter
-from vocbench.benchmarks.gallery import shown_photos
-from vocbench.benchmarks.results import Finished, evaluations, failed_images, predictions
+from vocbench.benchmarks.gallery import changes, shown_photos
+from vocbench.benchmarks.results import Finished, predictions
 from vocbench.detection.average_precision import Evaluation, evaluate
+from vocbench.detection.columns import DetectionColumns, ObjectColumns
+from vocbench.detection.detections import Detections
 from vocbench.detection.errors import ERROR_TYPES, error_types
 
 if TYPE_CHECKING:
@@ -25,6 +30,10 @@ if TYPE_CHECKING:
 
 BINS = 4  # of each degradation's levels
 SHOWN_CURVES = 6  # variants in one chart
+SHOWN_DOTS = 5000  # photos of a variant in one chart
+SURE = 0.3  # score of a detection that counts as an object found
+
+Dots = list[tuple[float, float]]
 
 
 def points(value: float) -> str:
@@ -70,71 +79,116 @@ def harm(results: dict[str, Any]) -> list[str]:
     return told
 
 
-def _curves(found: dict[str, tuple[Evaluation, list[str]]], name: str) -> list[tuple[str, list[tuple[float, float]]]]:
-    series = []
-    for variant, (evaluation, _) in list(found.items())[:SHOWN_CURVES]:
-        recall, precision = evaluation.matches[name].curve()
-        keep = np.unique(np.linspace(0, len(recall) - 1, 120).astype(int)) if len(recall) else np.zeros(0, int)
-        series.append((variant, [(float(recall[i]), float(precision[i])) for i in keep]))
-    return series
+@dataclass(frozen=True)
+class Drawn:
+    """What the report shows of one variant."""
+
+    curves: dict[str, Dots]  # by class: recall and precision
+    levels: dict[str, list[float | None]]  # by degradation: mAP in each bin of its level
+    errors: dict[str, float]
+    hits: np.ndarray  # (photos,) objects found
+    quality: np.ndarray  # (photos,) PSNR, NaN where there is none
+    photos: Mapping[str, Detections]  # of the gallery
 
 
-def by_level(run: Finished, detector: str) -> list[dict[str, Any]]:
-    """mAP of every restored variant in bins of each degradation's level, with the number of photos."""
-    rows = run.table[(run.table["variant"] == "distorted") & (run.table["detector"] == detector)]
-    rows = rows[~rows["image"].isin(failed_images(run))]
-    levels = {f"{r.image}#{r.draw}": json.loads(r.levels) for r in rows.itertuples()}
-    names = sorted({name for level in levels.values() for name in level})
-    variants = [name for name in run.variants if not name.startswith("clean")]
-    held = {variant: predictions(run, variant, detector) for variant in variants}
-    charts = []
-    for name in names:
-        drawn = {key: level[name] for key, level in levels.items() if name in level}
-        edges = np.unique(np.quantile(list(drawn.values()), np.linspace(0, 1, BINS + 1)))
-        groups = []
-        for low, high in pairwise(edges):
-            last = high == edges[-1]
-            keys = [key for key, value in drawn.items() if low <= value < high or (last and value == high)]
-            groups.append((f"{low:.3g} to {high:.3g}", keys))
-        series = []
-        for variant in variants:
-            found, truth, _ = held[variant]
-            values = []
-            for _, keys in groups:
-                inside = [key for key in keys if key in truth]
-                part = evaluate({k: found[k] for k in inside}, {k: truth[k] for k in inside}, run.settings.protocol)
-                values.append(part.map)
-            series.append((variant, values))
-        labels = [f"{label} (n={len(keys)})" for label, keys in groups]
-        if groups:
-            charts.append({"name": name, "labels": labels, "series": series})
-    return charts
+@dataclass(frozen=True)
+class Bins:
+    """The photos of one degradation by its level: labels of the bins, and the places of the photos in each."""
+
+    labels: list[str]
+    photos: list[np.ndarray]
 
 
-def gains(run: Finished, detector: str, variant: str) -> list[tuple[float, float, str]]:
-    """Per photo: PSNR gained (dB), objects regained (more found than on the distorted photo), and its id."""
-    table = run.table[run.table["detector"] == detector]
-    before = table[table["variant"] == "distorted"].set_index(["image", "draw"])
-    after = table[table["variant"] == variant].set_index(["image", "draw"])
-    hits = {name: _hits(run, name, detector) for name in ("distorted", variant)}
-    found = []
-    for key in after.index:
-        gain = after.loc[key, "psnr"] - before.loc[key, "psnr"]
-        name = f"{key[0]}#{key[1]}"
-        if np.isfinite(gain):
-            found.append((float(gain), float(hits[variant].get(name, 0) - hits["distorted"].get(name, 0)), key[0]))
-    return found
-
-
-def _hits(run: Finished, variant: str, detector: str, score: float = 0.3) -> dict[str, int]:
-    """Objects found with at least `score`, by (image, draw) key."""
+def draw(run: Finished, variant: str, detector: str, bins: Mapping[str, Bins]) -> Drawn:
+    """Everything shown of a variant."""
     found, truth, _ = predictions(run, variant, detector)
-    protocol = "voc10" if run.settings.protocol == "coco" else run.settings.protocol
-    evaluation = evaluate(found, truth, protocol)
+    evaluation = evaluate(found, truth, run.settings.protocol)
+    quality = run.numbers(["psnr"], variant, detector)["psnr"]
+    if run.failed:
+        quality = quality[_counted(run, variant, detector)]
+    compared, skewed = not variant.startswith("clean+"), not variant.startswith("clean")
+    gallery = [f"{made.image}#0" for made in changes(run.folder / "gallery")]
+    return Drawn(
+        {name: _curve(evaluation, name) for name in evaluation.matches},
+        by_level(found, truth, bins, run.settings.protocol) if skewed else {},
+        error_types(found, truth) if compared else {},
+        hits(found, truth, run.settings.protocol, evaluation),
+        quality,
+        found.select([key for key in gallery if key in found]),
+    )
+
+
+def _counted(run: Finished, variant: str, detector: str) -> np.ndarray:
+    """Which of a variant's rows are of photos that no restorer failed on."""
+    failed = set(run.failed)
+    tables = run.tables(["image"], variant, detector)
+    return np.array([image not in failed for table in tables for image in table["image"].to_pylist()], bool)
+
+
+def _curve(evaluation: Evaluation, name: str) -> Dots:
+    recall, precision = evaluation.matches[name].curve()
+    keep = np.unique(np.linspace(0, len(recall) - 1, 120).astype(int)) if len(recall) else np.zeros(0, int)
+    return [(float(recall[i]), float(precision[i])) for i in keep]
+
+
+def level_bins(run: Finished, detector: str) -> dict[str, Bins]:
+    """By degradation, in the order of names, the photos in bins of its level; distorted and restored ones have one order."""
+    failed, place = set(run.failed), 0
+    drawn: dict[str, tuple[array, array]] = {}  # by degradation: photos and their levels
+    for table in run.tables(("image", "levels"), "distorted", detector):
+        for image, levels in zip(table["image"].to_pylist(), table["levels"].to_pylist(), strict=True):
+            if image in failed:
+                continue
+            for name, value in json.loads(levels).items():
+                photos, values = drawn.setdefault(name, (array("q"), array("d")))
+                photos.append(place)
+                values.append(value)
+            place += 1
+    return {name: _binned(*(np.array(column) for column in drawn[name])) for name in sorted(drawn)}
+
+
+def _binned(photos: np.ndarray, levels: np.ndarray) -> Bins:
+    edges = np.unique(np.quantile(levels, np.linspace(0, 1, BINS + 1)))
+    labels, groups = [], []
+    for low, high in pairwise(edges):
+        last = high == edges[-1]
+        inside = (levels >= low) & ((levels < high) | (last & (levels == high)))
+        labels.append(f"{low:.3g} to {high:.3g} (n={int(inside.sum())})")
+        groups.append(photos[inside])
+    return Bins(labels, groups)
+
+
+def by_level(
+    found: DetectionColumns, truth: ObjectColumns, bins: Mapping[str, Bins], protocol: str
+) -> dict[str, list[float | None]]:
+    """mAP of a variant in every bin of each degradation's level."""
+    keys = list(found)
+    values: dict[str, list[float | None]] = {}
+    for name, one in bins.items():
+        groups = [[keys[photo] for photo in photos.tolist()] for photos in one.photos]
+        values[name] = [evaluate(found.select(group), truth.select(group), protocol).map for group in groups]
+    return values
+
+
+def hits(found: DetectionColumns, truth: ObjectColumns, protocol: str, evaluation: Evaluation) -> np.ndarray:
+    """Objects found in each photo with a score of at least `SURE`."""
+    if protocol == "coco":
+        evaluation = evaluate(found, truth, "voc10")
     counted = np.zeros(len(evaluation.images), int)
     for match in evaluation.matches.values():
-        np.add.at(counted, match.image[match.right & (match.scores >= score)], 1)
-    return dict(zip(evaluation.images, counted.tolist(), strict=True))
+        np.add.at(counted, match.image[match.right & (match.scores >= SURE)], 1)
+    return counted
+
+
+def gains(before: Drawn, after: Drawn) -> np.ndarray:
+    """Of each photo with a finite PSNR (photos, 2): the decibels gained, and the objects regained (more found than before)."""
+    pairs = np.stack([after.quality - before.quality, after.hits - before.hits], 1)  # photos have one order
+    return pairs[np.isfinite(pairs[:, 0])]
+
+
+def thinned(pairs: np.ndarray) -> Dots:
+    """At most `SHOWN_DOTS` of them, evenly taken."""
+    return [(x, y) for x, y in pairs[:: max(1, -(-len(pairs) // SHOWN_DOTS))].tolist()]
 
 
 @lru_cache(maxsize=1)
@@ -147,24 +201,27 @@ def environment() -> Environment:
     return made
 
 
-def _errors(run: Finished, detector: str, variants: Sequence[str]) -> dict[str, dict[str, float]]:
-    return {variant: error_types(*predictions(run, variant, detector)[:2]) for variant in variants}
-
-
 def render(run: Finished, detector: str, results: dict[str, Any]) -> str:
     """The report of one detector as HTML."""
-    found = evaluations(run, detector)
     classes = tables.shown_classes(results)
     variants = list(results["variants"])
+    bins = level_bins(run, detector)
+    drawn = {name: draw(run, name, detector, bins) for name in variants}
     compared = [name for name in variants if not name.startswith("clean+")]
+    skewed = [name for name in variants if not name.startswith("clean")]
     per_class = [(name, [results["variants"][name]["ap"][c] for c in classes]) for name in compared]
     curves = []
     if run.settings.protocol != "coco":
+        shown = variants[:SHOWN_CURVES]
+        title = "Precision and recall of {}".format
         curves = [
-            (c, lines(_curves(found, c), "recall", "precision", f"Precision and recall of {c}", variants)) for c in classes
+            (c, lines([(v, drawn[v].curves[c]) for v in shown], "recall", "precision", title(c), variants)) for c in classes
         ]
-    restored = restored_names(results)
-    quality = [(name, gains(run, detector, name)) for name in restored]
+    quality = [(name, gains(drawn["distorted"], drawn[name])) for name in restored_names(results)]
+    dots = [(name, thinned(group)) for name, group in quality]
+    photos = max((len(group) for _, group in quality), default=0)
+    seen = max((len(group) for _, group in dots), default=0)
+    note = f" ({seen} of {photos} photos)" if seen < photos else ""
     return (
         environment()
         .get_template("report.html")
@@ -182,15 +239,14 @@ def render(run: Finished, detector: str, results: dict[str, Any]) -> str:
             class_chart=bars(classes, per_class, "AP per class", variants),
             curves=curves,
             level_charts=[
-                (chart["name"], bars(chart["labels"], chart["series"], f"mAP by level of {chart['name']}", variants))
-                for chart in by_level(run, detector)
+                (name, bars(one.labels, [(v, drawn[v].levels[name]) for v in skewed], f"mAP by level of {name}", variants))
+                for name, one in bins.items()
+                if one.labels
             ],
-            quality_chart=scatter(
-                [(n, [p[:2] for p in g]) for n, g in quality], "PSNR gained, dB", "objects regained", "Quality", variants
-            ),
+            quality_chart=scatter(dots, f"PSNR gained, dB{note}", "objects regained", "Quality", variants),
             error_names=ERROR_TYPES,
-            errors=_errors(run, detector, compared),
-            photos=shown_photos(run, {name: predictions(run, name, detector)[0] for name in compared}),
+            errors={name: drawn[name].errors for name in compared},
+            photos=shown_photos(run, {name: drawn[name].photos for name in compared}),
             settings=json.dumps(run.record, indent=2),
         )
     )

@@ -1,10 +1,13 @@
-"""From a run's store to its results: AP per class and variant, its interval, what restoring brought back, quality, time."""
+"""From a run's store to its results: AP per class and variant, its interval, what restoring brought back, quality, time.
+
+One variant is read at a time, and of it only the columns that are asked for.
+"""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +17,10 @@ from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.benchmarks.store import Store
 from vocbench.detection.average_precision import Evaluation, evaluate
-from vocbench.detection.detections import Detections, Objects
+from vocbench.detection.columns import DetectionColumns, ObjectColumns, places, starts
 
 RESAMPLES = 1000
+STAGES = ("degrade", "restore", "detect")
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,12 @@ class Finished:
 
     folder: Path
     record: dict[str, Any]
-    table: Any  # the store as a pandas table
-    truth: dict[str, Objects]  # by image id
+    store: Store
+    parts: dict[int, str]  # the store's sound ones
+    truth: ObjectColumns  # by image id
+    variants: list[str]
+    detectors: list[str]
+    failed: list[str]  # images on which a restorer failed, left out of every variant alike
 
     @property
     def settings(self) -> RunSettings:
@@ -34,13 +42,41 @@ class Finished:
         given["restorers"], given["detectors"] = tuple(given["restorers"]), tuple(given["detectors"])
         return RunSettings(**given)
 
-    @property
-    def detectors(self) -> list[str]:
-        return list(dict.fromkeys(self.table["detector"]))
+    def tables(self, columns: Sequence[str], variant: str, detector: str) -> Iterator[Any]:
+        """Columns of one variant and detector as arrow tables, in the order of the split."""
+        return self.store.tables(columns, self.parts, {"variant": variant, "detector": detector})
 
-    @property
-    def variants(self) -> list[str]:
-        return list(dict.fromkeys(self.table["variant"]))
+    def numbers(self, columns: Sequence[str], variant: str, detector: str) -> dict[str, np.ndarray]:
+        """Columns of floats, NaN where there is none."""
+        tables = list(self.tables(columns, variant, detector))
+        return {name: np.concatenate([np.zeros(0), *(table[name].to_numpy() for table in tables)]) for name in columns}
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """What a store holds: which of a run's images, on which a restorer failed, and variants and detectors in their order."""
+
+    seen: np.ndarray  # (images,) bool
+    failed: list[str]
+    variants: list[str]
+    detectors: list[str]
+
+
+def scan(store: Store, parts: dict[int, str], index: Mapping[str, int]) -> Scanned:
+    """Look through all rows for what they are about; `index` has the place of each of the run's images."""
+    seen = np.zeros(len(index), bool)
+    failed: set[str] = set()
+    variants: dict[str, None] = {}
+    detectors: dict[str, None] = {}
+    for table in store.tables(("image", "variant", "detector", "error"), parts):
+        images = table["image"].unique().to_pylist()
+        if strange := next((image for image in images if image not in index), None):
+            raise ValueError(f"{store.place}: holds predictions of {strange!r}, which is not among the run's photos")
+        seen[[index[image] for image in images]] = True
+        failed.update(table.filter(table["error"].is_valid())["image"].to_pylist())
+        variants |= dict.fromkeys(table["variant"].unique().to_pylist())
+        detectors |= dict.fromkeys(table["detector"].unique().to_pylist())
+    return Scanned(seen, sorted(failed), list(variants), list(detectors))
 
 
 def load_run(folder: str | Path) -> Finished:
@@ -49,50 +85,45 @@ def load_run(folder: str | Path) -> Finished:
     if not (folder / "run.json").is_file():
         raise FileNotFoundError(f"{folder}: holds no run (no run.json); `vocbench runs` lists runs")
     record = json.loads((folder / "run.json").read_text())
-    table = Store(record.get("store") or folder / "store").read()
     given = record["settings"]
     data = open_data(given["data"], given["split"])
     ids = data.ids[: given["limit"]]
-    missing = len(set(ids) - set(table["image"]))
+    store = Store(record.get("store") or folder / "store")
+    parts = store.parts()
+    found = scan(store, parts, places(ids))
+    missing = int((~found.seen).sum())
     if missing:
         raise ValueError(f"{folder}: {missing} of {len(ids)} photos are not computed yet; go on with `vocbench run --resume`")
-    return Finished(folder, record, table, {image: data.objects(image) for image in ids})
+    truth = ObjectColumns.collect((image, data.objects(image)) for image in ids)
+    return Finished(folder, record, store, parts, truth, found.variants, found.detectors, found.failed)
 
 
-def failed_images(run: Finished) -> list[str]:
-    """Images on which a restorer failed, left out of every variant alike."""
-    return sorted(set(run.table.loc[run.table["error"].notna(), "image"]))
+def predictions(run: Finished, variant: str, detector: str) -> tuple[DetectionColumns, ObjectColumns, list[str]]:
+    """Detections and ground truth by `IMAGE#DRAW` key, in the order of the split, and each key's image."""
+    skipped, ids = set(run.failed), list(run.truth)
+    images: list[str] = []
+    keys: list[str] = []
+    counts, boxes = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
+    scores, labels = [np.zeros(0, np.float32)], [np.zeros(0, np.int16)]
+    for table in run.tables(("image", "draw", "boxes", "scores", "labels"), variant, detector):
+        if skipped:
+            table = table.filter([image not in skipped for image in table["image"].to_pylist()])
+        named = table["image"].to_pylist()
+        images += [ids[run.truth.index[image]] for image in named]  # the same strings, not a copy of each
+        keys += [f"{image}#{draw}" for image, draw in zip(named, table["draw"].to_pylist(), strict=True)]
+        for column, into in (("boxes", boxes), ("scores", scores), ("labels", labels)):
+            into += [chunk.flatten().to_numpy() for chunk in table[column].chunks]
+        counts += [chunk.value_lengths().to_numpy() for chunk in table["scores"].chunks]
+    index, first = places(keys), starts(np.concatenate(counts))
+    del keys
+    found = DetectionColumns(index, first, np.concatenate(boxes).reshape(-1, 4), np.concatenate(scores), np.concatenate(labels))
+    return found, run.truth.select(images, index), images
 
 
-def predictions(run: Finished, variant: str, detector: str) -> tuple[dict[str, Detections], dict[str, Objects], list[str]]:
-    """Detections and ground truth by (image, draw) key, in the order of the split, and each key's image."""
-    skipped = set(failed_images(run))
-    table = run.table
-    chosen = table[(table["variant"] == variant) & (table["detector"] == detector) & ~table["image"].isin(skipped)]
-    found, truth, images = {}, {}, []
-    for row in chosen.itertuples():
-        key = f"{row.image}#{row.draw}"
-        labels = np.asarray(row.labels, np.int64)
-        boxes = np.asarray(row.boxes, np.float32).reshape(-1, 4)
-        found[key] = Detections(boxes, np.asarray(row.scores, np.float32), labels)  # type: ignore[arg-type]
-        truth[key] = run.truth[row.image]
-        images.append(row.image)
-    return found, truth, images
-
-
-def evaluations(run: Finished, detector: str) -> dict[str, tuple[Evaluation, list[str]]]:
-    """Each variant's evaluation and the images behind its keys."""
-    result = {}
-    for variant in run.variants:
-        found, truth, images = predictions(run, variant, detector)
-        result[variant] = (evaluate(found, truth, run.settings.protocol), images)
-    return result
-
-
-def _mean(values) -> float | None:
+def _mean(numbers: np.ndarray) -> float | None:
     """Mean of the finite numbers, None of nothing."""
-    numbers = [float(value) for value in values if value is not None and math.isfinite(value)]
-    return float(np.mean(numbers)) if numbers else None
+    numbers = numbers[np.isfinite(numbers)]
+    return float(np.mean(numbers)) if len(numbers) else None
 
 
 def _interval(evaluation: Evaluation, images: list[str], seed: int) -> list[float | None]:
@@ -110,26 +141,33 @@ def _recovered(value: float | None, clean: float | None, distorted: float | None
     return None if gained is None or not lost else gained / lost
 
 
+def _entry(run: Finished, variant: str, detector: str) -> dict[str, Any]:
+    """What results.json tells of a variant; what compares it with others is filled in later."""
+    found, truth, images = predictions(run, variant, detector)
+    evaluation = evaluate(found, truth, run.settings.protocol)
+    means = run.numbers(("psnr", "ssim", *(f"seconds_{stage}" for stage in STAGES)), variant, detector)
+    return {
+        "map": evaluation.map,
+        "map_ci95": _interval(evaluation, images, run.settings.seed),
+        "ap": evaluation.ap,
+        "delta_map": None,
+        "recovered": None,
+        "psnr": _mean(means["psnr"]),
+        "ssim": _mean(means["ssim"]),
+        "seconds": {stage: _mean(means[f"seconds_{stage}"]) for stage in STAGES},
+    }
+
+
 def results(run: Finished, detector: str) -> dict[str, Any]:
     """The content of results.json for one detector."""
-    evaluated = evaluations(run, detector)
     settings = run.settings
-    clean, distorted = (evaluated[name][0].map for name in ("clean", "distorted"))
-    variants = {}
-    for name, (evaluation, images) in evaluated.items():
-        rows = run.table[(run.table["variant"] == name) & (run.table["detector"] == detector)]
-        variants[name] = {
-            "map": evaluation.map,
-            "map_ci95": _interval(evaluation, images, settings.seed),
-            "ap": evaluation.ap,
-            "delta_map": _difference(evaluation.map, distorted),
-            "recovered": _recovered(evaluation.map, clean, distorted),
-            "psnr": _mean(rows["psnr"]),
-            "ssim": _mean(rows["ssim"]),
-            "seconds": {stage: _mean(rows[f"seconds_{stage}"]) for stage in ("degrade", "restore", "detect")},
-        }
-    skipped = failed_images(run)
-    counted = [objects for image, objects in run.truth.items() if image not in set(skipped)]
+    variants = {name: _entry(run, name, detector) for name in run.variants}
+    clean, distorted = (variants[name]["map"] for name in ("clean", "distorted"))
+    for entry in variants.values():
+        entry["delta_map"] = _difference(entry["map"], distorted)
+        entry["recovered"] = _recovered(entry["map"], clean, distorted)
+    skipped = set(run.failed)
+    counted = run.truth.select([image for image in run.truth if image not in skipped])
     return {
         "protocol": settings.protocol,
         "iou": None if settings.protocol == "coco" else 0.5,
@@ -137,27 +175,29 @@ def results(run: Finished, detector: str) -> dict[str, Any]:
             "name": run.record["dataset"]["name"],
             "split": settings.split,
             "images": len(counted),
-            "objects": int(sum((~objects.difficult).sum() for objects in counted)),
+            "objects": int((~counted.difficult).sum()),
         },
         "recipe": settings.recipe if settings.levels is None else json.loads(settings.levels),
         "seed": settings.seed,
         "draws": settings.draws,
         "detector": {"name": detector, "weights_sha256": run.record["weights_sha256"].get(detector)},
         "variants": variants,
-        "skipped": skipped,
+        "skipped": run.failed,
         "chosen": _notes(run, detector),
         "busy": busy(run.folder),
     }
 
 
-def _notes(run: Finished, detector: str) -> dict[str, Mapping[str, int]]:
+def _notes(run: Finished, detector: str) -> dict[str, dict[str, int]]:
     """How often a restorer told the same of itself, such as RL-Restore's sequences of tools."""
-    rows = run.table[(run.table["detector"] == detector) & run.table["note"].notna()]
-    counted: dict[str, dict[str, int]] = {}
-    for variant, note in zip(rows["variant"], rows["note"], strict=True):
-        group = counted.setdefault(variant, {})
-        group[note] = group.get(note, 0) + 1
-    return {name: dict(sorted(group.items(), key=lambda pair: (-pair[1], pair[0]))) for name, group in counted.items()}
+    told: dict[str, dict[str, int]] = {}
+    for variant in run.variants:
+        counted = Counter[str]()
+        for table in run.tables(["note"], variant, detector):
+            counted.update(table["note"].drop_null().to_pylist())
+        if counted:
+            told[variant] = dict(sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])))
+    return told
 
 
 def busy(folder: Path) -> dict[str, float]:

@@ -10,8 +10,9 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 from vocbench.benchmarks import settings as records
@@ -19,7 +20,7 @@ from vocbench.benchmarks.examples import Examples
 from vocbench.benchmarks.runners import Crew, Here, Plan, Runner
 from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.settings import RunSettings, differences, file_digest, plain, write_json
-from vocbench.benchmarks.store import Store
+from vocbench.benchmarks.store import READERS, ROWS, Store
 from vocbench.benchmarks.units import Clock
 from vocbench.detection.average_precision import PROTOCOLS
 from vocbench.detection.voc import VOCSplit
@@ -55,14 +56,26 @@ def _locked(out: Path) -> Iterator[None]:
                 out.rmdir()
 
 
-def _inventory(data: VOCSplit, ids: list[str]) -> dict[str, list[str]]:
-    """SHA-256 of every photo and annotation by image id; raises for what is missing or malformed."""
-    found = {}
-    for image in ids:
-        data.annotation(image)
+def _inventory(data: VOCSplit, ids: list[str], known: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """SHA-256 of every photo and annotation by image id; raises for what is missing or malformed.
+
+    Annotations of `known` images were read when those were listed; if they changed since, their checksums tell.
+    """
+
+    def digests(image: str) -> list[str]:
         annotation = data.folder / "Annotations" / f"{image}.xml"
-        found[image] = [file_digest(data.photo(image)), file_digest(annotation)]
-    return found
+        if image not in known or not annotation.is_file():
+            data.annotation(image)
+        return [file_digest(data.photo(image)), file_digest(annotation)]
+
+    with ThreadPool(READERS) as pool:  # reading and hashing let go of the interpreter
+        return dict(zip(ids, pool.imap(digests, ids, chunksize=64), strict=True))
+
+
+def _listed(out: Path) -> dict[str, list[str]]:
+    """The inventory of the run in `out`, empty for a new one."""
+    path = out / "inventory.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def _record(settings: RunSettings, data: VOCSplit, ids: list[str], crew: Crew, inventory: dict, store: str | None) -> dict:
@@ -96,7 +109,7 @@ def _begin(out: Path, record: dict, inventory: dict, resume: bool) -> None:
         changed = differences(record[group], then[group])
         if changed:
             raise ValueError(f"{out}: was begun with other {group}: {'; '.join(changed)}; use the same or another --out")
-    before = json.loads((out / "inventory.json").read_text())
+    before = _listed(out)
     changed = [name for name in inventory if inventory[name] != before.get(name)] + [n for n in before if n not in inventory]
     if changed:
         raise ValueError(f"{out}: the photo or annotation of {changed[0]} changed since the run was begun; restore it")
@@ -122,7 +135,7 @@ def run(
     data = open_data(settings.data, settings.split)
     ids = data.ids[: settings.limit]
     with _locked(out):
-        inventory = _inventory(data, ids)
+        inventory = _inventory(data, ids, _listed(out))
         with (runner or Here()).open(settings) as crew:
             _begin(out, _record(settings, data, ids, crew, inventory, store), inventory, resume)
             kept = Store(store or out / "store")
@@ -131,6 +144,7 @@ def run(
             units = [ids[first : first + settings.unit] for first in range(0, len(ids), settings.unit)]
             waiting = [number for number in range(len(units)) if number not in sound]
             advance = progress(len(ids), len(ids) - sum(len(units[n]) for n in waiting)) if progress else (lambda photos: None)
+            advance = _joining(advance, kept, settings)
             examples = Examples(out / "examples", {image: i for i, image in enumerate(ids[: settings.examples])}, data)
             clock, begun = Clock(), time.perf_counter()
             try:
@@ -138,11 +152,34 @@ def run(
             finally:
                 if waiting:
                     _add_timing(out, clock, time.perf_counter() - begun)
+            kept.join(together(settings))
             _keep_one_of_each(kept, units)
         from vocbench.benchmarks.outputs import write_outputs
 
         write_outputs(out)
     return out
+
+
+def together(settings: RunSettings) -> int:
+    """How many units go into one part of the store."""
+    restored = len(settings.restorers)
+    variants = 1 + settings.draws * (1 + restored) + settings.do_no_harm * restored
+    return max(1, ROWS // (settings.unit * variants * len(settings.detectors)))
+
+
+def _joining(advance: Callable[[int], None], store: Store, settings: RunSettings) -> Callable[[int], None]:
+    """`advance` that also joins the store's parts, each time that photos for another joined one were done."""
+    done = 0
+
+    def advanced(photos: int) -> None:
+        nonlocal done
+        advance(photos)
+        done += photos
+        if done >= together(settings) * settings.unit:
+            done = 0
+            store.join(together(settings))
+
+    return advanced
 
 
 def _keep_one_of_each(store: Store, units: list[list[str]]) -> None:

@@ -1,8 +1,10 @@
-"""Where a run's results are kept as they come: one parquet file per unit of work, named by what it holds.
+"""Where a run's results are kept as they come: parquet parts, named by the units of work they hold.
 
-`part-UNIT-HASH.parquet` carries the first 16 hex digits of its own SHA-256, so a truncated or damaged part is found when it is
-read, never used, and computed again. A part appears under its name only when it is complete: written aside and renamed on a
-file system, put in one piece into an object store.
+`part-UNIT-HASH.parquet` holds one unit. Where consecutive units are there, their parts are joined into a larger one,
+`part-FIRST-LAST-HASH.parquet`, of a bounded number of rows, so that a million photos are hundreds of files. HASH is the first
+16 hex digits of the part's own SHA-256, so a truncated or damaged part is found when it is read, never used, and computed
+again. A part appears under its name only when it is complete: written aside and renamed on a file system, put in one piece into
+an object store. The parts that went into a larger one are removed after it is there; where both are, the larger one counts.
 """
 
 from __future__ import annotations
@@ -11,13 +13,14 @@ import hashlib
 import os
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-PART = re.compile(r"part-(\d{6,})-([0-9a-f]{16})\.parquet")
+PART = re.compile(r"part-(\d{6,})(?:-(\d{6,}))?-([0-9a-f]{16})\.parquet")
 READERS = 16  # parts read and checked at a time
+ROWS = 8192  # of a joined part
 
 
 def schema():
@@ -48,6 +51,36 @@ def schema():
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
+
+
+class _Part(NamedTuple):
+    """A part by its name: the units it holds, its digest."""
+
+    first: int
+    last: int
+    digest: str
+    name: str
+
+
+def _by_variant(table: Any) -> list[Any]:
+    """The table cut into one for each variant and detector, rows in their order; as row groups, each is read alone."""
+    import pyarrow.compute as pc
+
+    variants, detectors = table["variant"], table["detector"]
+    pairs = dict.fromkeys(zip(variants.to_pylist(), detectors.to_pylist(), strict=True))
+    return [table.filter(pc.and_(pc.equal(variants, v), pc.equal(detectors, d))) for v, d in pairs]
+
+
+def _encoded(tables: Iterable[Any]) -> bytes:
+    """A parquet file with each table in a row group of its own."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, schema(), compression="zstd") as writer:
+        for table in tables:
+            writer.write_table(table)
+    return sink.getvalue().to_pybytes()
 
 
 class Files(Protocol):
@@ -132,12 +165,15 @@ class Store:
     def write(self, unit: int, rows: Sequence[dict[str, Any]]) -> str:
         """Write the rows of a unit, whole or not at all, and return the part's name. OSError where the disk is full."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
-        sink = pa.BufferOutputStream()
-        pq.write_table(pa.Table.from_pylist(list(rows), schema()), sink, compression="zstd")
-        data = sink.getvalue().to_pybytes()
-        name = f"part-{unit:06d}-{_digest(data)}.parquet"
+        return self._put(f"{unit:06d}", _encoded([pa.Table.from_pylist(list(rows), schema())]))
+
+    def write_table(self, first: int, last: int, table: Any) -> str:
+        """Write the rows of the units `first` to `last` as one part."""
+        return self._put(f"{first:06d}-{last:06d}", _encoded(_by_variant(table)))
+
+    def _put(self, units: str, data: bytes) -> str:
+        name = f"part-{units}-{_digest(data)}.parquet"
         try:
             self.files.write(name, data)
         except OSError as error:
@@ -147,12 +183,45 @@ class Store:
             ) from error
         return name
 
+    def _named(self) -> list[_Part]:
+        """All parts, sound or not, by their first unit, larger ones before smaller ones; a unit has at least one row."""
+        found = [(match, name) for name in self.files.names() if (match := PART.fullmatch(name))]
+        parts = [_Part(int(match[1]), int(match[2] or match[1]), match[3], name) for match, name in found]
+        possible = [part for part in parts if 0 <= part.last - part.first < ROWS]
+        return sorted(possible, key=lambda part: (part.first, -part.last, part.name))
+
     def parts(self) -> dict[int, str]:
-        """The name of the sound part of each unit; damaged ones are passed over."""
-        named = [(match, name) for name in self.files.names() if (match := PART.fullmatch(name))]
+        """The name of the sound part that holds each unit; damaged ones are passed over."""
+        named = self._named()
         with ThreadPoolExecutor(READERS) as pool:  # hashing and reading let go of the interpreter
-            sound = pool.map(lambda one: _digest(self.files.read(one[1])) == one[0][2], named)
-            return {int(match[1]): name for (match, name), good in zip(named, sound, strict=True) if good}
+            sound = pool.map(lambda part: _digest(self.files.read(part.name)) == part.digest, named)
+            held: dict[int, str] = {}
+            for part, good in zip(named, sound, strict=True):
+                units = range(part.first, part.last + 1)
+                if good and not any(unit in held for unit in units):  # no row may count twice
+                    held |= dict.fromkeys(units, part.name)
+        return held
+
+    def join(self, together: int) -> None:
+        """Join the parts of every `together` consecutive units, from a multiple of it on, where each has its own part.
+
+        A joined part is complete before those in it are removed. Units with a damaged part are left as they are.
+        """
+        single = {part.first: part for part in self._named() if part.first == part.last}
+        for first in [unit for unit in single if unit % together == 0] if together > 1 else []:
+            parts = [single[unit] for unit in range(first, first + together) if unit in single]
+            if len(parts) == together:
+                self._join(parts)
+
+    def _join(self, parts: Sequence[_Part]) -> None:
+        import pyarrow as pa
+
+        with ThreadPoolExecutor(READERS) as pool:
+            contents = list(pool.map(self.files.read, (part.name for part in parts)))
+        if all(_digest(data) == part.digest for data, part in zip(contents, parts, strict=True)):
+            self.write_table(parts[0].first, parts[-1].last, pa.concat_tables([_table(data) for data in contents]))
+            for part in parts:
+                self.files.remove(part.name)
 
     def clear(self, keep: Iterable[str]) -> list[str]:
         """Remove unfinished, damaged and second files, keeping the given parts; returns the names removed."""
@@ -162,21 +231,35 @@ class Store:
             self.files.remove(name)
         return unwanted
 
-    def tables(self, columns: Sequence[str] | None = None, parts: dict[int, str] | None = None) -> Iterator[Any]:
-        """The sound parts as arrow tables, unit by unit, a few read ahead; `parts` where they are known already."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+    def tables(
+        self,
+        columns: Sequence[str] | None = None,
+        parts: Mapping[int, str] | None = None,
+        where: Mapping[str, str] | None = None,
+    ) -> Iterator[Any]:
+        """The sound parts as arrow tables, in the order of their units, a few read ahead; `parts` where they are known already.
 
-        chosen = list(columns) if columns else None
-        names = [name for _, name in sorted((self.parts() if parts is None else parts).items())]
+        `where` keeps the rows with these values, such as {"variant": "clean"}; of a joined part, only those are decoded.
+        """
+        names = list(dict.fromkeys(name for _, name in sorted((self.parts() if parts is None else parts).items())))
         with ThreadPoolExecutor(READERS) as pool:
             for first in range(0, len(names), READERS):
-                batch = pool.map(self.files.read, names[first : first + READERS])
-                yield from (pq.read_table(pa.BufferReader(data), columns=chosen) for data in batch)
+                yield from pool.map(lambda name: _table(self.files.read(name), columns, where), names[first : first + READERS])
 
     def read(self, columns: Sequence[str] | None = None):
-        """All rows as a pandas table, in the order of units and, within one, as written."""
+        """All rows as a pandas table, part by part; those of one variant and detector in the order of units."""
         import pyarrow as pa
 
         tables = list(self.tables(columns))
         return pa.concat_tables(tables).to_pandas() if tables else schema().empty_table().to_pandas()
+
+
+def _table(data: bytes, columns: Sequence[str] | None = None, where: Mapping[str, str] | None = None) -> Any:
+    """A part's content; see `Store.tables`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kept = [(column, "=", value) for column, value in (where or {}).items()]
+    return pq.read_table(
+        pa.BufferReader(data), columns=list(columns) if columns else None, filters=kept or None, use_threads=False
+    )

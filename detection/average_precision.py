@@ -6,40 +6,43 @@ is at least 0.5; a match to a difficult object is neither right nor wrong, any n
 is wrong, with no fall-back to another. `voc07` averages the interpolated precision at 11 recalls, `voc10` takes the area
 under the monotone envelope. `coco` is pycocotools' AP at overlaps 0.50 to 0.95, difficult objects marked as crowd.
 
+One class is matched at a time, so that memory beyond the detections themselves is that of one class.
+
 Boxes are continuous corners from 0: the devkit's +1 widths on 1-based inclusive boxes are plain widths here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
+from vocbench.detection.columns import DetectionColumns, ObjectColumns
 from vocbench.detection.detections import VOC_CLASSES, Detections, Objects
 
 RECALLS = np.linspace(0, 1, 11)  # the same doubles as the devkit's 0:0.1:1
+CELLS = 2**22  # numbers of a resampling's arrays at a time
 
 
 @dataclass(frozen=True)
 class Matches:
     """One class of one evaluation: its detections by falling score, matched to the objects.
 
-    scores (N,), image (N,) index into the images, right (N,) bool, ignored (N,) bool (on a difficult object), and the number
-    of objects that count, per image (images,).
+    scores (N,), image (N,) index into the images, right (N,) bool, ignored (N,) bool (on a difficult object), and the image of
+    each object that counts (objects,).
     """
 
     scores: np.ndarray
     image: np.ndarray
     right: np.ndarray
     ignored: np.ndarray
-    positives: np.ndarray
+    objects: np.ndarray
 
     def curve(self) -> tuple[np.ndarray, np.ndarray]:
         """Recall and precision (M,) after each detection that counts."""
         right = self.right[~self.ignored]
         hits = np.cumsum(right)
-        count = max(int(self.positives.sum()), 1)
+        count = max(len(self.objects), 1)
         return hits / count, hits / np.arange(1, len(right) + 1)
 
 
@@ -96,8 +99,7 @@ def match_class(
     _, firsts = np.unique(chosen[candidates], return_index=True)
     right = np.zeros(len(image), bool)
     right[candidates[firsts]] = True  # the highest score takes the object, later ones are wrong
-    positives = np.bincount(object_image[~difficult], minlength=images)
-    return Matches(scores, image, right, ignored, positives)
+    return Matches(scores, image, right, ignored, object_image[~difficult])
 
 
 def voc07_average_precision(recall: np.ndarray, precision: np.ndarray) -> float:
@@ -157,31 +159,35 @@ class Evaluation:
 
     def bootstrap(self, resamples: int = 1000, seed: int = 0, groups: Sequence[str] | None = None) -> tuple[float, float]:
         """95 % interval of the mAP over images drawn with replacement; images of one group are drawn together."""
-        weights = resample(groups or self.images, resamples, seed)
-        low, high = np.nanpercentile(self.resampled_maps(weights), [2.5, 97.5])
+        maps = [self.resampled_maps(weights) for weights in resample(groups or self.images, resamples, seed)]
+        low, high = np.nanpercentile(np.concatenate(maps), [2.5, 97.5])
         return float(low), float(high)
 
 
-def resample(groups: Sequence[str], resamples: int = 1000, seed: int = 0) -> np.ndarray:
-    """How often each image counts in each bootstrap resample: (resamples, images), images of one group alike."""
+def resample(groups: Sequence[str], resamples: int = 1000, seed: int = 0) -> Iterator[np.ndarray]:
+    """How often each image counts in each bootstrap resample, images of one group alike: blocks (r, images) of `resamples`."""
     names, index = np.unique(np.asarray(groups), return_inverse=True)
-    drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), resamples)
-    return drawn.astype(np.float32)[:, index]
+    generator = np.random.default_rng(seed)  # draws the same in blocks as at once
+    rows = min(max(CELLS // len(index), 4), 128)
+    for block in np.array_split(np.arange(resamples), -(-resamples // rows)):
+        drawn = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), len(block))
+        yield drawn.astype(np.float32)[:, index]
 
 
-def _weighted_ap(match: Matches, weights: np.ndarray, protocol: str, rows: int = 128) -> np.ndarray:
+def _weighted_ap(match: Matches, weights: np.ndarray, protocol: str) -> np.ndarray:
     """AP (R,) of one class under image weights (R, images); NaN where no object was drawn."""
     keep = ~match.ignored
     right, image = match.right[keep], match.image[keep]
     last = int(np.flatnonzero(right)[-1]) + 1 if right.any() else 0  # what comes after the last hit changes nothing
     right, image = right[:last], image[:last]
     hit = np.flatnonzero(right)
+    rows = min(max(CELLS // max(last, 1), 4), 128)  # numpy may add up a single row in another order
     result = []
     for part in np.array_split(weights, max(1, -(-len(weights) // rows))):
         counted = part[:, image].astype(np.float64)  # (r, N)
         total = np.cumsum(counted, 1)[:, hit]
         hits = np.cumsum(counted[:, hit], 1)  # (r, hits)
-        positives = part @ match.positives
+        positives = part[:, match.objects].sum(1, dtype=np.float64)
         precision = hits / np.maximum(total, 1e-12)
         recall = hits / np.maximum(positives, 1)[:, None]
         result.append(np.where(positives > 0, _curve_ap(recall, precision, protocol), np.nan))
@@ -201,36 +207,6 @@ def _curve_ap(recall: np.ndarray, precision: np.ndarray, protocol: str) -> np.nd
     return np.take_along_axis(padded, at, 1).mean(1)
 
 
-def _flatten(detections: Mapping[str, Detections], images: Sequence[str]) -> dict[str, Any]:
-    """All detections as arrays: image index, box, score, label; in the order of `images`."""
-    known = set(images)
-    unknown = next((name for name in detections if name not in known), None)
-    if unknown is not None:
-        raise ValueError(f"detections of image {unknown!r}, which is not in the ground truth; check the split")
-    boxes, scores = [np.zeros((0, 4))], [np.zeros(0)]
-    labels, index = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for i, name in enumerate(images):
-        found = detections.get(name)
-        if found is None or len(found.scores) == 0:
-            continue
-        boxes.append(np.asarray(found.boxes, np.float64))
-        scores.append(np.asarray(found.scores, np.float64))
-        labels.append(np.asarray(found.labels, np.int64))
-        index.append(np.full(len(found.scores), i))
-    return {
-        "boxes": np.concatenate(boxes),
-        "scores": np.concatenate(scores),
-        "labels": np.concatenate(labels),
-        "image": np.concatenate(index),
-    }
-
-
-def _split(labels: np.ndarray) -> list[np.ndarray]:
-    """For every class the positions of its entries, in their order."""
-    order = np.argsort(labels, kind="stable")
-    return np.split(order, np.searchsorted(labels[order], np.arange(1, len(VOC_CLASSES))))
-
-
 def evaluate(
     detections: Mapping[str, Detections], ground_truth: Mapping[str, Objects], protocol: str, iou: float = 0.5
 ) -> Evaluation:
@@ -246,25 +222,27 @@ def evaluate(
         from vocbench.detection.coco import coco_average_precision
 
         return Evaluation("coco", None, images, coco_average_precision(detections, ground_truth))
-    found = _flatten(detections, images)
-    objects = list(ground_truth.values())
-    object_image = np.repeat(np.arange(len(images)), [len(o.labels) for o in objects])
-    object_boxes = np.concatenate([o.boxes for o in objects] or [np.zeros((0, 4))])
-    object_label = np.concatenate([o.labels for o in objects] or [np.zeros(0, np.int64)])
-    difficult = np.concatenate([o.difficult for o in objects] or [np.zeros(0, bool)])
+    found, truth = DetectionColumns.of(detections), ObjectColumns.of(ground_truth)
+    unknown = next((name for name in found if name not in truth), None)
+    if unknown is not None:
+        raise ValueError(f"detections of image {unknown!r}, which is not in the ground truth; check the split")
+    place = np.fromiter((truth.index[name] for name in found), np.int32, len(found))
+    image, object_image = place[found.image], truth.image
     ap: dict[str, float | None] = {}
     matches = {}
-    for name, mine, theirs in zip(VOC_CLASSES, _split(found["labels"]), _split(object_label), strict=True):
+    for label, name in enumerate(VOC_CLASSES):
+        mine, theirs = np.flatnonzero(found.labels == label), np.flatnonzero(truth.labels == label)
+        mine = mine[np.argsort(image[mine], kind="stable")]  # the order of the ground truth
         match = match_class(
-            found["image"][mine],
-            found["boxes"][mine],
-            found["scores"][mine],
+            image[mine],
+            found.boxes[mine].astype(np.float64),
+            found.scores[mine].astype(np.float64),
             object_image[theirs],
-            object_boxes[theirs],
-            difficult[theirs],
+            truth.boxes[theirs],
+            truth.difficult[theirs],
             len(images),
             iou,
         )
         matches[name] = match
-        ap[name] = VOC_RULES[protocol](*match.curve()) if match.positives.sum() else None
+        ap[name] = VOC_RULES[protocol](*match.curve()) if len(match.objects) else None
     return Evaluation(protocol, iou, images, ap, matches)

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 
@@ -131,7 +131,6 @@ class VOCSplit:
     name: str
     split: str
     ids: list[str]
-    cache: dict[str, Annotation] = field(default_factory=dict, repr=False, compare=False)
 
     def photo(self, image_id: str) -> Path:
         """Where the photo lies; FileNotFoundError where it is missing."""
@@ -145,9 +144,7 @@ class VOCSplit:
         )
 
     def annotation(self, image_id: str) -> Annotation:
-        if image_id not in self.cache:
-            self.cache[image_id] = read_annotation(self.folder / "Annotations" / f"{image_id}.xml")
-        return self.cache[image_id]
+        return read_annotation(self.folder / "Annotations" / f"{image_id}.xml")
 
     def objects(self, image_id: str) -> Objects:
         return self.annotation(image_id).objects

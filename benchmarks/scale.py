@@ -1,0 +1,254 @@
+"""How the store and the evaluation behave at many photos: a synthetic run, timed step by step.
+
+`python -m vocbench.benchmarks.scale --images 1000000` writes the store that a finished run of so many photos leaves, without
+its photos, and times each step in a process of its own, whose peak memory it tells. Objects and detections are random: about
+2.5 objects and 3 detections a photo, a third of them persons, as in VOC.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from vocbench.benchmarks.results import Finished, predictions, results, scan
+from vocbench.benchmarks.run import together
+from vocbench.benchmarks.settings import RunSettings, plain
+from vocbench.benchmarks.store import Store, schema
+from vocbench.detection.average_precision import evaluate
+from vocbench.detection.columns import ObjectColumns, places, starts
+from vocbench.detection.detections import VOC_CLASSES
+
+DETECTOR = "synthetic"
+PERSON = VOC_CLASSES.index("person")
+FOUND, FALSE = 0.8, 1.0  # share of the objects that are found, and wrong detections a photo
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A synthetic run of some size."""
+
+    images: int
+    restorers: int
+    folder: Path
+
+    @property
+    def settings(self) -> RunSettings:
+        names = tuple(f"restorer{i}" for i in range(self.restorers))
+        return RunSettings("synthetic", "all", "voc", names, (DETECTOR,))
+
+    @property
+    def variants(self) -> list[str]:
+        return ["clean", "distorted", *self.settings.restorers]
+
+    @property
+    def store(self) -> Store:
+        return Store(self.folder / "store")
+
+    @property
+    def units(self) -> int:
+        return -(-self.images // self.settings.unit)
+
+    def blocks(self) -> Iterator[tuple[int, int]]:
+        """The first and last unit of each joined part."""
+        step = together(self.settings)
+        return ((first, min(first + step, self.units) - 1) for first in range(0, self.units, step))
+
+    def names(self, first: int, last: int) -> list[str]:
+        unit = self.settings.unit
+        return [f"{i:09d}" for i in range(first * unit, min((last + 1) * unit, self.images))]
+
+
+def _labels(random: np.random.Generator, count: int) -> np.ndarray:
+    any_class = random.integers(0, len(VOC_CLASSES), count)
+    return np.where(random.random(count) < 0.33, PERSON, any_class).astype(np.int16)
+
+
+def _boxes(random: np.random.Generator, count: int) -> np.ndarray:
+    corner = random.uniform(0, 300, (count, 2))
+    return np.concatenate([corner, corner + random.uniform(20, 180, (count, 2))], 1)
+
+
+def objects(first: int, images: list[str]) -> ObjectColumns:
+    """What the photos of a block hold, the same every time."""
+    random = np.random.default_rng(first)
+    counts = random.integers(1, 5, len(images))
+    count = int(counts.sum())
+    boxes, labels = _boxes(random, count), _labels(random, count)
+    return ObjectColumns(places(images), starts(counts), boxes, labels, random.random(count) < 0.1)
+
+
+def _detected(random: np.random.Generator, truth: ObjectColumns) -> tuple[np.ndarray, ...]:
+    """Detections of a block: the image, box, score and label of each, by image."""
+    kept = np.flatnonzero(random.random(len(truth.boxes)) < FOUND)
+    wrong = random.integers(0, len(truth), int(len(truth) * FALSE))
+    image = np.concatenate([truth.image[kept], wrong])
+    boxes = np.concatenate([truth.boxes[kept] + random.normal(0, 8, (len(kept), 4)), _boxes(random, len(wrong))])
+    labels = np.concatenate([truth.labels[kept], _labels(random, len(wrong))])
+    scores = np.concatenate([random.beta(4, 2, len(kept)), random.beta(2, 4, len(wrong))])
+    order = np.argsort(image, kind="stable")
+    return image[order], boxes[order].astype(np.float32), scores[order].astype(np.float32), labels[order]
+
+
+def table(scale: Scale, first: int, last: int) -> Any:
+    """The rows of the units `first` to `last` as an arrow table."""
+    import pyarrow as pa
+
+    names, tables = scale.names(first, last), []
+    truth, count = objects(first, names), len(names)
+    units = first + np.arange(count) // scale.settings.unit
+    for k, variant in enumerate(scale.variants):
+        random = np.random.default_rng((first, k))
+        image, boxes, scores, labels = _detected(random, truth)
+        offsets = starts(np.bincount(image, minlength=count)).astype(np.int32)
+        levels = [json.dumps({"blur": b, "noise": n, "jpeg": j}) for b, n, j in random.uniform(0, 50, (count, 3)).round(6)]
+        columns = {
+            "unit": pa.array(units),
+            "image": pa.array(names),
+            "draw": pa.array(np.zeros(count, np.int64)),
+            "variant": pa.array([variant] * count),
+            "detector": pa.array([DETECTOR] * count),
+            "boxes": pa.ListArray.from_arrays(4 * offsets, boxes.ravel()),
+            "scores": pa.ListArray.from_arrays(offsets, scores),
+            "labels": pa.ListArray.from_arrays(offsets, labels),
+            "levels": pa.array([None] * count if variant == "clean" else levels, pa.string()),
+            "note": pa.nulls(count, pa.string()),
+            "error": pa.nulls(count, pa.string()),
+        }
+        numbers = {name: pa.array(random.random(count)) for name in schema().names if name not in columns}
+        tables.append(pa.table({name: (columns | numbers)[name] for name in schema().names}, schema()))
+    return pa.concat_tables(tables)
+
+
+def write(scale: Scale) -> str:
+    for first, last in scale.blocks():
+        scale.store.write_table(first, last, table(scale, first, last))
+    paths = list(Path(scale.store.place).iterdir())
+    size = [path.stat().st_size for path in paths]
+    return f"{len(paths)} parts of at most {max(size) / 1e6:.1f} MB, {sum(size) / 1e6:.0f} MB"
+
+
+def join(scale: Scale) -> str:
+    """One part's worth of units as workers write them, made into one."""
+    step = together(scale.settings)
+    with tempfile.TemporaryDirectory(dir=scale.folder) as folder:
+        store, rows = Store(folder), table(scale, 0, step - 1).sort_by("unit").to_pylist()
+        per = len(rows) // step
+        for unit in range(step):
+            store.write(unit, rows[unit * per : (unit + 1) * per])
+        begun = time.perf_counter()
+        store.join(step)
+        spent = time.perf_counter() - begun
+        return f"{step} parts of {scale.settings.unit} photos joined in {spent:.2f} s, {len(store.files.names())} part left"
+
+
+def names(scale: Scale) -> str:
+    return f"{len(scale.store.files.names())} names"
+
+
+def resume(scale: Scale) -> str:
+    """What a resumed run asks of its store: every part read, its checksum compared, and the units that are missing."""
+    sound = scale.store.parts()
+    return f"{sum(unit not in sound for unit in range(scale.units))} of {scale.units} units to compute"
+
+
+def _truth(scale: Scale) -> ObjectColumns:
+    images: list[str] = []
+    kept: dict[str, list[np.ndarray]] = {name: [] for name in ("counts", "boxes", "labels", "difficult")}
+    for first, last in scale.blocks():
+        block = objects(first, scale.names(first, last))
+        images += block
+        for name, values in kept.items():
+            values.append(np.diff(block.first) if name == "counts" else getattr(block, name))
+    counts, *arrays = (np.concatenate(values) for values in kept.values())
+    return ObjectColumns(places(images), starts(counts), *arrays)
+
+
+def load(scale: Scale) -> Finished:
+    """The run as `load_run` gives it; its objects are drawn, not read from annotations."""
+    truth, parts = _truth(scale), scale.store.parts()
+    found = scan(scale.store, parts, truth.index)
+    record = {"settings": plain(scale.settings), "dataset": {"name": "synthetic"}, "weights_sha256": {}}
+    return Finished(scale.folder, record, scale.store, parts, truth, found.variants, found.detectors, found.failed)
+
+
+def loaded(scale: Scale) -> str:
+    run = load(scale)
+    return f"{len(run.truth)} images, {len(run.variants)} variants"
+
+
+def average_precision(scale: Scale) -> str:
+    """AP of every class of one variant."""
+    found, truth, _ = predictions(load(scale), "distorted", DETECTOR)
+    evaluation = evaluate(found, truth, "voc07")
+    return f"mAP {evaluation.map:.4f} of {len(found.scores)} detections in {len(evaluation.ap)} classes"
+
+
+def interval(scale: Scale) -> str:
+    """The same with its 95 % interval of 1,000 resamples."""
+    found, truth, images = predictions(load(scale), "distorted", DETECTOR)
+    low, high = evaluate(found, truth, "voc07").bootstrap(1000, 0, images)
+    return f"{low:.4f} to {high:.4f}"
+
+
+def all_results(scale: Scale) -> str:
+    """Everything of results.json."""
+    content = results(load(scale), DETECTOR)
+    return ", ".join(f"{name} {entry['map']:.4f}" for name, entry in content["variants"].items())
+
+
+STEPS: dict[str, Callable[[Scale], str]] = {
+    "write": write,
+    "join": join,
+    "names": names,
+    "resume": resume,
+    "load": loaded,
+    "ap": average_precision,
+    "interval": interval,
+    "results": all_results,
+}
+
+
+def measured(scale: Scale, step: str) -> str:
+    """One step in a process of its own: seconds, peak memory, and what it tells."""
+    given = ["--images", str(scale.images), "--restorers", str(scale.restorers), "--out", str(scale.folder), "--step", step]
+    done = subprocess.run(
+        [sys.executable, "-m", "vocbench.benchmarks.scale", *given], stdout=subprocess.PIPE, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+@click.command()
+@click.option("--images", default=10_000, show_default=True, type=click.IntRange(1), help="Photos of the synthetic run.")
+@click.option("--restorers", default=1, show_default=True, type=click.IntRange(0), help="Beside `clean` and `distorted`.")
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to keep the store in; else a passing one."
+)
+@click.option("--steps", default="write,join,names,resume,load,ap", show_default=True, help=f"Of {','.join(STEPS)}.")
+@click.option("--step", hidden=True, type=click.Choice(list(STEPS)), help="This one, in this process.")
+def main(images: int, restorers: int, out: Path | None, steps: str, step: str | None) -> None:
+    """Time the store and the evaluation on a synthetic run."""
+    with tempfile.TemporaryDirectory() as passing:
+        scale = Scale(images, restorers, out or Path(passing))
+        if step is None:
+            for name in steps.split(","):
+                click.echo(measured(scale, name))
+            return
+        begun = time.perf_counter()
+        told = STEPS[step](scale)
+        seconds = time.perf_counter() - begun
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kilobytes on Linux
+        click.echo(f"{step}: {seconds:.2f} s, {peak:.0f} MiB; {told}")
+
+
+if __name__ == "__main__":
+    main()
