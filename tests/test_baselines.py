@@ -95,7 +95,31 @@ def test_what_is_no_state_dict_says_what_to_do(tmp_path, write, message):
     assert "weights_only" not in str(caught.value)
 
 
-def test_spandrel_runs_a_network_it_knows(tmp_path):
+def test_spandrels_networks_are_padded_and_cropped_as_they_ask(tmp_path):
+    pytest.importorskip("spandrel")
+    from spandrel.architectures.SAFMN import SAFMN
+
+    torch.manual_seed(0)
+    network = SAFMN(dim=8, n_blocks=1, upscaling_factor=1).eval()  # takes sides of multiples of 8
+    torch.save(network.state_dict(), tmp_path / "safmn.pth")
+    image = torch.rand(1, 3, 13, 17)
+    restored = build_restorer(parse_restorer(f"spandrel:{tmp_path}/safmn.pth"))(image)
+    rows, columns = torch.arange(16).clamp(max=12), torch.arange(24).clamp(max=16)  # the last ones again
+    with torch.no_grad():
+        wanted = network(image[:, :, rows][..., columns])[..., :13, :17].clamp(0, 1)
+    torch.testing.assert_close(restored, wanted)
+
+
+def test_spandrels_networks_that_change_the_size_are_refused(tmp_path):
+    pytest.importorskip("spandrel")
+    from spandrel.architectures.Compact import Compact
+
+    torch.save(Compact(num_feat=8, num_conv=1, upscale=2).state_dict(), tmp_path / "double.pth")
+    with pytest.raises(ValueError, match=r"double\.pth: RealESRGAN Compact changes the image's size \(x2\); it must stay"):
+        build_restorer(parse_restorer(f"spandrel:{tmp_path}/double.pth"))
+
+
+def test_files_that_spandrel_cannot_read_are_named(tmp_path):
     pytest.importorskip("spandrel")
     from vocbench.restorer.foreign import load_spandrel
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 from vocbench.pipeline.embedding import restore_array, restore_video, ultralytics_predictor, ultralytics_validator
+from vocbench.restorer.images import write_image
 
 from tests.fakes import Brighten
 
@@ -19,7 +20,7 @@ def test_every_snippet_runs(tmp_path, monkeypatch):
     pytest.importorskip("ultralytics")
     monkeypatch.chdir(tmp_path)
     snippets = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
-    assert len(snippets) == 6
+    assert len(snippets) == 7
     scope: dict = {}
     for snippet in snippets:
         exec(compile(snippet, str(DOCUMENT), "exec"), scope)
@@ -28,6 +29,8 @@ def test_every_snippet_runs(tmp_path, monkeypatch):
     assert scope["restored"].dtype == np.uint8
     assert [frame.shape for frame in scope["frames"]] == [(48, 64, 3)] * 3
     assert scope["found"][0].orig_shape == (80, 100)
+    assert scope["metrics"].nt_per_class.tolist() == [2 if label == 16 else 0 for label in range(80)]
+    assert 0 <= scope["metrics"].box.map <= 1
     assert scope["verdicts"] == ["passed", "restored"]
     assert torch.equal(scope["untouched"], torch.full((3, 96, 128), 0.5))
 
@@ -74,6 +77,23 @@ def test_ultralytics_validator_sees_restored_images():
              "bboxes": torch.zeros(0, 4)}  # fmt: skip
     seen = validator.preprocess(batch)["img"]
     torch.testing.assert_close(seen.float(), torch.full((2, 3, 8, 8), 0.2 * 0.5 + 0.3), atol=1e-3, rtol=0)
+
+
+def test_ultralytics_validates_restored_images_from_beginning_to_end(tmp_path, monkeypatch):
+    ultralytics = pytest.importorskip("ultralytics")
+    monkeypatch.chdir(tmp_path)
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    for name in ("a", "b"):
+        write_image(tmp_path / "images" / f"{name}.png", torch.tensor([1.0, 0, 0])[:, None, None].expand(3, 40, 40))
+        (tmp_path / "labels" / f"{name}.txt").write_text("16 0.5 0.5 0.4 0.6\n")
+    (tmp_path / "data.yaml").write_text(f"path: {tmp_path}\ntrain: images\nval: images\nnc: 80\n")
+    restorer = Colours()
+    ultralytics.YOLO("yolov8n.yaml").val(data="data.yaml", validator=ultralytics_validator(restorer), imgsz=64, workers=0,
+                                         plots=False, verbose=False)  # fmt: skip
+    assert len(restorer.seen) == 2
+    middles = [seen[0, :, seen.shape[2] // 2, seen.shape[3] // 2] for seen in restorer.seen]
+    assert all(torch.equal(middle, torch.tensor([1.0, 0.0, 0.0])) for middle in middles)
 
 
 def test_the_readmes_python_runs(tmp_path, monkeypatch):
