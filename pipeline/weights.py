@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from importlib.resources import files
 from pathlib import Path
 
@@ -170,7 +171,7 @@ def fetch(name: str) -> Path:
         try:
             _bring(weights, part, work)
             check(part, weights)
-        except (OSError, ValueError, subprocess.CalledProcessError, zipfile.BadZipFile, KeyError) as error:
+        except (OSError, ValueError, HTTPException, zipfile.BadZipFile, KeyError) as error:
             raise FileNotFoundError(_help(name, weights, path, error)) from None
         part.replace(path)
     return path

@@ -33,6 +33,16 @@ def server(tmp_path):
     running.shutdown()
 
 
+class CutOff(Quiet):
+    """Promises more than it sends."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "9999")
+        self.end_headers()
+        self.wfile.write(b"x" * 10)
+
+
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("VOCBENCH_CACHE", str(tmp_path / "cache"))
@@ -65,6 +75,16 @@ def test_a_wrong_or_missing_answer_leaves_nothing_behind(server, cache, monkeypa
         FileNotFoundError, match=r"'test' are not at hand and could not be fetched .*; put http.* at .*test\.bin"
     ):
         find("test")
+    assert list(cache.iterdir()) == []
+
+
+def test_an_answer_that_is_cut_off_leaves_nothing_behind(cache, monkeypatch):
+    with ThreadingHTTPServer(("127.0.0.1", 0), CutOff) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        monkeypatch.setitem(WEIGHTS, "test", entry(Url(f"http://127.0.0.1:{running.server_port}/w.bin")))
+        with pytest.raises(FileNotFoundError, match="'test' are not at hand and could not be fetched"):
+            find("test")
+        running.shutdown()
     assert list(cache.iterdir()) == []
 
 
