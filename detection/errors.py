@@ -6,10 +6,13 @@ detection of another type explains is missed. A type's weight is how much mAP at
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from vocbench.detection.average_precision import pair_overlaps, voc10_average_precision
+from vocbench.detection.columns import ObjectColumns
 from vocbench.detection.detections import VOC_CLASSES, Detections, Objects
 
 FOREGROUND, BACKGROUND = 0.5, 0.1  # overlaps: at least the first is a match, below the second is background
@@ -21,6 +24,8 @@ ERROR_TYPES = {
     "background": "no object there",
     "missed": "an object that nothing points to",
 }
+MISSED = list(ERROR_TYPES).index("missed")
+MOVABLE = [list(ERROR_TYPES).index(kind) for kind in ("class", "localisation")]  # mended, they are right
 
 
 def _overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -61,48 +66,61 @@ def judge(found: Detections, objects: Objects) -> tuple[list[dict], np.ndarray]:
     return judged, taken
 
 
-def _average_precision(rows: list[tuple[float, bool]], positives: int) -> float | None:
-    if positives <= 0:
-        return None
-    rows = sorted(rows, key=lambda row: -row[0])
-    right = np.array([hit for _, hit in rows], bool)
-    hits = np.cumsum(right)
-    return voc10_average_precision(hits / positives, hits / np.arange(1, len(right) + 1))
+@dataclass(frozen=True)
+class _Judged:
+    """The judged detections of all images by falling score."""
+
+    label: np.ndarray
+    kind: np.ndarray  # place in `ERROR_TYPES`, -1 for right
+    target: np.ndarray  # place among the objects of all images, -1 for none
 
 
-def _mean_ap(judged: list[tuple[int, dict]], truth: list[Objects], mended: str | None) -> float:
+def _judge_all(detections: Mapping[str, Detections], truth: ObjectColumns) -> _Judged:
+    place = {"right": -1} | {kind: i for i, kind in enumerate(ERROR_TYPES)}
+    scores, labels, kinds, targets = array("d"), array("b"), array("b"), array("q")
+    for image, first in zip(truth, truth.first.tolist(), strict=False):
+        for row in judge(detections[image], truth[image])[0] if image in detections else ():
+            scores.append(row["score"])
+            labels.append(row["label"])
+            kinds.append(place[row["kind"]])
+            targets.append(first + row["target"] if row["target"] >= 0 else -1)
+    order = np.argsort(-np.array(scores), kind="stable")
+    return _Judged(*(np.array(column)[order] for column in (labels, kinds, targets)))
+
+
+def _mean_ap(judged: _Judged, truth: ObjectColumns, mended: int | None) -> float:
     """mAP (all points, 0.5) with the errors of one type mended: set right where they point to a free object, else removed."""
-    rows: dict[int, list[tuple[float, bool]]] = {k: [] for k in range(len(VOC_CLASSES))}
-    positives = np.zeros(len(VOC_CLASSES), int)
-    for objects in truth:
-        np.add.at(positives, objects.labels[~objects.difficult], 1)
-    found = {(image, row["target"]) for image, row in judged if row["kind"] == "right"}
-    if mended == "missed":
-        pointed = {(image, row["target"]) for image, row in judged if row["kind"] in ("localisation", "class")} | found
-        for image, objects in enumerate(truth):
-            for k in np.flatnonzero(~objects.difficult):
-                if (image, int(k)) not in pointed:
-                    positives[objects.labels[k]] -= 1
-    for image, row in sorted(judged, key=lambda pair: -pair[1]["score"]):
-        label, right = row["label"], row["kind"] == "right"
-        if row["kind"] == mended and mended is not None:
-            free = (image, row["target"]) not in found and mended in ("localisation", "class")
-            if not free or truth[image].difficult[row["target"]]:
-                continue  # a second one, or nothing to be set right: removed
-            found.add((image, row["target"]))
-            label, right = int(truth[image].labels[row["target"]]), True
-        rows[label].append((row["score"], right))
-    values = [_average_precision(rows[k], int(positives[k])) for k in rows]
-    kept = [value for value in values if value is not None]
-    return float(np.mean(kept)) if kept else 0.0
+    right, label, counted = judged.kind == -1, judged.label, ~truth.difficult
+    kept = np.ones(len(right), bool)
+    found = np.zeros(len(truth.labels), bool)
+    found[judged.target[right]] = True
+    if mended == MISSED:
+        pointed = found.copy()
+        pointed[judged.target[np.isin(judged.kind, MOVABLE)]] = True
+        counted = counted & pointed
+    elif mended is not None:
+        faulty = judged.kind == mended
+        kept = ~faulty
+        if mended in MOVABLE:
+            free = np.flatnonzero(faulty)
+            free = free[~found[judged.target[free]] & counted[judged.target[free]]]
+            _, firsts = np.unique(judged.target[free], return_index=True)  # a second one is removed
+            moved = free[firsts]
+            right, label = right.copy(), label.copy()
+            right[moved] = kept[moved] = True
+            label[moved] = truth.labels[judged.target[moved]]
+    values = []
+    for k in range(len(VOC_CLASSES)):
+        positives = int((truth.labels[counted] == k).sum())
+        if positives:
+            hits = np.cumsum(right[kept & (label == k)])
+            values.append(voc10_average_precision(hits / positives, hits / np.arange(1, len(hits) + 1)))
+    return float(np.mean(values)) if values else 0.0
 
 
 def error_types(detections: Mapping[str, Detections], ground_truth: Mapping[str, Objects]) -> dict[str, float]:
     """How much mAP (all points, overlap 0.5) would rise with the errors of each type of `ERROR_TYPES` mended alone."""
-    truth = list(ground_truth.values())
-    judged = []
-    for image, (name, objects) in enumerate(ground_truth.items()):
-        if name in detections:
-            judged += [(image, row) for row in judge(detections[name], objects)[0]]
+    truth = ObjectColumns.of(ground_truth)
+    judged = _judge_all(detections, truth)
     base = _mean_ap(judged, truth, None)
-    return {kind: _mean_ap(judged, truth, kind) - base for kind in ERROR_TYPES}
+    return {kind: _mean_ap(judged, truth, i) - base for i, kind in enumerate(ERROR_TYPES)}
