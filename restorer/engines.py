@@ -159,7 +159,9 @@ def fastest_batch(engine: str, network: nn.Module, device: str, tiling: Tiling, 
     compiled_layers = engine == "native" or (engine == "auto" and device == "cpu" and native.available())
     if tiling.size is None or engine == "torch" or compiled_layers:
         return BATCH if tiling.size else 1
-    path = usable(cache) / "batches.json"
+    if usable(cache) != cache:
+        return BATCH  # measuring takes longer than it saves where it cannot be remembered
+    path = cache / "batches.json"
     key = f"{engine} {device} {tiling.size} {_machine(device)}"
     known = _read_json(path)
     if key not in known:

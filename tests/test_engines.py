@@ -94,6 +94,14 @@ def test_the_fastest_batch_is_found_once_and_remembered(monkeypatch, tmp_path):
     assert len(tried) == 2 * len(engines.BATCHES)
 
 
+def test_without_a_usable_cache_no_batch_is_measured(monkeypatch, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr(engines, "_seconds_per_tile", None)
+    cache = tmp_path / "file" / "cache"
+    assert engines.fastest_batch("openvino", build("owan"), "cpu", Tiling(63, 42), cache) == engines.BATCH
+    assert capsys.readouterr().err.startswith(f"notice: {cache}: cannot be written to (Not a directory)")
+
+
 def test_a_batch_is_timed_on_the_engine_itself(tmp_path):
     assert engines._seconds_per_tile("torch", build("owan"), "cpu", Tiling(16, 12), 2, tmp_path) > 0
 
