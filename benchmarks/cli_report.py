@@ -34,7 +34,7 @@ def compare(run_a, run_b, variant, variant_a, variant_b, detector, seed, as_json
     """B minus A per class, with a paired bootstrap interval over photos, and whether it is more than chance."""
     from dataclasses import asdict
 
-    from vocbench.benchmarks.compare import differences, open_runs
+    from vocbench.benchmarks.compare import FEW, differences, open_runs
 
     a, b = open_runs(run_a, run_b)
     first, second = variant_a or variant or _restored(a), variant_b or variant or _restored(b)
@@ -43,11 +43,12 @@ def compare(run_a, run_b, variant, variant_a, variant_b, detector, seed, as_json
         told = {name: asdict(one) | {"distinguishable": one.distinguishable} for name, one in found.items()}
         click.echo(json.dumps({"a": str(run_a), "b": str(run_b), "variant_a": first, "variant_b": second, "difference": told}))
         return
-    click.echo(f"A: {run_a} {first}\nB: {run_b} {second}\nB - A in points of AP, 95 % interval")
+    click.echo(f"A: {run_a} {first}\nB: {run_b} {second}\nB - A in points of AP, 95 % interval, each class judged alone")
     for name, one in found.items():
         if one.value is None or one.low is None or one.high is None:
             continue
         word = "distinguishable" if one.distinguishable else "not distinguishable from chance"
+        word = f"too few photos to tell ({one.photos})" if one.photos < FEW else f"{word} ({one.photos} photos)"
         click.echo(f"{name:12s} {100 * one.value:+6.1f}  [{100 * one.low:+6.1f}, {100 * one.high:+6.1f}]  {word}")
 
 

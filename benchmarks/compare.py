@@ -12,6 +12,7 @@ from vocbench.detection.average_precision import Evaluation, evaluate, resample
 from vocbench.detection.detections import VOC_CLASSES
 
 RESAMPLES = 1000
+FEW = 5  # photos; below it a class says nothing of others, however narrow its interval
 
 
 @dataclass(frozen=True)
@@ -21,11 +22,12 @@ class Difference:
     value: float | None
     low: float | None
     high: float | None
+    photos: int  # with objects of the class
 
     @property
     def distinguishable(self) -> bool:
-        """Whether the interval leaves zero out."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+        """Whether the interval, of at least `FEW` photos, leaves zero out; of 20 classes one may by chance."""
+        return self.photos >= FEW and self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
 def same_ground(a: Finished, b: Finished) -> None:
@@ -84,13 +86,15 @@ def differences(
     (one, images_a), (two, images_b) = _evaluation(a, variant_a, detector), _evaluation(b, variant_b, detector)
     spread = _spread(one, two, images_a, images_b, list(a.truth), seed)
     values = {name: (one.map, two.map) if name == "map" else (one.ap[name], two.ap[name]) for name in spread}
-    return {name: _difference(*values[name], spread[name]) for name in spread}
+    counts = {name: len({images_a[i] for i in match.objects.tolist()}) for name, match in one.matches.items()}
+    counts["map"] = len(set(images_a))
+    return {name: _difference(*values[name], spread[name], counts[name]) for name in spread}
 
 
-def _difference(one: float | None, two: float | None, spread: np.ndarray) -> Difference:
+def _difference(one: float | None, two: float | None, spread: np.ndarray, photos: int) -> Difference:
     if one is None or two is None:
-        return Difference(None, None, None)
-    return Difference(two - one, *_interval(spread))
+        return Difference(None, None, None, photos)
+    return Difference(two - one, *_interval(spread), photos)
 
 
 def runs_below(root: Path) -> list[dict[str, Any]]:

@@ -79,12 +79,13 @@ class Gallery:
     def draw(self, variants: list, found: dict[str, dict[str, list[Detections]]]) -> list[Shot]:
         """What a unit may add: variants with their pictures, and detections by variant and detector; writes nothing."""
         photos: dict[str, dict[str, tuple[Tensor, Detections]]] = {}
+        failed = {item.image for v in variants for item, error in zip(v.items, v.errors, strict=True) if error}
         for variant in variants:
             if variant.name.startswith("clean+"):
                 continue
             results = next(iter(found[variant.name].values()))
             for item, image, result in zip(variant.items, variant.images, results, strict=True):
-                if item.draw == 0:
+                if item.draw == 0 and item.image not in failed:
                     photos.setdefault(item.image, {})[variant.name] = image, result
         shots = []
         for image, panels in photos.items():

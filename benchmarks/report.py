@@ -54,18 +54,26 @@ def headline(results: dict[str, Any]) -> str:
         return "No restorer was measured on photos with objects in this run."
     best = max(names, key=lambda name: variants[name]["map"])
     entry = variants[best]
-    low, high = entry["map_ci95"]
-    interval = "" if low is None else f" (95 % interval {100 * low:.1f} to {100 * high:.1f})"
     begin = f"Distortion took mAP from {100 * clean:.1f} to {100 * distorted:.1f}; "
     if clean < distorted:
         begin = f"mAP was {100 * clean:.1f} on clean photos and {100 * distorted:.1f} on distorted ones; "
-    change, reached = entry["delta_map"], f"{100 * entry['map']:.1f}{interval}"
+    change, reached = entry["delta_map"], f"{100 * entry['map']:.1f}"
+    doubt = interval(entry["delta_map_ci95"])
     if change == 0:
-        return f"{begin}restoring with {best} changed nothing{interval}."
+        return f"{begin}restoring with {best} changed nothing{doubt}."
     if change < 0:
-        return f"{begin}restoring with {best} lowered it by another {points(change)} points to {reached}."
+        return f"{begin}restoring with {best} lowered it by another {points(change)} points to {reached}{doubt}."
     share = f", {100 * entry['recovered']:.0f} % of what was lost" if (entry["recovered"] or 0) > 0 else ""
-    return f"{begin}restoring with {best} raised it by {points(change)} points to {reached}{share}."
+    return f"{begin}restoring with {best} raised it by {points(change)} points to {reached}{share}{doubt}."
+
+
+def interval(bounds: list[float | None]) -> str:
+    """A change's 95 % interval in points, in brackets, and whether it may be chance; nothing where there is none."""
+    low, high = bounds
+    if low is None or high is None:
+        return ""
+    chance = ", not distinguishable from chance" if low <= 0 <= high else ""
+    return f" (95 % interval of the change {100 * low:+.1f} to {100 * high:+.1f} points{chance})"
 
 
 def harm(results: dict[str, Any]) -> list[str]:
@@ -73,9 +81,9 @@ def harm(results: dict[str, Any]) -> list[str]:
     clean, told = results["variants"]["clean"]["map"], []
     for name, entry in results["variants"].items():
         if name.startswith("clean+") and entry["map"] is not None and clean is not None:
-            change = entry["map"] - clean
-            verb = "gained" if change > 0 else "lost" if change < 0 else "changed"
-            told.append(f"On clean photos {name.removeprefix('clean+')} {verb} {points(change)} points.")
+            change = entry["delta_clean"]
+            what = f"{'gained' if change > 0 else 'lost'} {points(change)} points" if change else "changed nothing"
+            told.append(f"On clean photos {name.removeprefix('clean+')} {what}{interval(entry['delta_clean_ci95'])}.")
     return told
 
 
@@ -104,8 +112,6 @@ def draw(run: Finished, variant: str, detector: str, bins: Mapping[str, Bins]) -
     found, truth, _ = predictions(run, variant, detector)
     evaluation = evaluate(found, truth, run.settings.protocol)
     quality = run.numbers(["psnr"], variant, detector)["psnr"]
-    if run.failed:
-        quality = quality[_counted(run, variant, detector)]
     compared, skewed = not variant.startswith("clean+"), not variant.startswith("clean")
     gallery = [f"{made.image}#0" for made in changes(run.folder / "gallery")]
     return Drawn(
@@ -118,13 +124,6 @@ def draw(run: Finished, variant: str, detector: str, bins: Mapping[str, Bins]) -
     )
 
 
-def _counted(run: Finished, variant: str, detector: str) -> np.ndarray:
-    """Which of a variant's rows are of photos that no restorer failed on."""
-    failed = set(run.failed)
-    tables = run.tables(["image"], variant, detector)
-    return np.array([image not in failed for table in tables for image in table["image"].to_pylist()], bool)
-
-
 def _curve(evaluation: Evaluation, name: str) -> Dots:
     recall, precision = evaluation.matches[name].curve()
     keep = np.unique(np.linspace(0, len(recall) - 1, 120).astype(int)) if len(recall) else np.zeros(0, int)
@@ -133,12 +132,10 @@ def _curve(evaluation: Evaluation, name: str) -> Dots:
 
 def level_bins(run: Finished, detector: str) -> dict[str, Bins]:
     """By degradation, in the order of names, the photos in bins of its level; distorted and restored ones have one order."""
-    failed, place = set(run.failed), 0
+    place = 0
     drawn: dict[str, tuple[array, array]] = {}  # by degradation: photos and their levels
-    for table in run.tables(("image", "levels"), "distorted", detector):
-        for image, levels in zip(table["image"].to_pylist(), table["levels"].to_pylist(), strict=True):
-            if image in failed:
-                continue
+    for table in run.tables(["levels"], "distorted", detector):
+        for levels in table["levels"].to_pylist():
             for name, value in json.loads(levels).items():
                 photos, values = drawn.setdefault(name, (array("q"), array("d")))
                 photos.append(place)

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 from vocbench.benchmarks.sample import open_data
-from vocbench.benchmarks.settings import RunSettings
+from vocbench.benchmarks.settings import RunSettings, file_digest
 from vocbench.benchmarks.store import Store
-from vocbench.detection.average_precision import Evaluation, evaluate
+from vocbench.detection.average_precision import Evaluation, evaluate, percentiles
 from vocbench.detection.columns import DetectionColumns, ObjectColumns, places, starts
+from vocbench.detection.voc import VOCSplit
 
 RESAMPLES = 1000
 STAGES = ("degrade", "restore", "detect")
@@ -43,8 +44,14 @@ class Finished:
         return RunSettings(**given)
 
     def tables(self, columns: Sequence[str], variant: str, detector: str) -> Iterator[Any]:
-        """Columns of one variant and detector as arrow tables, in the order of the split."""
-        return self.store.tables(columns, self.parts, {"variant": variant, "detector": detector})
+        """Columns of one variant and detector as arrow tables, in the order of the split, without failed images."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        failed = pa.array(self.failed, pa.string())
+        for table in self.store.tables({*columns, "image"}, self.parts, {"variant": variant, "detector": detector}):
+            kept = table.filter(pc.invert(pc.is_in(table["image"], failed))) if self.failed else table
+            yield kept.select(list(columns))
 
     def numbers(self, columns: Sequence[str], variant: str, detector: str) -> dict[str, np.ndarray]:
         """Columns of floats, NaN where there is none."""
@@ -94,20 +101,31 @@ def load_run(folder: str | Path) -> Finished:
     missing = int((~found.seen).sum())
     if missing:
         raise ValueError(f"{folder}: {missing} of {len(ids)} photos are not computed yet; go on with `vocbench run --resume`")
-    truth = ObjectColumns.collect((image, data.objects(image)) for image in ids)
+    truth = ObjectColumns.collect((image, data.objects(image)) for image in _unchanged(folder, data, ids))
     return Finished(folder, record, store, parts, truth, found.variants, found.detectors, found.failed)
+
+
+def _unchanged(folder: Path, data: VOCSplit, ids: Sequence[str]) -> Iterator[str]:
+    """The images in turn; ValueError at one whose annotation is not the one that the run in `folder` began with."""
+    path = folder / "inventory.json"
+    listed = json.loads(path.read_text()) if path.is_file() else {}
+    for image in ids:
+        annotation = data.folder / "Annotations" / f"{image}.xml"
+        if image not in listed:
+            raise ValueError(f"{path}: does not list {image}; the run's folder is damaged")
+        if file_digest(annotation) != listed[image][1]:
+            raise ValueError(f"{annotation}: changed since the run in {folder} was begun; restore it, or run again")
+        yield image
 
 
 def predictions(run: Finished, variant: str, detector: str) -> tuple[DetectionColumns, ObjectColumns, list[str]]:
     """Detections and ground truth by `IMAGE#DRAW` key, in the order of the split, and each key's image."""
-    skipped, ids = set(run.failed), list(run.truth)
+    ids = list(run.truth)
     images: list[str] = []
     keys: list[str] = []
     counts, boxes = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
     scores, labels = [np.zeros(0, np.float32)], [np.zeros(0, np.int16)]
     for table in run.tables(("image", "draw", "boxes", "scores", "labels"), variant, detector):
-        if skipped:
-            table = table.filter([image not in skipped for image in table["image"].to_pylist()])
         named = table["image"].to_pylist()
         images += [ids[run.truth.index[image]] for image in named]  # the same strings, not a copy of each
         keys += [f"{image}#{draw}" for image, draw in zip(named, table["draw"].to_pylist(), strict=True)]
@@ -126,10 +144,18 @@ def _mean(numbers: np.ndarray) -> float | None:
     return float(np.mean(numbers)) if len(numbers) else None
 
 
-def _interval(evaluation: Evaluation, images: list[str], seed: int) -> list[float | None]:
+def _resampled(evaluation: Evaluation, images: list[str], seed: int) -> np.ndarray | None:
+    """mAP in each of the bootstrap's resamples, which are the same photos for every variant."""
     if evaluation.protocol == "coco" or evaluation.map is None:
-        return [None, None]  # pycocotools gives no matches to draw again
-    return list(evaluation.bootstrap(RESAMPLES, seed, images))
+        return None  # pycocotools gives no matches to draw again
+    return evaluation.bootstrap_maps(RESAMPLES, seed, images)
+
+
+def _spread(maps: np.ndarray | None, base: np.ndarray | None = None) -> list[float | None]:
+    """The 95 % interval of resampled mAPs, or of their differences from those of `base`, photo by photo the same."""
+    if maps is None:
+        return [None, None]
+    return list(percentiles(maps if base is None else maps - base))
 
 
 def _difference(value: float | None, base: float | None) -> float | None:
@@ -141,30 +167,38 @@ def _recovered(value: float | None, clean: float | None, distorted: float | None
     return None if gained is None or not lost else gained / lost
 
 
-def _entry(run: Finished, variant: str, detector: str) -> dict[str, Any]:
-    """What results.json tells of a variant; what compares it with others is filled in later."""
+def _entry(run: Finished, variant: str, detector: str) -> tuple[dict[str, Any], np.ndarray | None]:
+    """What results.json tells of a variant, and its resampled mAPs; what compares it with others is filled in later."""
     found, truth, images = predictions(run, variant, detector)
     evaluation = evaluate(found, truth, run.settings.protocol)
     means = run.numbers(("psnr", "ssim", *(f"seconds_{stage}" for stage in STAGES)), variant, detector)
-    return {
+    maps = _resampled(evaluation, images, run.settings.seed)
+    entry = {
         "map": evaluation.map,
-        "map_ci95": _interval(evaluation, images, run.settings.seed),
+        "map_ci95": _spread(maps),
         "ap": evaluation.ap,
         "delta_map": None,
+        "delta_map_ci95": [None, None],
+        "delta_clean": None,
+        "delta_clean_ci95": [None, None],
         "recovered": None,
         "psnr": _mean(means["psnr"]),
         "ssim": _mean(means["ssim"]),
         "seconds": {stage: _mean(means[f"seconds_{stage}"]) for stage in STAGES},
     }
+    return entry, maps
 
 
 def results(run: Finished, detector: str) -> dict[str, Any]:
     """The content of results.json for one detector."""
     settings = run.settings
-    variants = {name: _entry(run, name, detector) for name in run.variants}
+    made = {name: _entry(run, name, detector) for name in run.variants}
+    variants = {name: entry for name, (entry, _) in made.items()}
     clean, distorted = (variants[name]["map"] for name in ("clean", "distorted"))
-    for entry in variants.values():
-        entry["delta_map"] = _difference(entry["map"], distorted)
+    for entry, maps in made.values():
+        for name, base in (("map", "distorted"), ("clean", "clean")):
+            entry[f"delta_{name}"] = _difference(entry["map"], variants[base]["map"])
+            entry[f"delta_{name}_ci95"] = _spread(maps, made[base][1])
         entry["recovered"] = _recovered(entry["map"], clean, distorted)
     skipped = set(run.failed)
     counted = run.truth.select([image for image in run.truth if image not in skipped])

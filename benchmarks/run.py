@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.pool import ThreadPool
@@ -84,7 +85,8 @@ def _record(settings: RunSettings, data: VOCSplit, ids: list[str], crew: Crew, i
         "settings": plain(settings),
         "dataset": {"name": data.name, "split": data.split, "images": len(ids), "sha256": hashlib.sha256(listing).hexdigest()},
         "weights_sha256": crew.weights_sha256,
-        "store": store,
+        "id": uuid.uuid4().hex,
+        "store": Store(store).place if store else None,
         "versions": records.versions(),
         "git_commit": records.git_commit(),
         "hardware": crew.hardware,
@@ -92,16 +94,18 @@ def _record(settings: RunSettings, data: VOCSplit, ids: list[str], crew: Crew, i
     }
 
 
-def _begin(out: Path, record: dict, inventory: dict, resume: bool) -> None:
-    """Write the record of a new run, or make sure that a resumed one is the same run."""
+def _begin(out: Path, record: dict, inventory: dict, resume: bool) -> dict:
+    """The run's record: written for a new run, and for a resumed one made sure that it is the same run."""
     path = out / "run.json"
     if not path.is_file():
         leftovers = [p.name for p in out.iterdir() if p.name not in (".lock",)]
         if leftovers:
             raise ValueError(f"{out}: not empty ({leftovers[0]}) and holds no run; choose another --out")
+        if record["store"]:
+            Store(record["store"]).claim(record["id"], new=True)
         write_json(out / "inventory.json", inventory)
         write_json(path, record)
-        return
+        return record
     if not resume:
         raise ValueError(f"{out}: already holds a run; continue it with --resume or choose another --out")
     then = json.loads(path.read_text())
@@ -109,10 +113,16 @@ def _begin(out: Path, record: dict, inventory: dict, resume: bool) -> None:
         changed = differences(record[group], then[group])
         if changed:
             raise ValueError(f"{out}: was begun with other {group}: {'; '.join(changed)}; use the same or another --out")
+    if record["store"] and record["store"] != then["store"]:
+        kept = then["store"] or out / "store"
+        raise ValueError(f"{out}: its predictions are in {kept}, not in {record['store']}; give the same --store or none")
     before = _listed(out)
     changed = [name for name in inventory if inventory[name] != before.get(name)] + [n for n in before if n not in inventory]
     if changed:
         raise ValueError(f"{out}: the photo or annotation of {changed[0]} changed since the run was begun; restore it")
+    if then["store"]:
+        Store(then["store"]).claim(then["id"], new=False)
+    return then
 
 
 def run(
@@ -126,8 +136,8 @@ def run(
     """Compute a run into the folder `out` and write its results; returns `out`.
 
     `runner` is where it is computed, by default in this process. `store` is another place for the predictions than
-    `out`/store: a folder, or a URL that fsspec knows. `progress(total, done)` is called once with numbers of photos and gives
-    a function to be called with every few photos done.
+    `out`/store: a folder, or a URL that fsspec knows; a resumed run remembers it. `progress(total, done)` is called once with
+    numbers of photos and gives a function to be called with every few photos done.
     Raises ValueError and OSError with a message for people; what was computed before stays and can be resumed.
     """
     out = Path(out)
@@ -137,8 +147,8 @@ def run(
     with _locked(out):
         inventory = _inventory(data, ids, _listed(out))
         with (runner or Here()).open(settings) as crew:
-            _begin(out, _record(settings, data, ids, crew, inventory, store), inventory, resume)
-            kept = Store(store or out / "store")
+            record = _begin(out, _record(settings, data, ids, crew, inventory, store), inventory, resume)
+            kept = Store(record["store"] or out / "store")
             sound = kept.parts()
             kept.clear(sound.values())
             units = [ids[first : first + settings.unit] for first in range(0, len(ids), settings.unit)]

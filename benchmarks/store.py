@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 PART = re.compile(r"part-(\d{6,})(?:-(\d{6,}))?-([0-9a-f]{16})\.parquet")
+OWNER = re.compile(r"run-[0-9a-f]{32}")  # an empty file that says whose the parts are
 READERS = 16  # parts read and checked at a time
 ROWS = 8192  # of a joined part
 
@@ -156,11 +157,23 @@ class Store:
 
     def __init__(self, place: str | Path):
         remote = "://" in str(place)
-        self.place = str(place) if remote else str(Path(place).absolute())
+        self.place = str(place) if remote else os.path.abspath(place)
         self.files: Files = RemoteFiles(self.place) if remote else LocalFiles(Path(self.place))
 
     def __reduce__(self):  # another process opens its own connection
         return Store, (self.place,)
+
+    def claim(self, run: str, new: bool) -> None:
+        """Take the store for the run with this id; ValueError where it holds another's parts, or any and the run is new."""
+        mine = f"run-{run}"
+        self._refuse_others(mine, new)
+        self.files.write(mine, b"vocbench\n")
+        self._refuse_others(mine, False)  # one that came at the same moment
+
+    def _refuse_others(self, mine: str, new: bool) -> None:
+        others = [n for n in self.files.names() if (OWNER.fullmatch(n) and n != mine) or (new and PART.fullmatch(n))]
+        if others:
+            raise ValueError(f"{self.place}: holds the predictions of another run ({others[0]}); choose another --store")
 
     def write(self, unit: int, rows: Sequence[dict[str, Any]]) -> str:
         """Write the rows of a unit, whole or not at all, and return the part's name. OSError where the disk is full."""

@@ -159,9 +159,17 @@ class Evaluation:
 
     def bootstrap(self, resamples: int = 1000, seed: int = 0, groups: Sequence[str] | None = None) -> tuple[float, float]:
         """95 % interval of the mAP over images drawn with replacement; images of one group are drawn together."""
-        maps = [self.resampled_maps(weights) for weights in resample(groups or self.images, resamples, seed)]
-        low, high = np.nanpercentile(np.concatenate(maps), [2.5, 97.5])
-        return float(low), float(high)
+        return percentiles(self.bootstrap_maps(resamples, seed, groups))
+
+    def bootstrap_maps(self, resamples: int = 1000, seed: int = 0, groups: Sequence[str] | None = None) -> np.ndarray:
+        """mAP (resamples,) of images drawn with replacement; equal seeds and groups draw the same, so that pairs compare."""
+        return np.concatenate([self.resampled_maps(weights) for weights in resample(groups or self.images, resamples, seed)])
+
+
+def percentiles(values: np.ndarray) -> tuple[float, float]:
+    """The 95 % interval of resampled values; NaN, of resamples without any object, left aside."""
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def resample(groups: Sequence[str], resamples: int = 1000, seed: int = 0) -> Iterator[np.ndarray]:

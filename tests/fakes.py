@@ -136,3 +136,15 @@ class MappingDetector(BlobDetector):
 
     def forward(self, images: list[Tensor]) -> list[dict[str, Tensor]]:  # type: ignore[override]
         return [result._asdict() for result in super().forward(images)]
+
+
+class SharpDetector(nn.Module):
+    """Finds the dog where blur has left the picture's coarse contrast, and is wrong about its place elsewhere."""
+
+    def forward(self, images: list[Tensor]) -> list[Detections]:
+        found = []
+        for image in images:
+            contrast = nn.functional.avg_pool2d(image[None], 8).std().item()
+            box = [9.0, 9.0, 58.0, 40.0] if contrast > 0.13 else [0.0, 50.0, 9.0, 69.0]
+            found.append(Detections(torch.tensor([box]), torch.tensor([contrast]), torch.tensor([11])))
+        return found

@@ -3,6 +3,7 @@ import json
 import pytest
 from click.testing import CliRunner
 from vocbench.benchmarks.cli import cli
+from vocbench.benchmarks.compare import Difference
 from vocbench.benchmarks.run import run
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.detection.average_precision import evaluate
@@ -32,7 +33,7 @@ def test_a_run_against_itself_is_exactly_zero(finished):
     told = json.loads(invoke("compare", base / "seed0", base / "seed0", "--json").output)
     assert told["variant_a"] == told["variant_b"] == "bright"
     for one in told["difference"].values():
-        assert one == {"value": 0, "low": 0, "high": 0, "distinguishable": False}
+        assert one == {"value": 0, "low": 0, "high": 0, "photos": 5, "distinguishable": False}
 
 
 def test_variants_of_a_run_are_compared(finished):
@@ -40,6 +41,47 @@ def test_variants_of_a_run_are_compared(finished):
     told = invoke("compare", base / "seed0", base / "seed1", "--variant-a", "clean", "--variant-b", "distorted").output
     assert "B - A in points of AP" in told
     assert "dog" in told
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Runs of two seeds on 40 photos, with a detector that loses what is blurred."""
+    base = tmp_path_factory.mktemp("many")
+    folder = make_voc_folder(base, 40)
+    for seed in (0, 1):
+        settings = RunSettings(data=str(folder), split="val", recipe="voc", restorers=("identity",), examples=0,
+                               detectors=("sharp=tests.fakes:SharpDetector",), seed=seed)  # fmt: skip
+        run(settings, base / f"seed{seed}")
+    return base
+
+
+def test_two_seeds_are_not_distinguishable(many):
+    told = json.loads(invoke("compare", many / "seed0", many / "seed1", "--json").output)["difference"]
+    assert told["map"]["value"] != 0
+    assert not any(one["distinguishable"] for one in told.values())
+
+
+def test_distorted_against_clean_is_significant(many):
+    variants = ["--variant-a", "clean", "--variant-b", "distorted"]
+    told = json.loads(invoke("compare", many / "seed0", many / "seed0", *variants, "--json").output)["difference"]
+    assert told["map"]["high"] < 0
+    assert told["map"]["distinguishable"]
+    assert told["dog"]["photos"] == 40
+
+
+def test_a_class_in_few_photos_is_never_called_distinguishable():
+    assert not Difference(-1.0, -1.0, -1.0, 4).distinguishable
+    assert Difference(-1.0, -1.0, -1.0, 5).distinguishable
+
+
+def test_a_changed_annotation_is_not_judged_by(tmp_path):
+    folder = make_voc_folder(tmp_path)
+    run(RunSettings(data=str(folder), split="val", recipe="voc", restorers=("identity",),
+                    detectors=("blob=tests.fakes:BlobDetector",)), tmp_path / "out")  # fmt: skip
+    path = folder / "Annotations" / "2099_000003.xml"
+    path.write_text(path.read_text().replace("dog", "cat"))
+    with pytest.raises(ValueError, match=r"2099_000003\.xml: changed since the run in .*out was begun"):
+        invoke("report", tmp_path / "out")
 
 
 def test_runs_on_other_ground_are_refused(finished, tmp_path):

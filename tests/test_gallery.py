@@ -37,7 +37,10 @@ def test_the_photos_kept_do_not_depend_on_the_order(tmp_path, monkeypatch, seed)
     kept = Gallery(tmp_path, data)  # type: ignore[arg-type]
     for name in np.random.default_rng(seed).permutation(list(rows)):
         items, images = [SimpleNamespace(image=str(name), draw=0)], [torch.zeros(3, 8, 8)]
-        variants = [SimpleNamespace(name=v, items=items, images=images) for v in ("clean", "distorted", "owan", "clean+owan")]
+        variants = [
+            SimpleNamespace(name=v, items=items, images=images, errors=[None])
+            for v in ("clean", "distorted", "owan", "clean+owan")
+        ]
         given = {"owan": {"d": [found(*rows[name])]}}
         for shot in kept.draw(variants, {v.name: given.get(v.name, {"d": [found()]}) for v in variants}):
             kept.keep(shot)

@@ -34,7 +34,9 @@ def made_up(clean, distorted, restored):
     def entry(value):
         lost = clean - distorted
         recovered = (value - distorted) / lost if lost else None
-        return {"map": value, "map_ci95": [value - 0.1, value + 0.1], "delta_map": value - distorted, "recovered": recovered}
+        return {"map": value, "recovered": recovered, "delta_map": value - distorted, "delta_clean": value - clean,
+                "delta_map_ci95": [value - distorted - 0.2, value - distorted + 0.1],
+                "delta_clean_ci95": [value - clean - 0.2, value - clean + 0.2]}  # fmt: skip
 
     return {
         "variants": {"clean": entry(clean), "distorted": entry(distorted), "owan": entry(restored), "clean+owan": entry(0.7)}
@@ -43,19 +45,24 @@ def made_up(clean, distorted, restored):
 
 def test_the_headline_is_right_when_restoring_gained():
     assert headline(made_up(0.8, 0.2, 0.5)) == (
-        "Distortion took mAP from 80.0 to 20.0; restoring with owan raised it by 30.0 points to 50.0 "
-        "(95 % interval 40.0 to 60.0), 50 % of what was lost."
+        "Distortion took mAP from 80.0 to 20.0; restoring with owan raised it by 30.0 points to 50.0, 50 % of what was lost "
+        "(95 % interval of the change +10.0 to +40.0 points)."
     )
 
 
 def test_the_headline_says_so_when_restoring_hurt():
     assert "restoring with owan lowered it by another 10.0 points to 10.0" in headline(made_up(0.8, 0.2, 0.1))
     assert "changed nothing" in headline(made_up(0.8, 0.2, 0.2))
+    assert "-20.0 to +10.0 points, not distinguishable from chance)." in headline(made_up(0.8, 0.2, 0.2))
     assert headline(made_up(0.2, 0.3, 0.4)).startswith("mAP was 20.0 on clean photos and 30.0 on distorted ones; ")
 
 
 def test_harm_to_clean_photos_is_told():
-    assert harm(made_up(0.8, 0.2, 0.5)) == ["On clean photos owan lost 10.0 points."]
+    assert harm(made_up(0.8, 0.2, 0.5)) == [
+        "On clean photos owan lost 10.0 points "
+        "(95 % interval of the change -30.0 to +10.0 points, not distinguishable from chance)."
+    ]
+    assert harm(made_up(0.7, 0.2, 0.5))[0].startswith("On clean photos owan changed nothing (")
 
 
 def test_the_numbers_shown_are_those_of_results(finished):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from vocbench.benchmarks.store import Store
+from vocbench.detection.voc import read_voc
 
 from tests.conftest import make_voc_folder, write_annotation
 
@@ -66,7 +67,8 @@ def test_results_have_the_promised_form(finished):
     assert content["detector"] == {"name": "blob", "weights_sha256": None}
     assert list(content["variants"]) == ["clean", "distorted", "bright", "identity", "clean+bright", "clean+identity"]
     for variant in content["variants"].values():
-        assert set(variant) == {"map", "map_ci95", "ap", "delta_map", "recovered", "psnr", "ssim", "seconds"}
+        assert set(variant) == {"map", "map_ci95", "ap", "delta_map", "delta_map_ci95", "delta_clean", "delta_clean_ci95",
+                                "recovered", "psnr", "ssim", "seconds"}  # fmt: skip
         assert variant["ap"]["cat"] is None
         assert set(variant["seconds"]) == {"degrade", "restore", "detect"}
 
@@ -75,6 +77,7 @@ def test_identity_equals_distorted_exactly(finished):
     variants = json.loads((finished[1] / "results.json").read_text())["variants"]
     for key in ("map", "map_ci95", "ap", "psnr", "ssim"):
         assert variants["identity"][key] == variants["distorted"][key]
+    assert variants["identity"]["delta_map_ci95"] == [0, 0]
     assert variants["identity"]["delta_map"] == 0
 
 
@@ -147,6 +150,30 @@ def test_a_photo_changed_since_is_refused_by_name(voc_folder, tmp_path):
     assert "the photo or annotation of 2099_000003 changed" in done.stderr
 
 
+def test_a_store_of_another_run_is_refused_and_left_alone(voc_folder, tmp_path):
+    assert run(voc_folder, tmp_path / "one", "--store", tmp_path / "kept").returncode == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "kept").iterdir()}
+    for more in ((), ("--resume",)):
+        done = run(voc_folder, tmp_path / "two", "--store", tmp_path / "kept", "--seed", 5, *more)
+        assert done.returncode == 2
+        assert f"{tmp_path}/kept: holds the predictions of another run" in done.stderr
+    assert before == {path: path.read_bytes() for path in (tmp_path / "kept").iterdir()}
+
+
+def test_a_resumed_run_remembers_its_store(voc_folder, tmp_path):
+    assert run(voc_folder, tmp_path / "out", "--store", os.path.relpath(tmp_path / "kept", ROOT)).returncode == 0
+    before = timeless(tmp_path / "out" / "results.json")
+    next((tmp_path / "kept").glob("part-*")).unlink()
+    done = run(voc_folder, tmp_path / "out", "--resume", "--store", tmp_path / "elsewhere")
+    assert done.returncode == 2
+    assert f"its predictions are in {tmp_path}/kept, not in {tmp_path}/elsewhere" in done.stderr
+    done = run(voc_folder, tmp_path / "out", "--resume")
+    assert done.returncode == 0, done.stderr
+    assert timeless(tmp_path / "out" / "results.json") == before
+    assert len(list((tmp_path / "kept").glob("part-*"))) == 3
+    assert not (tmp_path / "out" / "store").exists()
+
+
 def test_two_runs_into_one_folder_are_refused(voc_folder, tmp_path):
     import fcntl
 
@@ -184,6 +211,14 @@ def test_a_restorer_that_fails_stops_by_name_or_is_skipped(voc_folder, tmp_path)
     content = json.loads((tmp_path / "skip" / "results.json").read_text())
     assert 1 <= len(content["skipped"]) < 5
     assert content["dataset"]["images"] == 5 - len(content["skipped"])
+    assert not {path.name for path in (tmp_path / "skip" / "gallery").iterdir()} & set(content["skipped"])
+    rest = [i for i in read_voc(voc_folder, "val").ids if i not in content["skipped"]]
+    (voc_folder / "ImageSets" / "Main" / "rest.txt").write_text("\n".join(rest))
+    alone = run(voc_folder, tmp_path / "rest", *restorer, "--split", "rest")
+    assert alone.returncode == 0, alone.stderr
+    others = json.loads((tmp_path / "rest" / "results.json").read_text())["variants"]
+    for name, variant in content["variants"].items():
+        assert {k: v for k, v in variant.items() if k != "seconds"} == {k: v for k, v in others[name].items() if k != "seconds"}
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def test_ids_of_a_store_stay_in_their_folders(voc_folder, tmp_path):
     store.write(0, [row | {"image": "../../escape"} for row in rows])
     done = vocbench("report", tmp_path / "out")
     assert done.returncode == 2
-    assert "not computed yet" in done.stderr
+    assert "holds predictions of '../../escape', which is not among the run's photos" in done.stderr
     assert not list(tmp_path.rglob("escape*"))
 
 
