@@ -11,6 +11,7 @@ from vocbench.benchmarks.gallery import Gallery, Shot
 from vocbench.detection.detections import Detections
 from vocbench.detection.drawing import draw_boxes, write_caption
 from vocbench.detection.voc import VOCSplit
+from vocbench.restorer.files import write_whole
 from vocbench.restorer.images import encode_image, from_uint8, to_uint8
 
 SHOWN_SCORE = 0.3  # boxes below it are not drawn
@@ -54,7 +55,7 @@ class Examples:
         """Write them into the run's folder."""
         for name, data in pictures.examples.items():
             self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / name).write_bytes(data)
+            write_whole(self.folder / name, data)
         for shot in pictures.shots:
             self.gallery.keep(shot)
 

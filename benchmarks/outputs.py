@@ -9,6 +9,7 @@ from vocbench.benchmarks import tables
 from vocbench.benchmarks.report import render
 from vocbench.benchmarks.results import Finished, load_run, results
 from vocbench.benchmarks.settings import write_json
+from vocbench.restorer.files import write_whole
 
 
 def write_outputs(folder: str | Path) -> dict[str, dict[str, Any]]:
@@ -31,6 +32,4 @@ def _write(run: Finished, content: dict[str, Any], suffix: str) -> None:
 
 
 def _write_text(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    write_whole(path, text.encode())

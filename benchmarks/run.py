@@ -23,9 +23,11 @@ from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.settings import RunSettings, differences, file_digest, plain, write_json
 from vocbench.benchmarks.store import READERS, ROWS, Store
 from vocbench.benchmarks.units import Clock
+from vocbench.benchmarks.voc_folder import check_size
 from vocbench.detection.average_precision import PROTOCOLS
 from vocbench.detection.voc import VOCSplit
 from vocbench.restorer.degradations import RECIPES
+from vocbench.restorer.images import check_ends
 
 
 def _check_names(settings: RunSettings) -> None:
@@ -60,13 +62,14 @@ def _locked(out: Path) -> Iterator[None]:
 def _inventory(data: VOCSplit, ids: list[str], known: Mapping[str, list[str]]) -> dict[str, list[str]]:
     """SHA-256 of every photo and annotation by image id; raises for what is missing or malformed.
 
-    Annotations of `known` images were read when those were listed; if they changed since, their checksums tell.
+    The files of `known` images were looked at when those were listed; if they changed since, their checksums tell.
     """
 
     def digests(image: str) -> list[str]:
         annotation = data.folder / "Annotations" / f"{image}.xml"
         if image not in known or not annotation.is_file():
-            data.annotation(image)
+            photo = data.photo(image)
+            check_size(photo, check_ends(photo), data.annotation(image).size)
         return [file_digest(data.photo(image)), file_digest(annotation)]
 
     with ThreadPool(READERS) as pool:  # reading and hashing let go of the interpreter
@@ -98,7 +101,7 @@ def _begin(out: Path, record: dict, inventory: dict, resume: bool) -> dict:
     """The run's record: written for a new run, and for a resumed one made sure that it is the same run."""
     path = out / "run.json"
     if not path.is_file():
-        leftovers = [p.name for p in out.iterdir() if p.name not in (".lock",)]
+        leftovers = [p.name for p in out.iterdir() if p.name not in (".lock", "inventory.json")]
         if leftovers:
             raise ValueError(f"{out}: not empty ({leftovers[0]}) and holds no run; choose another --out")
         if record["store"]:

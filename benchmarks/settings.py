@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vocbench.pipeline.names import Options
+from vocbench.restorer.files import write_whole
 
 PACKAGES = ("vocbench", "torch", "torchvision", "numpy", "pillow", "openvino", "pycocotools", "ultralytics")
 
@@ -109,6 +110,4 @@ def file_digest(path: Path) -> str:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON, atomically; NaN and infinity are refused, as JSON has none."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_whole(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())

@@ -109,6 +109,12 @@ def _listed(folder: Path) -> set[Path]:
 def _check_photo(path: Path, annotated: tuple[int, int] | None) -> None:
     """Raise unless the photo can be read and has the annotated size (width, height), where that is known."""
     height, width = read_image(path).shape[1:]
-    if annotated not in (None, (width, height)):
+    check_size(path, (width, height), annotated)
+
+
+def check_size(path: Path, found: tuple[int, int], annotated: tuple[int, int] | None) -> None:
+    """Raise ValueError where a photo's size (width, height) is not the annotated one, where that is known."""
+    width, height = found
+    if annotated not in (None, found):
         said = "x".join(map(str, annotated or ()))
         raise ValueError(f"{path}: is {width}x{height} pixels, its annotation says {said}; one of them is wrong")

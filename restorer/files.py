@@ -41,6 +41,15 @@ def _own_folder() -> tempfile.TemporaryDirectory:
     return tempfile.TemporaryDirectory(prefix="vocbench-")
 
 
+def write_whole(path: str | Path, data: bytes) -> None:
+    """Write a file whole or not at all; OSError names it and says what to do."""
+    try:
+        with replacing(path) as part:
+            part.write_bytes(data)
+    except OSError as error:
+        raise OSError(f"{path}: could not be written ({error.strerror}); free some space, or choose another folder") from error
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """A file beside `path` to be written, which takes the place of `path` at the end; it is removed where writing fails."""

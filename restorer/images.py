@@ -7,6 +7,7 @@ An image is a float32 RGB tensor (3, H, W) in [0, 1]. Only the JPEG and PNG deco
 from __future__ import annotations
 
 import io
+import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from torch import Tensor
 from vocbench.restorer.files import replacing
 
 MAX_MEGAPIXELS = 50  # a 12-megapixel phone photo four times over; larger ones are refused by name
+END = 64  # bytes in which the mark of a picture's end is looked for
 # Pillow's readers, chosen by the first bytes. `Image.open` is not used: other packages replace it with their own.
 READERS = {b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile, b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile}
 
@@ -56,10 +58,21 @@ def read_image(path: str | Path) -> Tensor:
         return from_uint8(_rgb_array(file))
 
 
-def check_header(path: str | Path) -> None:
-    """Raise what `read_image` would raise at a file's header: fast, and most of what can be wrong."""
-    with _opened(Path(path)):
-        pass
+def check_header(path: str | Path) -> tuple[int, int]:
+    """Width and height of a picture; raises what `read_image` would at its header: fast, and most of what can be wrong."""
+    with _opened(Path(path)) as file:
+        return file.size
+
+
+def check_ends(path: str | Path) -> tuple[int, int]:
+    """As `check_header`, and raises for a truncated file too; only one without a proper end is decoded to be sure."""
+    size = check_header(path)
+    with open(path, "rb") as stream:
+        stream.seek(-min(os.fstat(stream.fileno()).st_size, END), os.SEEK_END)
+        end = stream.read()
+    if not any(mark in end for mark in (b"\xff\xd9", b"IEND")):
+        read_image(path)
+    return size
 
 
 @contextmanager

@@ -270,6 +270,10 @@ def spoil_box(folder):
     write_annotation(folder / "Annotations" / "2099_000002.xml", objects=[("dog", (1, 1, 500, 5), 0)])
 
 
+def spoil_size(folder):
+    write_annotation(folder / "Annotations" / "2099_000002.xml", size=(500, 400), objects=[("dog", (1, 1, 400, 300), 0)])
+
+
 def spoil_class(folder):
     write_annotation(folder / "Annotations" / "2099_000002.xml", objects=[("dragon", (1, 1, 5, 5), 0)])
 
@@ -293,6 +297,7 @@ def spoil_huge(folder):
         (spoil_text, r"2099_000002.jpg: not a JPEG or PNG picture"),
         (spoil_xml, r"2099_000002.xml: not a readable VOC annotation"),
         (spoil_box, r"2099_000002.xml: the box [1, 1, 500, 5] of a dog is not inside"),
+        (spoil_size, r"2099_000002.jpg: is 90x70 pixels, its annotation says 500x400; one of them is wrong"),
         (spoil_class, r"2099_000002.xml: unknown class 'dragon'"),
         (spoil_photo, r"2099_000002.jpg: missing photo"),
         (spoil_split, r"val.txt: a split with no images"),
@@ -306,7 +311,7 @@ def test_bad_input_ends_in_one_line_that_names_the_file(voc_folder, tmp_path, sp
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
-    assert not (tmp_path / "out" / "results.json").exists()
+    assert not (tmp_path / "out").exists()
     assert before == {path: path.read_bytes() for path in voc_folder.rglob("*") if path.is_file()}
 
 
@@ -373,6 +378,26 @@ def test_a_full_disk_keeps_what_was_done(voc_folder, tmp_path, monkeypatch):
     assert [path.name[:11] for path in (tmp_path / "out" / "store").iterdir()] == ["part-000000"]
     driver.run(settings, tmp_path / "out", resume=True)
     assert (tmp_path / "out" / "results.json").is_file()
+
+
+def test_a_picture_that_does_not_fit_on_the_disk_is_not_left_half_written(voc_folder, tmp_path, monkeypatch):
+    from vocbench.restorer import files
+
+    def full(self, data):
+        with open(self, "wb") as file:
+            file.write(data[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match=r"p.png: could not be written .No space left on device.; free some space"):
+        files.write_whole(tmp_path / "p.png", b"x" * 100)
+    assert not list(tmp_path.glob("*p.png*"))
+
+
+def test_a_run_killed_before_its_record_was_written_begins_again(voc_folder, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "inventory.json").write_text("{}")
+    assert run(voc_folder, tmp_path / "out", "--resume").returncode == 0
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(voc_folder, tmp_path):
