@@ -71,9 +71,14 @@ def runs(root: Path, as_json: bool) -> None:
     if not found:
         click.echo(f"no runs below {root}")
     for one in found:
+        if "unreadable" in one:
+            click.echo(f"{one['folder']}  unreadable: {' '.join(one['unreadable'].split())}")
+            continue
         maps = ", ".join(f"{name} {'–' if v is None else f'{100 * v:.1f}'}" for name, v in one["map"].items())
         told = maps or "not finished"
         click.echo(f"{one['folder']}  {one['data']}, {one['photos']} photos, {one['recipe']}, {one['protocol']}: {told}")
+        if one["headline"]:
+            click.echo(f"    {one['headline']}")
 
 
 @click.command("export-predictions")

@@ -23,7 +23,7 @@ from vocbench.benchmarks.runners import Crew, Plan, compute_and_store
 from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.settings import RunSettings, file_digest
 from vocbench.benchmarks.store import Store
-from vocbench.benchmarks.units import Clock, build_models, prepare
+from vocbench.benchmarks.units import Clock, build_models, peak_memory, prepare
 
 IN_HAND = 2  # units that an actor has at a time
 ATTEMPTS = 4  # workers that may die over one unit, or in a row while starting, before the run stops
@@ -57,8 +57,8 @@ class Worker:
         self.models = build_models(self.settings)
         return self.models.weights_sha256, records.hardware(self.settings.device)
 
-    def compute(self, task: _Task) -> tuple[Pictures, dict[str, float]]:
-        """Compute a unit into the store; returns its pictures and the seconds of each stage."""
+    def compute(self, task: _Task) -> tuple[Pictures, Clock]:
+        """Compute a unit into the store; returns its pictures, the seconds of each stage and this worker's peak memory."""
         photos = [(image, self.data.photo(image)) for image in task.images]
         for (_, path), digest in zip(photos, task.digests, strict=True):
             if file_digest(path) != digest:
@@ -70,7 +70,9 @@ class Worker:
                 self.examples = Examples(Path("examples"), task.examples, self.data)
             clock = Clock()
             plan = Plan(self.settings, self.data, [], {}, Store(task.store), self.examples)
-            return compute_and_store(plan, task.unit, items, self.models, clock), clock.spent
+            pictures = compute_and_store(plan, task.unit, items, self.models, clock)
+            clock.note(peak_memory())
+            return pictures, clock
 
 
 @dataclass(frozen=True)
@@ -220,7 +222,7 @@ class _RayCrew:
                     continue
                 actor, unit = in_hand.pop(reference)
                 try:
-                    pictures, spent = self.ray.get(reference)
+                    pictures, told = self.ray.get(reference)
                 except self.ray.exceptions.RayTaskError as error:
                     raise _cause(error) from None
                 except self.ray.exceptions.RayError as error:  # the worker or its machine died
@@ -237,7 +239,8 @@ class _RayCrew:
                             give(other)
                     continue
                 plan.examples.keep(pictures)
-                for stage, seconds in spent.items():
+                clock.note(told.peaks)
+                for stage, seconds in told.spent.items():
                     clock.spent[stage] += seconds / self.shape.workers
                 advance(len(plan.units[unit]))
                 give(actor)

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from vocbench.benchmarks.records import INVENTORY, TIMING, Form, read_json, read_record, settings_of
+from vocbench.benchmarks.rows import check_keys, check_names, check_rows, decode
 from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.settings import RunSettings, file_digest
 from vocbench.benchmarks.store import Store
@@ -22,6 +24,7 @@ from vocbench.detection.voc import VOCSplit
 
 RESAMPLES = 1000
 STAGES = ("degrade", "restore", "detect")
+PEAKS = ("peak_memory_bytes", "peak_cuda_bytes")
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,7 @@ class Finished:
 
     @property
     def settings(self) -> RunSettings:
-        given = dict(self.record["settings"])
-        given["restorers"], given["detectors"] = tuple(given["restorers"]), tuple(given["detectors"])
-        return RunSettings(**given)
+        return settings_of(self.record)
 
     def tables(self, columns: Sequence[str], variant: str, detector: str) -> Iterator[Any]:
         """Columns of one variant and detector as arrow tables, in the order of the split, without failed images."""
@@ -52,6 +53,12 @@ class Finished:
         for table in self.store.tables({*columns, "image"}, self.parts, {"variant": variant, "detector": detector}):
             kept = table.filter(pc.invert(pc.is_in(table["image"], failed))) if self.failed else table
             yield kept.select(list(columns))
+
+    def decoded(self, column: str, form: Form, variant: str, detector: str) -> Iterator[Any]:
+        """A column of JSON, None where there is none; ValueError naming the store for a value that is not of the form."""
+        for table in self.tables([column], variant, detector):
+            for text in table[column].to_pylist():
+                yield None if text is None else decode(text, form, column, self.store.place)
 
     def numbers(self, columns: Sequence[str], variant: str, detector: str) -> dict[str, np.ndarray]:
         """Columns of floats, NaN where there is none."""
@@ -77,8 +84,8 @@ def scan(store: Store, parts: dict[int, str], index: Mapping[str, int]) -> Scann
     detectors: dict[str, None] = {}
     for table in store.tables(("image", "variant", "detector", "error"), parts):
         images = table["image"].unique().to_pylist()
-        if strange := next((image for image in images if image not in index), None):
-            raise ValueError(f"{store.place}: holds predictions of {strange!r}, which is not among the run's photos")
+        if strange := [image for image in images if image not in index]:
+            raise ValueError(f"{store.place}: holds predictions of {strange[0]!r}, which is not among the run's photos")
         seen[[index[image] for image in images]] = True
         failed.update(table.filter(table["error"].is_valid())["image"].to_pylist())
         variants |= dict.fromkeys(table["variant"].unique().to_pylist())
@@ -91,13 +98,14 @@ def load_run(folder: str | Path) -> Finished:
     folder = Path(folder)
     if not (folder / "run.json").is_file():
         raise FileNotFoundError(f"{folder}: holds no run (no run.json); `vocbench runs` lists runs")
-    record = json.loads((folder / "run.json").read_text())
-    given = record["settings"]
-    data = open_data(given["data"], given["split"])
-    ids = data.ids[: given["limit"]]
+    record = read_record(folder / "run.json")
+    settings = settings_of(record)
+    data = open_data(settings.data, settings.split)
+    ids = data.ids[: settings.limit]
     store = Store(record.get("store") or folder / "store")
     parts = store.parts()
     found = scan(store, parts, places(ids))
+    check_names(store.place, found.variants, found.detectors, settings)
     missing = int((~found.seen).sum())
     if missing:
         raise ValueError(f"{folder}: {missing} of {len(ids)} photos are not computed yet; go on with `vocbench run --resume`")
@@ -108,7 +116,7 @@ def load_run(folder: str | Path) -> Finished:
 def _unchanged(folder: Path, data: VOCSplit, ids: Sequence[str]) -> Iterator[str]:
     """The images in turn; ValueError at one whose annotation is not the one that the run in `folder` began with."""
     path = folder / "inventory.json"
-    listed = json.loads(path.read_text()) if path.is_file() else {}
+    listed = read_json(path, INVENTORY) if path.is_file() else {}
     for image in ids:
         annotation = data.folder / "Annotations" / f"{image}.xml"
         if image not in listed:
@@ -119,20 +127,25 @@ def _unchanged(folder: Path, data: VOCSplit, ids: Sequence[str]) -> Iterator[str
 
 
 def predictions(run: Finished, variant: str, detector: str) -> tuple[DetectionColumns, ObjectColumns, list[str]]:
-    """Detections and ground truth by `IMAGE#DRAW` key, in the order of the split, and each key's image."""
-    ids = list(run.truth)
+    """Detections and ground truth by `IMAGE#DRAW` key, in the order of the split, and each key's image.
+
+    ValueError, naming the store, where its rows are not what a run writes.
+    """
+    ids, place = list(run.truth), run.store.place
     images: list[str] = []
     keys: list[str] = []
     counts, boxes = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
     scores, labels = [np.zeros(0, np.float32)], [np.zeros(0, np.int16)]
     for table in run.tables(("image", "draw", "boxes", "scores", "labels"), variant, detector):
+        check_rows(table, place)
         named = table["image"].to_pylist()
         images += [ids[run.truth.index[image]] for image in named]  # the same strings, not a copy of each
         keys += [f"{image}#{draw}" for image, draw in zip(named, table["draw"].to_pylist(), strict=True)]
         for column, into in (("boxes", boxes), ("scores", scores), ("labels", labels)):
             into += [chunk.flatten().to_numpy() for chunk in table[column].chunks]
         counts += [chunk.value_lengths().to_numpy() for chunk in table["scores"].chunks]
-    index, first = places(keys), starts(np.concatenate(counts))
+    draws = 1 if variant.startswith("clean") else run.settings.draws
+    index, first = check_keys(keys, draws * (len(ids) - len(run.failed)), f"{place}: {variant}"), starts(np.concatenate(counts))
     del keys
     found = DetectionColumns(index, first, np.concatenate(boxes).reshape(-1, 4), np.concatenate(scores), np.concatenate(labels))
     return found, run.truth.select(images, index), images
@@ -223,22 +236,26 @@ def results(run: Finished, detector: str) -> dict[str, Any]:
 
 
 def _notes(run: Finished, detector: str) -> dict[str, dict[str, int]]:
-    """How often a restorer told the same of itself, such as RL-Restore's sequences of tools."""
+    """How often a restorer told the same of itself, such as RL-Restore's sequences of tools; the most frequent first."""
     told: dict[str, dict[str, int]] = {}
     for variant in run.variants:
-        counted = Counter[str]()
-        for table in run.tables(["note"], variant, detector):
-            counted.update(table["note"].drop_null().to_pylist())
+        notes = (note for note in run.decoded("note", None, variant, detector) if note is not None)
+        counted = Counter(note if isinstance(note, str) else json.dumps(note) for note in notes)
         if counted:
             told[variant] = dict(sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])))
     return told
 
 
-def busy(folder: Path) -> dict[str, float]:
-    """The share of the run's wall time that each stage took in the main process."""
+def busy(folder: Path) -> dict[str, float | None]:
+    """The share of the run's wall time that each stage took in the main process, and the peak memory of its processes.
+
+    `peak_memory_bytes` is the largest resident memory of any of them in any sitting, `peak_cuda_bytes` the same of a GPU's
+    memory; None where it was not measured or not used.
+    """
     path = folder / "timing.json"
     if not path.is_file():
         return {}
-    spent = json.loads(path.read_text())
+    spent = read_json(path, TIMING)
+    peaks = {name: max(spent.pop(name, []), default=None) for name in PEAKS}
     wall = spent.pop("wall")
-    return {stage: seconds / wall for stage, seconds in spent.items()} | {"wall_seconds": wall}
+    return {stage: seconds / wall for stage, seconds in spent.items()} | {"wall_seconds": wall} | peaks

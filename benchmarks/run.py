@@ -18,11 +18,12 @@ from pathlib import Path
 
 from vocbench.benchmarks import settings as records
 from vocbench.benchmarks.examples import Examples
+from vocbench.benchmarks.records import INVENTORY, TIMING, read_json, read_record
 from vocbench.benchmarks.runners import Crew, Here, Plan, Runner
 from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.settings import RunSettings, differences, file_digest, plain, write_json
 from vocbench.benchmarks.store import READERS, ROWS, Store
-from vocbench.benchmarks.units import Clock
+from vocbench.benchmarks.units import Clock, peak_memory
 from vocbench.benchmarks.voc_folder import check_size
 from vocbench.detection.average_precision import PROTOCOLS
 from vocbench.detection.voc import VOCSplit
@@ -79,7 +80,7 @@ def _inventory(data: VOCSplit, ids: list[str], known: Mapping[str, list[str]]) -
 def _listed(out: Path) -> dict[str, list[str]]:
     """The inventory of the run in `out`, empty for a new one."""
     path = out / "inventory.json"
-    return json.loads(path.read_text()) if path.is_file() else {}
+    return read_json(path, INVENTORY) if path.is_file() else {}
 
 
 def _record(settings: RunSettings, data: VOCSplit, ids: list[str], crew: Crew, inventory: dict, store: str | None) -> dict:
@@ -111,19 +112,19 @@ def _begin(out: Path, record: dict, inventory: dict, resume: bool) -> dict:
         return record
     if not resume:
         raise ValueError(f"{out}: already holds a run; continue it with --resume or choose another --out")
-    then = json.loads(path.read_text())
+    then = read_record(path)
     for group in ("settings", "weights_sha256"):
         changed = differences(record[group], then[group])
         if changed:
             raise ValueError(f"{out}: was begun with other {group}: {'; '.join(changed)}; use the same or another --out")
-    if record["store"] and record["store"] != then["store"]:
-        kept = then["store"] or out / "store"
+    if record["store"] and record["store"] != then.get("store"):
+        kept = then.get("store") or out / "store"
         raise ValueError(f"{out}: its predictions are in {kept}, not in {record['store']}; give the same --store or none")
     before = _listed(out)
     changed = [name for name in inventory if inventory[name] != before.get(name)] + [n for n in before if n not in inventory]
     if changed:
         raise ValueError(f"{out}: the photo or annotation of {changed[0]} changed since the run was begun; restore it")
-    if then["store"]:
+    if then.get("store") and then.get("id"):
         Store(then["store"]).claim(then["id"], new=False)
     return then
 
@@ -208,12 +209,14 @@ def _keep_one_of_each(store: Store, units: list[list[str]]) -> None:
 
 
 def _add_timing(out: Path, clock: Clock, wall: float) -> None:
-    """Sum the stages' seconds over this and earlier sittings of the run."""
+    """Add this sitting of the run to the earlier ones: the stages' seconds in sums, the peak memory of each in a list."""
     path = out / "timing.json"
-    kept = json.loads(path.read_text()) if path.is_file() else {}
+    kept = read_json(path, TIMING) if path.is_file() else {}
+    clock.note(peak_memory())
     total = {name: kept.get(name, 0.0) + seconds for name, seconds in {**clock.spent, "wall": wall}.items()}
+    peaks = {name: [*kept.get(name, []), count] for name, count in clock.peaks.items()}
     try:
-        write_json(path, total)
+        write_json(path, kept | total | peaks)
     except OSError:
         if not os.access(out, os.W_OK):
             return

@@ -257,7 +257,22 @@ class Store:
         names = list(dict.fromkeys(name for _, name in sorted((self.parts() if parts is None else parts).items())))
         with ThreadPoolExecutor(READERS) as pool:
             for first in range(0, len(names), READERS):
-                yield from pool.map(lambda name: _table(self.files.read(name), columns, where), names[first : first + READERS])
+                yield from pool.map(lambda name: self._rows(name, columns, where), names[first : first + READERS])
+
+    def _rows(self, name: str, columns: Sequence[str] | None, where: Mapping[str, str] | None) -> Any:
+        """A part as an arrow table; ValueError naming it where it is sound but no table of the store's columns."""
+        import pyarrow as pa
+
+        try:
+            table = _table(self.files.read(name), columns, where)
+        except (pa.ArrowException, KeyError) as error:
+            raise ValueError(f"{self.place}/{name}: not a part of a run ({' '.join(str(error).split())[:200]})") from None
+        wanted = schema()
+        for column in columns or wanted.names:
+            kind = table.schema.field(column).type if column in table.schema.names else "missing"
+            if kind != wanted.field(column).type:
+                raise ValueError(f"{self.place}/{name}: the column {column!r} is {kind}, not {wanted.field(column).type}")
+        return table
 
     def read(self, columns: Sequence[str] | None = None):
         """All rows as a pandas table, part by part; those of one variant and detector in the order of units."""

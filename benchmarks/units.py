@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -93,11 +94,25 @@ def prepare(settings: RunSettings, photos: Sequence[tuple[str, Path]]) -> list[P
     return made
 
 
+def peak_memory() -> dict[str, int]:
+    """The peak memory so far in bytes: resident, of this process or a child that has ended, and of CUDA where it is used."""
+    resident = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    peaks = {"peak_memory_bytes": 1024 * resident}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        peaks["peak_cuda_bytes"] = max(torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count()))
+    return peaks
+
+
 @dataclass
 class Clock:
-    """Seconds spent in each stage."""
+    """Seconds spent in each stage, and the peak memory of the processes seen."""
 
     spent: dict[str, float] = field(default_factory=lambda: {"restore": 0.0, "detect": 0.0, "measure": 0.0})
+    peaks: dict[str, int] = field(default_factory=dict)
+
+    def note(self, peaks: Mapping[str, int]) -> None:
+        """Take in the peaks of a process."""
+        self.peaks |= {name: max(count, self.peaks.get(name, 0)) for name, count in peaks.items()}
 
     def time(self, stage: str, work: Callable[[], Any]) -> tuple[Any, float]:
         begun = time.perf_counter()

@@ -17,6 +17,23 @@ class Brighten(nn.Module):
         return (images * 0.5 + 0.3).clamp(0, 1)
 
 
+class Flatten(nn.Module):
+    """Loses everything: a grey picture."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.full_like(images, 0.5)
+
+
+class Stretch(nn.Module):
+    """More contrast, in which `SharpDetector` finds what it lost to blur."""
+
+    last_notes: list[str]
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.last_notes = ["dark" if image.mean() < 0.5 else "bright, then <b>" for image in images]
+        return (0.5 + 1.6 * (images - 0.5)).clamp(0, 1)
+
+
 class Slow(nn.Module):
     """Takes a while for each photo, so that a test can kill it in the middle."""
 
@@ -141,10 +158,25 @@ class MappingDetector(BlobDetector):
 class SharpDetector(nn.Module):
     """Finds the dog where blur has left the picture's coarse contrast, and is wrong about its place elsewhere."""
 
+    least = 0.13
+
     def forward(self, images: list[Tensor]) -> list[Detections]:
         found = []
         for image in images:
             contrast = nn.functional.avg_pool2d(image[None], 8).std().item()
-            box = [9.0, 9.0, 58.0, 40.0] if contrast > 0.13 else [0.0, 50.0, 9.0, 69.0]
+            box = [9.0, 9.0, 58.0, 40.0] if contrast > self.least else [0.0, 50.0, 9.0, 69.0]
             found.append(Detections(torch.tensor([box]), torch.tensor([contrast]), torch.tensor([11])))
         return found
+
+
+class KeenDetector(SharpDetector):
+    """The same with scores of a half and more."""
+
+    def forward(self, images: list[Tensor]) -> list[Detections]:
+        return [Detections(one.boxes, (0.5 + one.scores).clamp(0, 1), one.labels) for one in super().forward(images)]
+
+
+class EasyDetector(KeenDetector):
+    """Content with less contrast."""
+
+    least = 0.09

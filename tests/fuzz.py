@@ -136,6 +136,48 @@ def _store(path: Path) -> None:
     store.clear([])
 
 
+RECORD = {
+    "settings": {"data": "sample", "split": "all", "recipe": "voc", "restorers": ["flat=fakes:F"], "detectors": ["d=fakes:D"],
+                 "protocol": "voc07", "seed": 0, "draws": 1, "limit": 2, "levels": '{"noise": 10}'},
+    "dataset": {"name": "sample", "split": "all", "images": 2, "sha256": "0"},
+    "weights_sha256": {"flat": None}, "store": None, "started": "2099-01-01T00:00:00+0000",
+}  # fmt: skip
+ROW = {"boxes": [1, 2, 30, 40], "scores": [0.5], "labels": [11], "draw": 0, "levels": '{"noise": 10}', "note": '"a"'}
+ROWS = [ROW | {"image": image, "variant": v, "detector": "d"} for v in ("clean", "distorted", "flat") for image in "ab"]
+
+
+def _record(path: Path) -> None:
+    from vocbench.benchmarks.records import read_record
+
+    assert read_record(path)["settings"]["split"]
+
+
+def _rows(path: Path) -> None:
+    """A store's part with a sound checksum, of whatever rows the file lists, read as those of a run."""
+    import pyarrow as pa
+    from vocbench.benchmarks.results import Finished, predictions, scan
+    from vocbench.benchmarks.rows import check_names
+    from vocbench.benchmarks.store import Store
+    from vocbench.detection.columns import ObjectColumns, places
+    from vocbench.detection.detections import Objects
+
+    store = Store(path.parent / "store")
+    store.clear([])
+    try:
+        store.write(0, json.loads(path.read_bytes()))
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError, OverflowError, pa.ArrowException):
+        return  # no rows at all: nothing was written
+    truth = ObjectColumns.of({image: Objects.of([[1, 2, 30, 40]], [11]) for image in "ab"})
+    found = scan(store, store.parts(), places("ab"))
+    run = Finished(path.parent, RECORD, store, store.parts(), truth, found.variants, found.detectors, found.failed)
+    check_names(store.place, found.variants, found.detectors, run.settings)
+    for variant in found.variants:
+        boxes = predictions(run, variant, "d")[0]
+        assert boxes.boxes.shape == (len(boxes.scores), 4)
+        assert np.isin(boxes.labels, range(20)).all()
+        assert all(note is None or json.dumps(note) for note in run.decoded("note", None, variant, "d"))
+
+
 def _png() -> bytes:
     import io
 
@@ -155,6 +197,8 @@ READERS: dict[str, tuple[Callable[[Path], None], list[bytes]]] = {
     "checkpoint": (_checkpoint, [a_checkpoint_index()]),
     "picture": (_picture, [_png()]),
     "store": (_store, [b"PAR1"]),
+    "record": (_record, [json.dumps(RECORD).encode()]),
+    "rows": (_rows, [json.dumps(ROWS).encode()]),
 }
 
 
@@ -173,7 +217,7 @@ def main() -> None:
 
     reader = sys.argv.pop(1)
     with atheris.instrument_imports(include=["vocbench"]):
-        from vocbench.benchmarks import store  # noqa: F401
+        from vocbench.benchmarks import records, store  # noqa: F401
         from vocbench.detection import caffemodel, exchange, voc  # noqa: F401
         from vocbench.restorer import tensorflow_checkpoint  # noqa: F401
     with tempfile.TemporaryDirectory() as work:

@@ -1,5 +1,6 @@
 """Files from strangers, spoilt at random and by coverage: a reader gives something or names the file, nothing else."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz import READERS, attempt
+from tests.fuzz import READERS, ROWS, attempt
 from tests.test_run import ROOT
 
 SPOIL = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -51,7 +52,22 @@ def test_spoilt_files_are_named(reader):
     check()
 
 
-@pytest.mark.parametrize("reader", ["annotation", "split", "detections", "truth", "caffemodel", "checkpoint"])
+STRANGE = st.sampled_from([None, "", "x", "a", "clean", "[1]", [], [0.5], [1, 2, 3], [1, 2, 3, 4], [20], [-1], [None], 1, -1])
+
+
+@SPOIL
+@given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from(list(ROWS[0])), STRANGE), max_size=3), st.integers(-2, 2))
+def test_spoilt_rows_of_a_store_are_named(edits, more):
+    """Values replaced, and rows doubled or taken away, under a sound checksum."""
+    rows = [dict(row) for row in ROWS]
+    for place, key, value in edits:
+        rows[place][key] = value
+    rows = rows + rows[:more] if more >= 0 else rows[:more]
+    with tempfile.TemporaryDirectory() as folder:
+        attempt("rows", json.dumps(rows).encode(), Path(folder))
+
+
+@pytest.mark.parametrize("reader", ["annotation", "split", "detections", "truth", "caffemodel", "checkpoint", "record"])
 def test_coverage_finds_nothing(reader, tmp_path):
     pytest.importorskip("atheris")
     command = [

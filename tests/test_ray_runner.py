@@ -17,11 +17,12 @@ from tests.test_run import COMMAND, FAKES, ROOT, timeless, vocbench
 
 ray = pytest.importorskip("ray")
 QUIET = {"RAY_DISABLE_IMPORT_WARNING": "1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+KEEN = ["--detector", "keen=tests.fakes:KeenDetector", "--restorer", "flat=tests.fakes:Flatten"]  # something is lost
 FOUR = ["--runner", "ray", "--workers", 4]
 
 
 def command(folder, out, *more):
-    return ["run", "--data", folder, "--split", "val", "--unit", 1, *FAKES, "--out", out, *more]
+    return ["run", "--data", folder, "--split", "val", "--unit", 1, *KEEN, *FAKES, "--out", out, *more]
 
 
 def run(folder, out, *more, **environment):
@@ -44,6 +45,7 @@ def assert_same(one, two):
     for folder in ("examples", "gallery"):
         a, b = ({p.relative_to(base): p.read_bytes() for p in (base / folder).rglob("*.*")} for base in (one, two))
         assert a == b, folder
+        assert a, folder
     assert len(list((one / "store").iterdir())) == len(list((two / "store").iterdir())) == 12
 
 
@@ -149,14 +151,15 @@ def test_a_restorer_that_fails_on_a_worker_is_told_in_one_line(alone, tmp_path):
 
 
 def test_a_worker_refuses_a_photo_that_differs_from_the_drivers(alone, tmp_path):
-    settings = RunSettings(str(alone[0]), "val", "voc", ("identity",), ("tests.fakes:BlobDetector",))
+    settings = RunSettings(str(alone[0]), "val", "voc", ("tests.fakes:Flatten",), ("tests.fakes:EasyDetector",))
     worker = Worker(settings, 1)
     worker.begin()
     photo = worker.data.photo("2099_000003")
     task = _Task(0, ["2099_000003"], [file_digest(photo)], str(tmp_path / "store"), {})
-    pictures, spent = worker.compute(task)
+    pictures, clock = worker.compute(task)
     assert [shot.made.image for shot in pictures.shots] == ["2099_000003"]
-    assert spent["restore"] > 0
+    assert clock.spent["restore"] > 0
+    assert clock.peaks["peak_memory_bytes"] > 5e7
     with pytest.raises(ValueError, match=r"2099_000003.jpg: another photo here than where the run was started"):
         worker.compute(_Task(0, ["2099_000003"], ["0" * 64], str(tmp_path / "store"), {}))
 

@@ -211,7 +211,7 @@ def test_a_restorer_that_fails_stops_by_name_or_is_skipped(voc_folder, tmp_path)
     content = json.loads((tmp_path / "skip" / "results.json").read_text())
     assert 1 <= len(content["skipped"]) < 5
     assert content["dataset"]["images"] == 5 - len(content["skipped"])
-    assert not {path.name for path in (tmp_path / "skip" / "gallery").iterdir()} & set(content["skipped"])
+    assert not {path.name for path in (tmp_path / "skip" / "gallery").glob("*")} & set(content["skipped"])
     rest = [i for i in read_voc(voc_folder, "val").ids if i not in content["skipped"]]
     (voc_folder / "ImageSets" / "Main" / "rest.txt").write_text("\n".join(rest))
     alone = run(voc_folder, tmp_path / "rest", *restorer, "--split", "rest")
