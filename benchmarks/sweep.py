@@ -172,7 +172,9 @@ def to_html(content: dict[str, Any]) -> str:
 
     variants = list(content["mpc"])
     charts = [
-        (name, one["unit"], bars([f"{level:g}" for level in one["levels"]], list(one["map"].items()), name, variants))
+        bars(
+            [f"{level:g}" for level in one["levels"]], list(one["map"].items()), f"mAP in % by {name}, {one['unit']}", variants
+        )
         for name, one in content["degradations"].items()
     ]
     page = environment().get_template("sweep.html")

@@ -8,6 +8,7 @@ from typing import Any
 
 SHORT = {"aeroplane": "aero", "bicycle": "bike", "diningtable": "table", "motorbike": "mbike", "pottedplant": "plant",
          "tvmonitor": "tv"}  # fmt: skip
+TOLD = 10  # kinds of what a restorer tells of itself
 
 
 def shown_classes(results: dict[str, Any]) -> list[str]:
@@ -21,15 +22,15 @@ def percent(value: float | None) -> str:
 
 
 def best_rows(results: dict[str, Any]) -> dict[str, set[str]]:
-    """For each column the restored variants that reach its best value, as printed."""
+    """For each column the restored variants that reach its best value, as printed; none where that does not beat distorted."""
     restored = [n for n in results["variants"] if n not in ("clean", "distorted") and not n.startswith("clean+")]
-    columns = ["map", *shown_classes(results)]
     best: dict[str, set[str]] = {}
-    for column in columns:
-        values = {name: percent(cell(results, name, column)) for name in restored}
-        numbers = {name: float(text) for name, text in values.items() if text != "–"}
-        top = max(numbers.values(), default=None)
-        best[column] = {name for name, number in numbers.items() if number == top} if len(restored) > 1 else set()
+    for column in ["map", *shown_classes(results)]:
+        printed = {name: percent(cell(results, name, column)) for name in ["distorted", *restored]}
+        numbers = {name: float(text) for name, text in printed.items() if text != "–"}
+        top = max(numbers.values(), default=0.0)
+        beaten = len(restored) > 1 and numbers.get("distorted", top) < top
+        best[column] = {name for name, number in numbers.items() if number == top} if beaten else set()
     return best
 
 
@@ -59,7 +60,30 @@ def to_markdown(results: dict[str, Any]) -> str:
         psnr = "–" if entry["psnr"] is None else f"{entry['psnr']:.2f}"
         cells = [_marked(results, variant, column, best) for column in ["map", *classes]]
         lines.append(_row([variant, cells[0], interval, psnr, *cells[1:]]))
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_told(results)]) + "\n"
+
+
+def told_rows(results: dict[str, Any]) -> list[tuple[str, str, int, float]]:
+    """What restorers told of themselves, such as the tools chosen: variant, what, photos, and their share of those that told.
+
+    At most `TOLD` kinds of a variant, the most frequent first, and the rest together.
+    """
+    rows = []
+    for variant, counts in results["chosen"].items():
+        kinds, total = list(counts.items()), sum(counts.values())
+        rest = sum(count for _, count in kinds[TOLD:])
+        kinds = kinds[:TOLD] + ([(f"{len(kinds) - TOLD} others", rest)] if rest else [])
+        rows += [(variant, what, count, count / total) for what, count in kinds]
+    return rows
+
+
+def _told(results: dict[str, Any]) -> list[str]:
+    rows = [
+        _row([variant, what.replace("|", r"\|"), str(count), percent(share)])
+        for variant, what, count, share in told_rows(results)
+    ]
+    head = [_row(["variant", "chosen", "photos", "%"]), _row(["---", "---", "---:", "---:"])]
+    return ["", *head, *rows] if rows else []
 
 
 def _row(cells: list[str]) -> str:
@@ -94,7 +118,7 @@ def to_csv(results: dict[str, Any]) -> str:
 
 
 def to_latex(results: dict[str, Any]) -> str:
-    """Table 2's layout for a paper, with booktabs; the best restored value of a column bold."""
+    """Table 2's layout for a paper, with booktabs; the best restored value of a column bold, losses marked with an arrow."""
     classes, best = shown_classes(results), best_rows(results)
     head = " & ".join(["", "mAP", *(SHORT.get(name, name) for name in classes)])
     lines = [
@@ -108,7 +132,8 @@ def to_latex(results: dict[str, Any]) -> str:
         cells = []
         for column in ["map", *classes]:
             text = percent(cell(results, variant, column)).replace("–", "--")
-            cells.append(rf"\textbf{{{text}}}" if variant in best[column] else text)
+            text = rf"\textbf{{{text}}}" if variant in best[column] else text
+            cells.append(text + (r"$\downarrow$" if is_loss(results, variant, column) else ""))
         name = variant.replace("_", r"\_").replace("#", r"\#").replace("%", r"\%")
         lines.append(rf"{' & '.join([name, *cells])} \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"

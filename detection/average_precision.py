@@ -45,6 +45,15 @@ class Matches:
         count = max(len(self.objects), 1)
         return hits / count, hits / np.arange(1, len(right) + 1)
 
+    def by_image(self) -> Iterator[tuple[int, Matches]]:
+        """Each image that has objects, and the matches in it alone."""
+        order = np.argsort(self.image, kind="stable")  # scores keep falling
+        image = self.image[order]
+        for place, count in zip(*np.unique(self.objects, return_counts=True), strict=True):
+            rows = order[slice(*np.searchsorted(image, [place, place + 1]))]
+            objects = np.full(count, place)
+            yield int(place), Matches(self.scores[rows], self.image[rows], self.right[rows], self.ignored[rows], objects)
+
 
 def pair_overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Intersection over union (N,) of boxes (N, 4) and others (N, 4), row by row."""
@@ -141,6 +150,15 @@ class Evaluation:
         """Mean over the classes that have objects; None where none has."""
         values = [value for value in self.ap.values() if value is not None]
         return float(np.mean(values)) if values else None
+
+    def image_maps(self) -> np.ndarray:
+        """mAP (images,) of every image alone, over the classes it has objects of; NaN where it has none. Not for `coco`."""
+        sums, counts = np.zeros(len(self.images)), np.zeros(len(self.images))
+        for match in self.matches.values():
+            for place, alone in match.by_image():
+                sums[place] += VOC_RULES[self.protocol](*alone.curve())
+                counts[place] += 1
+        return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
     def resampled_maps(self, weights: np.ndarray) -> np.ndarray:
         """mAP (R,) with every image counted `weights` (R, images) times; see `resample`."""

@@ -1,10 +1,11 @@
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from vocbench.benchmarks import gallery
-from vocbench.benchmarks.gallery import Gallery, change, changes, judged_picture
+from vocbench.benchmarks.gallery import Change, Gallery, change, changes, judged_picture
 from vocbench.detection.detections import Detections, Objects
 from vocbench.restorer.images import write_image
 
@@ -21,12 +22,11 @@ def found(*rows):
 
 def test_a_change_counts_objects_regained_and_lost():
     dog, cat, weak = (DOG, 0.9, 11), (CAT, 0.8, 7), (CAT, 0.1, 7)
-    made = change("a", TRUTH, found(dog), [found(cat)])
-    assert (made.regained, made.lost) == (1, 1)
-    assert change("a", TRUTH, found(), [found(dog, cat)]).regained == 2
-    assert change("a", TRUTH, found(), [found(weak)]).regained == 0
-    best = change("a", TRUTH, found(), [found(), found(dog)])
-    assert best.regained == 1
+    assert change("a", TRUTH, found(dog), {"owan": found(cat)}) == Change("a", 1, 1, "owan")
+    assert change("a", TRUTH, found(), {"owan": found(dog, cat)}) == Change("a", 2, 0, "owan")
+    assert change("a", TRUTH, found(), {"owan": found(weak)}) is None
+    assert change("a", TRUTH, found(), {"owan": found(), "other": found(dog)}) == Change("a", 1, 0, "other")
+    assert change("a", TRUTH, found(dog), {"owan": found(), "other": found(dog, cat)}) == Change("a", 1, 0, "other")
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -44,10 +44,69 @@ def test_the_photos_kept_do_not_depend_on_the_order(tmp_path, monkeypatch, seed)
         given = {"owan": {"d": [found(*rows[name])]}}
         for shot in kept.draw(variants, {v.name: given.get(v.name, {"d": [found()]}) for v in variants}):
             kept.keep(shot)
-    assert [(one.image, one.regained) for one in changes(tmp_path)] == [("c", 2), ("b", 1), ("e", 1)]
+    assert changes(tmp_path) == [Change("c", 2, 0, "owan"), Change("b", 1, 0, "owan"), Change("e", 1, 0, "owan")]
     assert sorted(path.name for path in (tmp_path / "c").iterdir()) == [
         "change.json", "clean.jpg", "distorted.jpg", "owan.jpg"
     ]  # fmt: skip
+
+
+def unit(error=None):
+    """A unit of one photo, restored with or without an error."""
+    items, images = [SimpleNamespace(image="a", draw=0)], [torch.zeros(3, 8, 8)]
+    errors = {"owan": error}
+    return [
+        SimpleNamespace(name=name, items=items, images=images, errors=[errors.get(name)])
+        for name in ("clean", "distorted", "owan")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "restored", "kept"),
+    [(None, found((DOG, 0.9, 11)), 1), (None, found(), 0), ("the restorer failed", found((DOG, 0.9, 11)), 0)],
+)
+def test_photos_that_did_not_change_or_failed_take_no_place(tmp_path, error, restored, kept):
+    gallery = Gallery(tmp_path, SimpleNamespace(objects=lambda image: TRUTH))  # type: ignore[arg-type]
+    given = {"clean": found(), "distorted": found(), "owan": restored}
+    assert len(gallery.draw(unit(error), {name: {"d": [one]} for name, one in given.items()})) == kept
+
+
+def test_a_gallery_of_before_variants_were_told_is_read(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "change.json").write_text('{"regained": 1, "lost": 0}')
+    assert changes(tmp_path) == [Change("a", 1, 0, "")]
+
+
+def labels_of(shown):
+    """Each label's left edge, lower edge, height and text."""
+    found = re.findall(r'<text class="tag .*?" style="font-size:(.*?)px" x="(.*?)" y="(.*?)">(.*?)</text>', shown)
+    return [(float(x), float(y), float(size), text) for size, x, y, text in found]
+
+
+def test_labels_at_the_top_edge_do_not_lie_on_each_other(tmp_path):
+    write_image(tmp_path / "p.jpg", torch.zeros(3, 100, 200))
+    top = [[3.0, 0.0, 60.0 + i, 40.0] for i in range(4)]
+    shown = judged_picture(tmp_path / "p.jpg", found(*((box, 0.9, 11) for box in top)), Objects.of([], []), "a")
+    labels = labels_of(shown)
+    assert len(labels) == 4
+    lines = sorted(y for _, y, _, _ in labels)
+    assert all(b - a >= size for a, b, (_, _, size, _) in zip(lines, lines[1:], labels, strict=False))
+    assert all(size <= y <= 100 for _, y, size, _ in labels)
+
+
+def test_a_label_at_the_right_edge_stays_inside(tmp_path):
+    write_image(tmp_path / "p.jpg", torch.zeros(3, 100, 200))
+    shown = judged_picture(tmp_path / "p.jpg", found(([190.0, 50.0, 199.0, 90.0], 0.9, 11)), Objects.of([], []), "a")
+    ((x, _, size, text),) = labels_of(shown)
+    assert x + 0.6 * size * len(text) <= 200
+
+
+def test_objects_that_were_found_and_difficult_ones_are_drawn_too(tmp_path):
+    write_image(tmp_path / "p.jpg", torch.zeros(3, 100, 200))
+    truth = Objects.of([DOG, CAT, [100.0, 10.0, 150.0, 50.0]], [11, 7, 11], [False, False, True])
+    shown = judged_picture(tmp_path / "p.jpg", found((DOG, 0.9, 11)), truth, "a")
+    assert shown.count('<rect class="truth"') == 2
+    assert shown.count('<rect class="missed"') == 1
+    assert 'aria-label="a; cat missed; dog 0.90"' in shown
 
 
 def test_boxes_are_shown_as_right_wrong_and_missed(tmp_path):

@@ -1,6 +1,5 @@
 import json
 import os
-import subprocess
 from statistics import mean
 
 import numpy as np
@@ -12,8 +11,8 @@ from vocbench.benchmarks.sweep import OWN_CORRUPTIONS, parse_degradations, summa
 from vocbench.restorer import corruptions
 from vocbench.restorer.degradations import level_degrade
 
+from tests.browser import CHROMIUM, browser
 from tests.conftest import make_voc_folder
-from tests.test_report import CHROMIUM
 
 FAKES = ["--restorer", "bright=tests.fakes:Brighten", "--detector", "blob=tests.fakes:BlobDetector"]
 
@@ -77,11 +76,10 @@ def test_a_sweep_is_not_overwritten_and_goes_on(swept):
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def test_the_page_loads_in_a_browser(swept, tmp_path):
-    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
-    command += [f"--user-data-dir={tmp_path}/profile", (swept[0] / "sweep.html").as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert done.stdout.count("<svg") == 2
-    assert "CONSOLE" not in done.stderr
+    with browser(tmp_path / "profile") as page:
+        page.show(swept[0] / "sweep.html")
+        assert page.run("document.querySelectorAll('svg.plot').length") == 2
+        assert page.told == []
 
 
 @pytest.mark.parametrize(
