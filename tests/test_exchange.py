@@ -6,11 +6,31 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from vocbench.benchmarks.cli import cli
+from vocbench.benchmarks.run import run
+from vocbench.benchmarks.settings import RunSettings
 from vocbench.detection.average_precision import evaluate
 from vocbench.detection.coco import to_coco_ground_truth, to_coco_results
 from vocbench.detection.detections import Detections, Objects
 from vocbench.detection.exchange import read_detections, to_devkit, to_json
+
+from tests.conftest import make_voc_folder, write_annotation
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A run under `coco`, two draws a photo; every cat is difficult, and one dog in two."""
+    base = tmp_path_factory.mktemp("exported")
+    folder = make_voc_folder(base, 8)
+    for i, path in enumerate(sorted((folder / "Annotations").glob("*.xml"))):
+        objects = [("dog", (10, 10, 40 + i, 40), 0), ("dog", (50, 20, 80, 60), i % 2), ("cat", (55, 25, 85, 65), 1)]
+        write_annotation(path, objects=objects)
+    settings = RunSettings(data=str(folder), split="val", recipe="voc", restorers=("flat=tests.fakes:Flatten",), draws=2,
+                           detectors=("blob=tests.fakes:BlobDetector",), protocol="coco", examples=0)  # fmt: skip
+    return run(settings, base / "out")
+
 
 FOUND = Detections(torch.tensor([[9.0, 9.0, 40.0, 40.0]]), torch.tensor([0.5]), torch.tensor([11]))
 
@@ -75,9 +95,6 @@ def test_the_devkits_file_counts_from_one():
 
 
 def test_pycocotools_finds_the_same_ap_in_the_exported_files(tmp_path):
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
     random = np.random.default_rng(0)
     truth, found = {}, {}
     for i in range(12):
@@ -95,6 +112,25 @@ def test_pycocotools_finds_the_same_ap_in_the_exported_files(tmp_path):
         evaluation.accumulate()
         evaluation.summarize()
     assert evaluate(found, truth, "coco").map == pytest.approx(evaluation.stats[0], abs=1e-9)
+
+
+@pytest.mark.parametrize("variant", ["clean", "distorted", "flat"])
+def test_pycocotools_gives_the_runs_numbers_on_the_files_exported(exported, variant, tmp_path):
+    """Difficult objects and two draws of each photo among them."""
+    arguments = ["export-predictions", str(exported), "--format", "coco", "--variant", variant, "--out", str(tmp_path)]
+    CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    truth = json.loads((tmp_path / "annotations.json").read_text())
+    assert {one["iscrowd"] for one in truth["annotations"]} == {0, 1}
+    assert len(truth["images"]) == (8 if variant == "clean" else 16)
+    with contextlib.redirect_stdout(io.StringIO()):
+        official = COCO(str(tmp_path / "annotations.json"))
+        evaluation = COCOeval(official, official.loadRes(str(tmp_path / "detections.json")), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    wanted = json.loads((exported / "results.json").read_text())["variants"][variant]["map"]
+    assert 0 < wanted < 1
+    assert evaluation.stats[0] == pytest.approx(wanted, abs=1e-9)
 
 
 def test_the_evaluate_command_reads_a_folder_and_prints_json(voc_folder, tmp_path):
