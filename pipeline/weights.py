@@ -87,6 +87,14 @@ WEIGHTS: dict[str, Weights] = {
         "MIT",
         "OWAN trained by this project on the recipe voc and milder ones; its card is restorer/weights/owan.md",
     ),
+    "dncnn": Weights(
+        "dncnn.safetensors",
+        Package("vocbench.restorer", "weights/dncnn.safetensors"),
+        2_696_972,
+        "dbc563bfce35f2ecf3ad6fe482fae908c0769cb79ae9a842b76d9a8332389dd5",
+        "MIT",
+        "DnCNN trained by this project on the recipes of owan; its card is restorer/weights/dncnn.md",
+    ),
     "owan-2019": Weights(
         "owan-2019.pth",
         Url("https://raw.githubusercontent.com/sg-nm/Operation-wise-attention-network/master/Trained_model/model_best.pth"),

@@ -26,6 +26,9 @@ from vocbench.restorer.patches import PhotoPatches, list_photos
 from vocbench.restorer.quality import psnr, ssim
 
 
+ENOUGH = 40  # dB, 2.5 of 255 levels: better ones do not count, or a network that changes nothing would win by clean patches
+
+
 @dataclass(frozen=True)
 class Training:
     """Settings of a run, saved with its checkpoints; the defaults are the paper's."""
@@ -297,7 +300,7 @@ class Trainer:
         row = {"step": self.step, "minutes": self.elapsed / 60, "loss": loss}
         row |= {"learning_rate": schedule(self.settings, self.step, self.elapsed)}
         row |= {f"raw_{name}": value for name, value in raw.items()} | averaged
-        row["score"] = sum(share * averaged[f"psnr_{name}"] for name, share in shares.items())
+        row["score"] = sum(share * min(averaged[f"psnr_{name}"], ENOUGH) for name, share in shares.items())
         self.rows.append(row)
         if self.process.rank == 0:
             self._write(row)

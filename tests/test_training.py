@@ -54,6 +54,17 @@ def test_training_lowers_the_error_on_held_out_patches(folder, tmp_path):  # noq
         assert (tmp_path / "out" / name).is_file()
 
 
+def test_a_network_that_changes_nothing_does_not_win_by_its_clean_patches(folder, tmp_path):  # noqa: F811
+    class Identity(Tiny):
+        def forward(self, image):
+            return image + 0 * self.conv(image)
+
+    mixture = (("moderate", 0.5), ("clean", 0.5))
+    row = next(Trainer(Identity(), settings(folder, mixture=mixture), tmp_path, save).run())
+    assert row["psnr_clean"] == 60
+    assert row["score"] == pytest.approx(0.5 * row["psnr_moderate"] + 0.5 * 40)
+
+
 def test_a_resumed_run_has_the_same_curve(folder, tmp_path):  # noqa: F811
     _, whole = trained(folder, tmp_path / "whole")
     first = Trainer(Tiny(), settings(folder), tmp_path / "parts", save)
