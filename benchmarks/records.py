@@ -89,11 +89,11 @@ def mismatch(value: Any, form: Form, place: str) -> str | None:
     """What of a value is not of its form, None where all is."""
     if isinstance(form, Maybe):
         form = form.form
-    if form is None:
-        return None
     kinds = _kinds(form)
-    if type(value) not in kinds:
+    if form is not None and type(value) not in kinds:
         return f"{place} should be {' or '.join(NAMES[kind] for kind in kinds)}, got {json.dumps(value)[:60]}"
+    if form is None or isinstance(form, (type, tuple)):
+        return None  # nothing inside has a form
     missing = next((key for key in _needed(form) if key not in value), None)
     if missing is not None:
         return f"{place} has no {missing!r}"

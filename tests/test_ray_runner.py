@@ -128,7 +128,7 @@ def test_a_killed_driver_goes_on_to_the_same_bytes(alone, alone_slow, tmp_path):
 def test_a_killed_worker_loses_nothing(alone, tmp_path):
     folder, out = alone
     deadly = ["--restorer", "bright=tests.fakes:Deadly", "--detector", "blob=tests.fakes:BlobDetector"]
-    arguments = ["run", "--data", folder, "--split", "val", "--unit", 1, *deadly, "--do-no-harm", "--runner", "ray"]
+    arguments = ["run", "--data", folder, "--split", "val", "--unit", 1, *KEEN, *deadly, "--do-no-harm", "--runner", "ray"]
     mark = tmp_path / "mark"
     done = vocbench(*arguments, "--workers", 2, "--out", tmp_path / "out", environment=QUIET | {"FAKE_MARK": str(mark)})
     assert done.returncode == 0, done.stderr
