@@ -204,6 +204,20 @@ def test_on_paper_it_is_light_whole_and_short(finished, page):
     assert 3 <= sheets <= 14
 
 
+def test_of_many_variants_each_photo_prints_three(page, tmp_path):
+    restorers = ("identity", *(f"r{i}=tests.fakes:{name}" for i, name in enumerate(("Stretch", "Flatten", "Brighten"))))
+    settings = RunSettings(data=str(make_voc_folder(tmp_path, 4)), split="val", recipe="voc", examples=0,
+                           restorers=restorers, detectors=("keen=tests.fakes:KeenDetector",))  # fmt: skip
+    page.show(run(settings, tmp_path / "out") / "report.html")
+    assert page.run("document.querySelector('[data-photo]').querySelectorAll('.panel').length") == 6
+    page.ask("Emulation.setEmulatedMedia", media="print")
+    printed = page.run("[...document.querySelectorAll('[data-photo]')].map(f => [f.dataset.opens, "
+                       "[...f.querySelectorAll('.panel')].filter(p => p.clientWidth).map(p => p.dataset.panel)])")  # fmt: skip
+    page.ask("Emulation.setEmulatedMedia", media="")
+    assert printed
+    assert all(panels == ["clean", "distorted", opens] for opens, panels in printed)
+
+
 def test_what_restorers_chose_is_shown(finished, page):
     page.show(finished / "report.html")
     results = json.loads((finished / "results.json").read_text())
