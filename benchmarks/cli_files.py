@@ -224,3 +224,22 @@ def weights_import(name: str, folder: Path) -> None:
     from vocbench.pipeline.weights import import_files
 
     click.echo(import_files(name, folder))
+
+
+@weights.command("average")
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@click.option("--share", required=True, type=click.FloatRange(0, 1), help="Of the second file; the first has the rest.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The new file (.safetensors).")
+def weights_average(first: Path, second: Path, share: float, out: Path) -> None:
+    """Weigh a network against the one it was trained on from.
+
+    FIRST is a safetensors file of `vocbench train`, whose recipe and cutting policy the new file keeps; SECOND any file of the
+    same network. Their average often keeps what was learned and regains what was forgotten (WiSE-FT, Wortsman et al. 2022).
+    """
+    from vocbench.restorer.networks import average
+
+    if out.exists():
+        raise ValueError(f"{out}: already there; choose another --out")
+    average(first, second, share, out)
+    click.echo(out)

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from vocbench.restorer import native, owan
+from vocbench.restorer.weight_files import check_state, read_metadata, save_weights
 
 
 @dataclass(frozen=True)
@@ -44,3 +45,20 @@ TRAINABLE: dict[str, Trainable] = {
     "owan-fixed-attention": Trainable(partial(owan.build, "owan-fixed-attention"), owan.load_owan, _compiled_owan),
     "dncnn": Trainable(_build_dncnn, _load_dncnn, tiling="whole"),
 }
+
+
+def average(first: Path, second: Path, share: float, out: Path) -> None:
+    """Write (1 - share) of the first file's weights plus `share` of the second's (Wortsman et al., CVPR 2022, WiSE-FT).
+
+    The first is a file of `vocbench train`, whose cutting policy and recipe are kept; the second any file of its network, the
+    authors' among them. Raises ValueError for files of other networks; FileNotFoundError and OSError as reading and writing do.
+    """
+    facts = read_metadata(first)
+    if facts.get("network") not in TRAINABLE:
+        raise ValueError(f"{first}: does not name its network; give a .safetensors file that `vocbench train` wrote")
+    load = TRAINABLE[facts["network"]].load
+    ours, theirs = load(first).state_dict(), load(second).state_dict()
+    check_state(second, facts["network"], ours, theirs)
+    mixed = {name: torch.lerp(one, theirs[name], share) if one.is_floating_point() else one for name, one in ours.items()}
+    recipe = {"recipe": facts["recipe"]} if "recipe" in facts else {}
+    save_weights(out, mixed, facts["network"], facts["tiling"], **recipe)

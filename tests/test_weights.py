@@ -259,3 +259,32 @@ def test_rl_restores_checkpoints_are_imported_into_the_cache(shared, cache):
     assert done.exit_code == 0
     assert find("rl-restore") == cache / "rl-restore.safetensors"
     assert sorted(path.name for path in cache.iterdir()) == ["rl-restore.safetensors"]
+
+
+def test_an_average_lies_between_its_files_and_keeps_the_policy(shared, tmp_path):
+    from vocbench.restorer.owan import load_owan
+    from vocbench.restorer.weight_files import read_metadata
+
+    ours, theirs = find("owan"), shared / "weights/owan/model_best.pth"
+    arguments = ["weights", "average", str(ours), str(theirs), "--share", "0.25", "--out", str(tmp_path / "mixed.safetensors")]
+    assert CliRunner().invoke(cli, arguments, catch_exceptions=False).exit_code == 0
+    assert read_metadata(tmp_path / "mixed.safetensors")["tiling"] == read_metadata(ours)["tiling"]
+    one, two, mixed = (load_owan(path).state_dict() for path in (ours, theirs, tmp_path / "mixed.safetensors"))
+    assert all(((0.75 * one[name] + 0.25 * two[name]) - mixed[name]).abs().max() < 1e-6 for name in mixed)
+    before = (tmp_path / "mixed.safetensors").read_bytes()
+    done = vocbench(*arguments)
+    assert done.returncode == 2
+    assert "mixed.safetensors: already there; choose another --out" in done.stderr
+    assert (tmp_path / "mixed.safetensors").read_bytes() == before
+
+
+def test_an_average_names_the_file_that_does_not_fit(shared, tmp_path):
+    theirs = shared / "weights/owan/model_best.pth"
+    for files, message in (
+        ((theirs, find("owan")), "model_best.pth: does not name its network"),
+        ((find("owan"), find("dncnn")), "dncnn.safetensors: not weights of OWAN"),
+    ):
+        done = vocbench("weights", "average", *files, "--share", "0.5", "--out", tmp_path / "x.safetensors")
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert not (tmp_path / "x.safetensors").exists()
