@@ -24,6 +24,7 @@ from vocbench.benchmarks.results import Finished
 from vocbench.detection.detections import VOC_CLASSES, Detections, Objects
 from vocbench.detection.errors import judge
 from vocbench.detection.voc import VOCSplit
+from vocbench.restorer.files import write_whole
 from vocbench.restorer.images import encode_image, read_image, to_uint8
 
 KEPT = 12
@@ -115,9 +116,9 @@ class Gallery:
         place = self.folder / made.image
         place.mkdir(parents=True, exist_ok=True)
         for name, data in shot.pictures.items():
-            (place / f"{name}.jpg").write_bytes(data)
+            write_whole(place / f"{name}.jpg", data)
         told = {"regained": made.regained, "lost": made.lost, "variant": made.variant}
-        (place / "change.json").write_text(json.dumps(told))
+        write_whole(place / "change.json", json.dumps(told).encode())  # last: a photo with it is whole
         for old in sorted([*kept, made], key=lambda one: one.rank)[KEPT:]:
             shutil.rmtree(self.folder / old.image, ignore_errors=True)
 
