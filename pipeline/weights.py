@@ -82,8 +82,8 @@ WEIGHTS: dict[str, Weights] = {
     "owan": Weights(
         "owan.safetensors",
         Package("vocbench.restorer", "weights/owan.safetensors"),
-        1_671_696,
-        "6182b6f0c999c566c1f74102dcc6a2c8919d365be6c789e12f926874257f110e",
+        1_671_704,
+        "bcf68cbacd9b4ed80777a66e373e8c0b2ce6b3c01f0bbe7f619c27edf13a4e7a",
         "MIT",
         "OWAN trained by this project on the recipe voc and milder ones; its card is restorer/weights/owan.md",
     ),
