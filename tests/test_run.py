@@ -188,8 +188,11 @@ def test_two_runs_into_one_folder_are_refused(voc_folder, tmp_path):
 def test_an_interrupted_run_says_how_to_go_on(voc_folder, tmp_path):
     command = [*COMMAND, "run", "--data", voc_folder, "--split", "val", "--unit", 1, "--restorer", "slow=tests.fakes:Slow",
                "--detector", "tests.fakes:BlobDetector", "--out", tmp_path / "out"]  # fmt: skip
-    variables = os.environ | {"PYTHONPATH": str(ROOT), "FAKE_SECONDS": "1"}
-    process = subprocess.Popen([str(a) for a in command], env=variables, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    variables = os.environ | {"PYTHONPATH": str(ROOT), "FAKE_SECONDS": "5"}
+    process = subprocess.Popen(
+        [str(a) for a in command], env=variables, cwd=ROOT, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job may hand on that it ignores it
+    )  # fmt: skip
     for _ in range(600):
         if (tmp_path / "out" / "store").is_dir():
             break
