@@ -14,7 +14,7 @@ from vocbench.benchmarks.cli_run import choose_device
 @click.option("--size", default="500x375", show_default=True, metavar="WIDTHxHEIGHT", help="Of the photo, in pixels.")
 @click.option("--engine", "wanted", multiple=True, help="Only these engines and peers (repeatable); the plain one always runs.")
 @click.option("--tile", metavar="SIZE:STRIDE", help="Cutting policy; default: the weights' own.")
-@click.option("--batch", default=16, show_default=True, help="Tiles at a time.")
+@click.option("--batch", default=4, show_default=True, help="Tiles at a time.")
 @click.option("--rounds", default=5, show_default=True, help="Timed rounds after one of warm-up.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON in place of the table.")
