@@ -53,7 +53,9 @@ def compare(run_a, run_b, variant, variant_a, variant_b, detector, seed, as_json
 
 
 def _restored(run) -> str:
-    names = [name for name in run.variants if name not in ("clean", "distorted") and not name.startswith("clean+")]
+    from vocbench.benchmarks.variants import restored
+
+    names = restored(run.variants)
     return names[0] if len(names) == 1 else "distorted"
 
 

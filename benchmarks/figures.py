@@ -15,6 +15,7 @@ import numpy as np
 from vocbench.benchmarks.gallery import kept_images
 from vocbench.benchmarks.records import NUMBER, Each
 from vocbench.benchmarks.results import Finished, predictions
+from vocbench.benchmarks.variants import is_clean, restores_clean
 from vocbench.detection.average_precision import RECALLS, Matches, evaluate
 from vocbench.detection.columns import DetectionColumns, ObjectColumns
 from vocbench.detection.detections import Detections
@@ -51,7 +52,7 @@ def draw(run: Finished, variant: str, detector: str, bins: Mapping[str, Bins]) -
     """Everything shown of a variant."""
     protocol = run.settings.protocol
     found, truth, _ = predictions(run, variant, detector)
-    compared, skewed = not variant.startswith("clean+"), not variant.startswith("clean")
+    compared, skewed = not restores_clean(variant), not is_clean(variant)
     gallery = [f"{image}#0" for image in kept_images(run.folder / "gallery")]
     matches = evaluate(found, truth, protocol).matches if compared else {}
     return Drawn(

@@ -21,6 +21,7 @@ from markupsafe import Markup
 from torch import Tensor
 from vocbench.benchmarks.records import CHANGE, read_json
 from vocbench.benchmarks.results import Finished
+from vocbench.benchmarks.variants import restores_clean
 from vocbench.detection.detections import VOC_CLASSES, Detections, Objects
 from vocbench.detection.errors import judge
 from vocbench.detection.voc import VOCSplit
@@ -89,7 +90,7 @@ class Gallery:
         photos: dict[str, dict[str, tuple[Tensor, Detections]]] = {}
         failed = {item.image for v in variants for item, error in zip(v.items, v.errors, strict=True) if error}
         for variant in variants:
-            if variant.name.startswith("clean+"):
+            if restores_clean(variant.name):
                 continue
             results = next(iter(found[variant.name].values()))
             for item, image, result in zip(variant.items, variant.images, results, strict=True):

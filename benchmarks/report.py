@@ -17,6 +17,7 @@ from vocbench.benchmarks.charts import bars, curves, scatter
 from vocbench.benchmarks.figures import Bins, Drawn, correlation, draw, gains, level_bins
 from vocbench.benchmarks.gallery import shown_photos
 from vocbench.benchmarks.results import Finished
+from vocbench.benchmarks.variants import is_clean, restored, restores_clean
 from vocbench.detection.errors import ERROR_TYPES
 
 if TYPE_CHECKING:
@@ -28,14 +29,10 @@ def points(value: float) -> str:
     return f"{abs(100 * value):.1f}"
 
 
-def restored_names(results: dict[str, Any]) -> list[str]:
-    return [name for name in results["variants"] if name not in ("clean", "distorted") and not name.startswith("clean+")]
-
-
 def headline(results: dict[str, Any]) -> str:
     """What the best restorer gained or lost, in one sentence that is right either way."""
     variants = results["variants"]
-    names = [name for name in restored_names(results) if variants[name]["map"] is not None]
+    names = [name for name in restored(results["variants"]) if variants[name]["map"] is not None]
     clean, distorted = variants["clean"]["map"], variants["distorted"]["map"]
     if not names or clean is None or distorted is None:
         return "No restorer was measured on photos with objects in this run."
@@ -67,7 +64,7 @@ def harm(results: dict[str, Any]) -> list[str]:
     """One sentence for each restorer that was also run on clean photos."""
     clean, told = results["variants"]["clean"]["map"], []
     for name, entry in results["variants"].items():
-        if name.startswith("clean+") and entry["map"] is not None and clean is not None:
+        if restores_clean(name) and entry["map"] is not None and clean is not None:
             change = entry["delta_clean"]
             what = f"{'gained' if change > 0 else 'lost'} {points(change)} points" if change else "changed nothing"
             told.append(f"On clean photos {name.removeprefix('clean+')} {what}{interval(entry['delta_clean_ci95'])}.")
@@ -90,7 +87,7 @@ def environment() -> Environment:
 
 
 def compared_names(results: dict[str, Any]) -> list[str]:
-    return [name for name in results["variants"] if not name.startswith("clean+")]
+    return [name for name in results["variants"] if not restores_clean(name)]
 
 
 def class_charts(results: dict[str, Any], drawn: Mapping[str, Drawn]) -> tuple[Markup, list[tuple[str, Markup]]]:
@@ -108,7 +105,7 @@ def class_charts(results: dict[str, Any], drawn: Mapping[str, Drawn]) -> tuple[M
 def level_charts(results: dict[str, Any], drawn: Mapping[str, Drawn], bins: Mapping[str, Bins]) -> list[Markup]:
     """mAP by the level of each degradation."""
     order = list(results["variants"])
-    skewed = [name for name in order if not name.startswith("clean")]
+    skewed = [name for name in order if not is_clean(name)]
     return [
         bars(
             one.labels,
@@ -123,7 +120,7 @@ def level_charts(results: dict[str, Any], drawn: Mapping[str, Drawn], bins: Mapp
 
 def quality_chart(results: dict[str, Any], drawn: Mapping[str, Drawn]) -> tuple[Markup, list[str]]:
     """Each photo's gains of PSNR and AP, and a sentence for each restorer on how they go together."""
-    pairs = {name: gains(drawn["distorted"], drawn[name]) for name in restored_names(results)}
+    pairs = {name: gains(drawn["distorted"], drawn[name]) for name in restored(results["variants"])}
     dots = [(name, [(x, y) for x, y in group.tolist()]) for name, group in pairs.items()]
     told = []
     for name, group in pairs.items():

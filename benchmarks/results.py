@@ -18,6 +18,7 @@ from vocbench.benchmarks.rows import check_keys, check_names, check_rows, decode
 from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.settings import RunSettings, file_digest
 from vocbench.benchmarks.store import Store
+from vocbench.benchmarks.variants import is_clean
 from vocbench.detection.average_precision import Evaluation, evaluate, percentiles
 from vocbench.detection.columns import DetectionColumns, ObjectColumns, places, starts
 from vocbench.detection.voc import VOCSplit
@@ -144,7 +145,7 @@ def predictions(run: Finished, variant: str, detector: str) -> tuple[DetectionCo
         for column, into in (("boxes", boxes), ("scores", scores), ("labels", labels)):
             into += [chunk.flatten().to_numpy() for chunk in table[column].chunks]
         counts += [chunk.value_lengths().to_numpy() for chunk in table["scores"].chunks]
-    draws = 1 if variant.startswith("clean") else run.settings.draws
+    draws = 1 if is_clean(variant) else run.settings.draws
     index, first = check_keys(keys, draws * (len(ids) - len(run.failed)), f"{place}: {variant}"), starts(np.concatenate(counts))
     del keys
     found = DetectionColumns(index, first, np.concatenate(boxes).reshape(-1, 4), np.concatenate(scores), np.concatenate(labels))

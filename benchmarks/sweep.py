@@ -19,6 +19,7 @@ from vocbench.benchmarks.run import run
 from vocbench.benchmarks.runners import Runner
 from vocbench.benchmarks.settings import RunSettings, write_json
 from vocbench.benchmarks.tables import percent
+from vocbench.benchmarks.variants import is_clean
 from vocbench.restorer import corruptions
 from vocbench.restorer.degradations import DEGRADATIONS, UNITS
 
@@ -97,7 +98,7 @@ def sweep(
 
 
 def _by_variant(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    names = [name for name in rows[0]["variants"] if name != "clean" and not name.startswith("clean+")]
+    names = [name for name in rows[0]["variants"] if not is_clean(name)]
     return {"map": {name: [row["variants"][name]["map"] for row in rows] for name in names}}
 
 

@@ -6,6 +6,8 @@ import csv
 import io
 from typing import Any
 
+from vocbench.benchmarks.variants import restored, restores_clean
+
 SHORT = {"aeroplane": "aero", "bicycle": "bike", "diningtable": "table", "motorbike": "mbike", "pottedplant": "plant",
          "tvmonitor": "tv"}  # fmt: skip
 TOLD = 10  # kinds of what a restorer tells of itself
@@ -23,13 +25,13 @@ def percent(value: float | None) -> str:
 
 def best_rows(results: dict[str, Any]) -> dict[str, set[str]]:
     """For each column the restored variants that reach its best value, as printed; none where that does not beat distorted."""
-    restored = [n for n in results["variants"] if n not in ("clean", "distorted") and not n.startswith("clean+")]
+    names = restored(results["variants"])
     best: dict[str, set[str]] = {}
     for column in ["map", *shown_classes(results)]:
-        printed = {name: percent(cell(results, name, column)) for name in ["distorted", *restored]}
+        printed = {name: percent(cell(results, name, column)) for name in ["distorted", *names]}
         numbers = {name: float(text) for name, text in printed.items() if text != "–"}
         top = max(numbers.values(), default=0.0)
-        beaten = len(restored) > 1 and numbers.get("distorted", top) < top
+        beaten = len(names) > 1 and numbers.get("distorted", top) < top
         best[column] = {name for name, number in numbers.items() if number == top} if beaten else set()
     return best
 
@@ -92,7 +94,7 @@ def _row(cells: list[str]) -> str:
 
 def is_loss(results: dict[str, Any], variant: str, column: str) -> bool:
     """Whether a restored variant is below what it started from: distorted, or clean for `clean+`."""
-    base = "clean" if variant.startswith("clean+") else "distorted"
+    base = "clean" if restores_clean(variant) else "distorted"
     value, other = cell(results, variant, column), cell(results, base, column)
     return variant not in ("clean", "distorted") and value is not None and other is not None and value < other
 

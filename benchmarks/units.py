@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from vocbench.benchmarks.settings import RunSettings
+from vocbench.benchmarks.variants import is_clean
 from vocbench.detection.detections import Detections
 from vocbench.pipeline.chain import RestorerError, detect_photos, restore_photos
 from vocbench.pipeline.names import Spec, build_detector, build_restorer, parse_detector, parse_restorer
@@ -200,7 +201,7 @@ def compute(
                         "labels": result.labels.tolist(),
                         "psnr": measured[i][0],
                         "ssim": measured[i][1],
-                        "levels": json.dumps(item.levels) if not variant.name.startswith("clean") else None,
+                        "levels": json.dumps(item.levels) if not is_clean(variant.name) else None,
                         "note": variant.notes[i],
                         "error": variant.errors[i],
                         "seconds_degrade": item.seconds,

@@ -85,6 +85,16 @@ def test_a_run_where_restoring_hurts_says_so(tmp_path):
     assert "0.0$\\downarrow$" in (out / "table.tex").read_text()
 
 
+def test_a_label_that_begins_with_clean_is_a_restorer_as_any_other(tmp_path):
+    """Two draws of each photo, of which clean photos have one."""
+    out = judged_run(tmp_path, restorers=("cleaner=tests.fakes:Flatten",), draws=2)
+    results = json.loads((out / "results.json").read_text())
+    assert results["variants"]["cleaner"]["map"] < results["variants"]["distorted"]["map"]
+    page = (out / "report.html").read_text()
+    assert "Correlation for cleaner: " in page
+    assert "<title>cleaner, " in page.split("By degradation level")[1].split("Image quality against detection")[0]
+
+
 def test_best_is_bold_only_where_it_beats_distorted(tmp_path):
     out = judged_run(tmp_path, restorers=("flat=tests.fakes:Flatten", "identity"))
     assert "**" not in (out / "table.md").read_text()
