@@ -53,12 +53,17 @@ def average(first: Path, second: Path, share: float, out: Path) -> None:
     The first is a file of `vocbench train`, whose cutting policy and recipe are kept; the second any file of its network, the
     authors' among them. Raises ValueError for files of other networks; FileNotFoundError and OSError as reading and writing do.
     """
+    for path in (first, out):
+        if path.suffix != ".safetensors":
+            raise ValueError(f"{path}: FIRST and --out must end in .safetensors, as files of `vocbench train` do")
+    if not first.is_file():
+        raise FileNotFoundError(f"{first}: no such weights file; give one that `vocbench train` wrote")
     facts = read_metadata(first)
     if facts.get("network") not in TRAINABLE:
         raise ValueError(f"{first}: does not name its network; give a .safetensors file that `vocbench train` wrote")
-    load = TRAINABLE[facts["network"]].load
-    ours, theirs = load(first).state_dict(), load(second).state_dict()
+    kind = TRAINABLE[facts["network"]]
+    ours, theirs = kind.load(first).state_dict(), kind.load(second).state_dict()
     check_state(second, facts["network"], ours, theirs)
     mixed = {name: torch.lerp(one, theirs[name], share) if one.is_floating_point() else one for name, one in ours.items()}
     recipe = {"recipe": facts["recipe"]} if "recipe" in facts else {}
-    save_weights(out, mixed, facts["network"], facts["tiling"], **recipe)
+    save_weights(out, mixed, facts["network"], facts.get("tiling", kind.tiling), **recipe)

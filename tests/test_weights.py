@@ -9,7 +9,9 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import torch
 from click.testing import CliRunner
+from safetensors.torch import save_file
 from vocbench.benchmarks.cli import cli
 from vocbench.pipeline import weights
 from vocbench.pipeline.weights import WEIGHTS, Converted, Package, Url, Weights, Wheel, fetch, find, import_files, location
@@ -280,8 +282,11 @@ def test_an_average_lies_between_its_files_and_keeps_the_policy(shared, tmp_path
 
 def test_an_average_names_the_file_that_does_not_fit(shared, tmp_path):
     theirs = shared / "weights/owan/model_best.pth"
+    save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
     for files, message in (
-        ((theirs, find("owan")), "model_best.pth: does not name its network"),
+        ((theirs, find("owan")), "model_best.pth: FIRST and --out must end in .safetensors"),
+        ((tmp_path / "none.safetensors", theirs), "none.safetensors: no such weights file"),
+        ((tmp_path / "other.safetensors", theirs), "other.safetensors: does not name its network"),
         ((find("owan"), find("dncnn")), "dncnn.safetensors: not weights of OWAN"),
     ):
         done = vocbench("weights", "average", *files, "--share", "0.5", "--out", tmp_path / "x.safetensors")
