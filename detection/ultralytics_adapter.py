@@ -1,13 +1,14 @@
 """Any ultralytics model as a detector of VOC's classes. ultralytics is AGPL-3.0; this is the only module that imports it.
 
-A `.pt` file of ultralytics is a pickle that runs code when it is loaded: it is opened only on the user's word. ONNX is the safe
-form.
+A `.pt` file of ultralytics is a pickle that runs code when it is loaded, and a `.yaml` names what is called to build its
+network: files of every kind but ONNX are opened only on the user's word. The `.yaml` files inside ultralytics are its own code.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,13 @@ def to_bgr(image: Tensor) -> np.ndarray:
     """(3, H, W) RGB in [0, 1] to (H, W, 3) uint8 BGR, the form in which ultralytics takes an array."""
     levels = image.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
     return np.ascontiguousarray(levels.permute(1, 2, 0).flip(2).cpu().numpy())
+
+
+def from_bgr(picture: np.ndarray) -> Tensor:
+    """(H, W, 3) uint8 BGR to (3, H, W) RGB in [0, 1]; ValueError for another form."""
+    if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+        raise ValueError(f"a picture must be (H, W, 3) uint8 BGR, got {picture.shape} {picture.dtype}")
+    return torch.from_numpy(np.ascontiguousarray(picture[:, :, ::-1].transpose(2, 0, 1))).float() / 255
 
 
 def class_names(given: Mapping[int, str]) -> list[str]:
@@ -62,12 +70,22 @@ class UltralyticsDetector(nn.Module):
 
 
 def load_ultralytics(path: str | Path, device: str = "cpu", trust: bool = False) -> UltralyticsDetector:
-    """The model of a `.pt`, `.onnx` or `.yaml` file; ValueError for a `.pt` without `trust`, and for files that do not load."""
+    """The model of a `.pt`, `.onnx` or `.yaml` file.
+
+    Raises ValueError without `trust` for what may run code, and for files that do not load; FileNotFoundError.
+    """
     path = Path(path)
-    if path.suffix in (".pt", ".onnx") and not path.is_file():
-        raise FileNotFoundError(f"{path}: no such model file; {WHENCE[path.suffix]} and give its path")
-    if path.suffix == ".pt" and not trust:
-        raise ValueError(f"{path}: a .pt file of ultralytics runs code when it is loaded; add --trust-weights if you trust it")
+    kind = path.suffix.lower()
+    own = kind == ".yaml" and path.name == str(path) and not path.is_file()  # of ultralytics itself, such as yolov8n.yaml
+    if kind in WHENCE and not path.is_file():
+        raise FileNotFoundError(f"{path}: no such model file; {WHENCE[kind]} and give its path")
+    if kind != ".onnx" and not own and not trust:
+        raise ValueError(
+            f"{path}: a {kind} file of ultralytics may run code when it is loaded; add --trust-weights if you trust it"
+        )
+    if kind == ".onnx" and find_spec("onnxruntime") is None:
+        raise ValueError(f'{path}: an ONNX model needs onnxruntime; `pip install "vocbench[export]"` brings it')
+    os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # it would call pip for what it misses
     try:
         from ultralytics import YOLO
     except ImportError:
@@ -80,26 +98,31 @@ def load_ultralytics(path: str | Path, device: str = "cpu", trust: bool = False)
         raise ValueError(f"{path}: ultralytics could not load it ({' '.join(str(error).split())[:160]})") from None
 
 
-def filtering_predictor(change: Callable[[np.ndarray], np.ndarray]) -> partial:
-    """A predictor of ultralytics that passes every picture (H, W, 3) uint8 BGR through `change` before it is letterboxed."""
+def filtering_predictor(change: Callable[[list[Tensor]], Sequence[Tensor]]) -> type:
+    """A predictor class of ultralytics whose pictures pass through `change` before they are letterboxed.
+
+    `change` takes and gives (3, H, W) RGB in [0, 1], several at once and each of its own size.
+    """
     from ultralytics.models.yolo.detect import DetectionPredictor
 
     class FilteringPredictor(DetectionPredictor):
         def preprocess(self, im):
-            return super().preprocess(im if isinstance(im, torch.Tensor) else [change(picture) for picture in im])
+            if isinstance(im, Tensor):  # RGB in [0, 1] already
+                return super().preprocess(torch.stack(list(change(list(im.float())))))
+            return super().preprocess([to_bgr(image) for image in change([from_bgr(picture) for picture in im])])
 
-    return partial(FilteringPredictor)
+    return FilteringPredictor
 
 
-def filtering_validator(change: Callable[[Tensor], Sequence[Tensor]]) -> partial:
-    """A validator of ultralytics that passes every batch (B, 3, H, W) RGB in [0, 1] through `change`."""
+def filtering_validator(change: Callable[[list[Tensor]], Sequence[Tensor]]) -> type:
+    """A validator class of ultralytics whose batches pass through `change`: images (3, H, W) RGB in [0, 1], all of one size."""
     from ultralytics.models.yolo.detect import DetectionValidator
 
     class FilteringValidator(DetectionValidator):
         def preprocess(self, batch):
             batch = super().preprocess(batch)
             images = batch["img"]
-            batch["img"] = torch.stack(list(change(images.float()))).to(images)
+            batch["img"] = torch.stack(list(change(list(images.float())))).to(images)
             return batch
 
-    return partial(FilteringValidator)
+    return FilteringValidator

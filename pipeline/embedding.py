@@ -37,22 +37,21 @@ def restore_video(restorer: nn.Module, source: str | Path | int) -> Iterator[np.
         capture.release()
 
 
-def ultralytics_predictor(restorer: nn.Module) -> partial:
-    """What `model.predict(..., predictor=...)` takes: ultralytics' detection on restored images."""
+def ultralytics_predictor(restorer: nn.Module) -> type:
+    """What `model.predict(..., predictor=...)` takes: ultralytics' detection on restored pictures, arrays or tensors.
+
+    A model keeps the predictor of its first call: make a new `YOLO`, or set `model.predictor = None`, before another one.
+    """
     from vocbench.detection.ultralytics_adapter import filtering_predictor
 
-    return filtering_predictor(partial(_restore_bgr, restorer))
+    return filtering_predictor(partial(restore_images, restorer))
 
 
-def ultralytics_validator(restorer: nn.Module) -> partial:
+def ultralytics_validator(restorer: nn.Module) -> type:
     """What `model.val(validator=...)` takes: ultralytics' validation on restored images.
 
     ultralytics letterboxes before its validator sees an image, so here the letterboxed image is restored.
     """
     from vocbench.detection.ultralytics_adapter import filtering_validator
 
-    return filtering_validator(lambda images: restore_images(restorer, list(images)))
-
-
-def _restore_bgr(restorer: nn.Module, picture: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(restore_array(restorer, picture[:, :, ::-1].copy())[:, :, ::-1])
+    return filtering_validator(partial(restore_images, restorer))

@@ -57,6 +57,17 @@ def test_weights_that_cannot_be_downloaded_are_told(monkeypatch, tmp_path):
         load_torchvision("ssdlite")
 
 
+def test_damaged_weights_of_torchvision_are_named(monkeypatch, tmp_path):
+    from vocbench.detection.torchvision_ssd import load_torchvision
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    file = tmp_path / "hub/checkpoints/ssdlite320_mobilenet_v3_large_coco-a79551df.pth"
+    file.parent.mkdir(parents=True)
+    file.write_text("a page that says no")
+    with pytest.raises(ValueError, match=rf"{file}: damaged, or not the weights of ssdlite; delete it"):
+        load_torchvision("ssdlite")
+
+
 @pytest.mark.parametrize("name", ["yolov8n.pt", "yolo26n.pt"])
 def test_ultralytics_gives_the_boxes_of_its_own_call(shared, name):
     pytest.importorskip("ultralytics")
@@ -75,15 +86,32 @@ def test_ultralytics_gives_the_boxes_of_its_own_call(shared, name):
     assert found.labels.tolist() == labels[kept].tolist()
 
 
-def test_an_ultralytics_pickle_is_opened_on_the_users_word_only(tmp_path):
+@pytest.mark.parametrize("name", ["yolo.pt", "yolo.PT", "yolo.yaml", "yolo.torchscript"])
+def test_ultralytics_files_that_may_run_code_are_opened_on_the_users_word_only(tmp_path, monkeypatch, name):
     from vocbench.detection.ultralytics_adapter import load_ultralytics
 
-    (tmp_path / "yolo.pt").write_bytes(b"anything")
-    with pytest.raises(
-        ValueError, match=r"yolo\.pt: a \.pt file of ultralytics runs code when it is loaded; add --trust-weights"
-    ):
-        load_ultralytics(tmp_path / "yolo.pt")
-    assert (tmp_path / "yolo.pt").read_bytes() == b"anything"
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(b"anything")
+    for path in (tmp_path / name, name):
+        with pytest.raises(ValueError, match=rf"{name}: a \.\w+ file of ultralytics may run code .*; add --trust-weights"):
+            load_ultralytics(path)
+    assert (tmp_path / name).read_bytes() == b"anything"
+
+
+def test_a_model_is_not_fetched_from_an_address():
+    from vocbench.detection.ultralytics_adapter import load_ultralytics
+
+    with pytest.raises(ValueError, match="may run code"):
+        load_ultralytics("https://127.0.0.1:9/yolov8n.yaml")
+
+
+def test_an_onnx_model_without_its_runtime_says_what_brings_it(tmp_path, monkeypatch):
+    from vocbench.detection import ultralytics_adapter
+
+    (tmp_path / "yolo.onnx").write_bytes(b"anything")
+    monkeypatch.setattr(ultralytics_adapter, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r'an ONNX model needs onnxruntime; `pip install "vocbench\[export\]"`'):
+        ultralytics_adapter.load_ultralytics(tmp_path / "yolo.onnx")
 
 
 def test_a_missing_model_file_says_where_to_get_one(tmp_path):

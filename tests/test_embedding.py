@@ -59,14 +59,48 @@ class Colours(nn.Module):
         return images.flip(1)
 
 
-def test_ultralytics_predictor_restores_rgb_and_hands_on_bgr(tmp_path, monkeypatch):
+def test_frames_reach_the_restorer_as_rgb_and_come_back_as_bgr(tmp_path):
+    import cv2
+
+    writer = cv2.VideoWriter(str(tmp_path / "red.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))  # type: ignore[attr-defined]
+    writer.write(np.full((48, 64, 3), (0, 0, 255), np.uint8))  # pure red in BGR
+    writer.release()
+    restorer = Colours()
+    (frame,) = restore_video(restorer, tmp_path / "red.avi")
+    torch.testing.assert_close(restorer.seen[0][0, :, 20, 30], torch.tensor([1.0, 0, 0]), atol=0.03, rtol=0)
+    np.testing.assert_allclose(frame[20, 30], (255, 0, 0), atol=8)  # the restorer made it blue
+
+
+RED, BLUE = torch.tensor([1.0, 0, 0]), torch.tensor([0, 0, 1.0])
+
+
+@pytest.mark.parametrize("kind", ["array", "tensor"])
+def test_ultralytics_predictor_restores_rgb_and_detects_on_it(tmp_path, monkeypatch, kind):
     ultralytics = pytest.importorskip("ultralytics")
     monkeypatch.chdir(tmp_path)
-    restorer, picture = Colours(), np.zeros((40, 50, 3), np.uint8)
-    picture[..., 2] = 255  # pure red in BGR
+    restorer, picture = Colours(), np.full((64, 64, 3), (0, 0, 255), np.uint8)  # pure red in BGR
+    source = picture if kind == "array" else RED[:, None, None].expand(1, 3, 64, 64)
     model = ultralytics.YOLO("yolov8n.yaml")
+    given = []
+    predictor = ultralytics_predictor(restorer)
+    network = predictor.inference
+    monkeypatch.setattr(predictor, "inference", lambda self, im, *a, **k: given.append(im) or network(self, im, *a, **k))
+    for _ in range(2):
+        model.predict(source, predictor=predictor, verbose=False, imgsz=64)
+    assert [seen.shape for seen in restorer.seen] == [(1, 3, 64, 64)] * 2
+    assert torch.equal(restorer.seen[0][0, :, 5, 5], RED)
+    assert torch.equal(given[0][0, :, 5, 5].cpu(), BLUE)  # the restorer swaps red and blue
+
+
+def test_ultralytics_predictor_replaces_a_models_own_when_that_is_taken_away(tmp_path, monkeypatch):
+    ultralytics = pytest.importorskip("ultralytics")
+    monkeypatch.chdir(tmp_path)
+    restorer, picture = Colours(), np.zeros((64, 64, 3), np.uint8)
+    model = ultralytics.YOLO("yolov8n.yaml")
+    model.predict(picture, verbose=False, imgsz=64)
+    model.predictor = None
     model.predict(picture, predictor=ultralytics_predictor(restorer), verbose=False, imgsz=64)
-    assert any(torch.equal(seen[0, :, 5, 5], torch.tensor([1.0, 0.0, 0.0])) for seen in restorer.seen)
+    assert len(restorer.seen) == 1
 
 
 def test_ultralytics_validator_sees_restored_images():

@@ -49,6 +49,24 @@ def test_no_detectors_weights_run_code(name, tmp_path):
         assert not (tmp_path / "harmed").exists()
 
 
+@pytest.mark.parametrize("name", ["model.pt", "model.PT"])
+def test_no_ultralytics_pickle_runs_code(name, tmp_path):
+    shutil.copy(pickles(tmp_path, tmp_path / "harmed")[0], tmp_path / name)
+    with pytest.raises(ValueError, match=name):
+        build_detector(parse_detector(str(tmp_path / name)))
+    assert not (tmp_path / "harmed").exists()
+
+
+def test_no_ultralytics_yaml_runs_code(tmp_path):
+    harm = f"__import__('os').mkdir('{tmp_path / 'harmed'}') or torch.nn.SiLU()"
+    (tmp_path / "model.yaml").write_text(
+        f'nc: 20\nactivation: "{harm}"\nbackbone: [[-1, 1, Conv, [8, 3, 2]]]\nhead: [[[0], 1, Detect, [nc]]]\n'
+    )
+    with pytest.raises(ValueError, match=r"model\.yaml"):
+        build_detector(parse_detector(str(tmp_path / "model.yaml")))
+    assert not (tmp_path / "harmed").exists()
+
+
 def test_a_training_checkpoint_runs_no_code(tmp_path):
     out = tmp_path / "out"
     arguments = ["train", "owan", "--clean", tmp_path / "photos", "--recipe", "voc=1", "--steps", 2, "--batch", 1,
