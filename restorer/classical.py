@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -12,12 +13,17 @@ Photo = np.ndarray  # (H, W, 3) float64 in [0, 1]
 
 
 def noise_level(photo: Photo) -> float:
-    """Standard deviation of white noise in [0, 1], by the median of the finest wavelet details (Donoho and Johnstone, 1994)."""
+    """Standard deviation of white noise in [0, 1], by the median of the finest wavelet details (Donoho and Johnstone, 1994).
+
+    The mean of the channels; one without any detail has none.
+    """
     from skimage.restoration import estimate_sigma
 
     if min(photo.shape[:2]) < 8:
         return 0.0  # too small for a wavelet
-    return float(estimate_sigma(photo, average_sigmas=True, channel_axis=-1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of the mean of no details
+        return float(np.nan_to_num(estimate_sigma(photo, channel_axis=-1)).mean())
 
 
 def non_local_means(photo: Photo) -> Photo:

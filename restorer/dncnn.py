@@ -4,12 +4,11 @@ Depth 20, as its blind colour model.
 
 A fresh network departs from the paper in where it starts: see `start_near_identity`.
 
-Loads weights of this project, and KAIR's `.pth` files, whose batch norms are already folded into convolutions with biases.
+Loads weights of this project, and the `.pth` files of KAIR (github.com/cszn/KAIR), with or without batch norms.
 """
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import torch
@@ -19,17 +18,21 @@ from vocbench.restorer.weight_files import check_state, read_state
 
 DEPTH = 20
 CHANNELS = 64
+KAIR_EPSILON = 1e-4  # of its batch norms, whose convolutions have biases
 
 
 class DnCNN(nn.Module):
-    """RGB (B, 3, H, W) in [0, 1] to the same shape, not clipped; `folded` has no batch norms, as for inference."""
+    """RGB (B, 3, H, W) in [0, 1] to the same shape, not clipped.
 
-    def __init__(self, folded: bool = False):
+    `folded` has no batch norms, as for inference; `kair` has KAIR's: biases before them, and its epsilon.
+    """
+
+    def __init__(self, folded: bool = False, kair: bool = False):
         super().__init__()
         layers: list[nn.Module] = [nn.Conv2d(3, CHANNELS, 3, padding=1), nn.ReLU()]
         for _ in range(DEPTH - 2):
-            layers.append(nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=folded))
-            layers += [] if folded else [nn.BatchNorm2d(CHANNELS)]
+            layers.append(nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=folded or kair))
+            layers += [] if folded else [nn.BatchNorm2d(CHANNELS, eps=KAIR_EPSILON if kair else 1e-5)]
             layers.append(nn.ReLU())
         layers.append(nn.Conv2d(CHANNELS, 3, 3, padding=1))
         self.model = nn.Sequential(*layers)
@@ -77,8 +80,8 @@ def fold(network: DnCNN) -> DnCNN:
 def load_dncnn(path: str | Path) -> DnCNN:
     """A DnCNN with or without batch norms; ValueError, naming the file, for weights of another network."""
     state = read_state(path)
-    folded = not any(re.search(r"running_mean$", name) for name in state)
-    network = DnCNN(folded)
+    folded = not any(name.endswith("running_mean") for name in state)
+    network = DnCNN(folded, kair=not folded and "model.2.bias" in state)
     check_state(path, "DnCNN (20 layers, colour)", network.state_dict(), state)
     network.load_state_dict(state)
     return network.eval()

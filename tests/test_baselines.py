@@ -2,7 +2,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from vocbench.pipeline.names import build_restorer, parse_restorer
+from torch.nn.functional import conv2d, pad
+from vocbench.pipeline.names import Options, build_restorer, parse_restorer
 from vocbench.restorer.classical import CLASSICAL, Classical, noise_level
 from vocbench.restorer.dncnn import ClippedDnCNN, DnCNN, fold, load_dncnn
 from vocbench.restorer.quality import psnr
@@ -35,6 +36,15 @@ def test_classical_restorers_take_odd_sizes(name):
         assert torch.isfinite(restored).all()
 
 
+@pytest.mark.parametrize("name", CLASSICAL)
+@pytest.mark.filterwarnings("error")
+def test_classical_restorers_take_photos_without_detail(name, photo):
+    for flat in (torch.zeros(3, 40, 50), photo * torch.tensor([1.0, 1, 0])[:, None, None]):  # a black frame; no blue
+        restored = Classical(CLASSICAL[name])(flat[None])
+        assert torch.isfinite(restored).all()
+        assert (restored[0, 2] <= 1e-3).all()
+
+
 def test_the_noise_level_is_estimated():
     flat = torch.full((3, 64, 64), 0.5)
     assert 255 * noise_level(noisy(flat, 20).permute(1, 2, 0).double().numpy()) == pytest.approx(20, rel=0.1)
@@ -58,17 +68,52 @@ def test_folding_batch_norms_keeps_the_function():
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in fold(network).model)
 
 
-def test_weights_with_and_without_batch_norms_are_loaded(tmp_path):
+def test_weights_of_our_own_are_loaded(tmp_path):
     network, image = random_dncnn(), torch.rand(1, 3, 9, 9)
     save_file(network.state_dict(), tmp_path / "own.safetensors")
-    torch.save(
-        fold(network).state_dict(), tmp_path / "kair.pth"
-    )  # KAIR's names: model.0.weight, model.0.bias, model.2.weight, …
     with torch.no_grad():
-        wanted = network(image).clamp(0, 1)
-        for name in ("own.safetensors", "kair.pth"):
-            made = ClippedDnCNN(load_dncnn(tmp_path / name), "cpu")(image)
-            torch.testing.assert_close(made, wanted, atol=1e-4, rtol=1e-4)
+        made = ClippedDnCNN(load_dncnn(tmp_path / "own.safetensors"), "cpu")(image)
+        torch.testing.assert_close(made, network(image).clamp(0, 1), atol=1e-4, rtol=1e-4)
+
+
+def kair(norms):
+    """KAIR's tensors by name, and what its network makes of them: convolutions have biases, norms an epsilon of 1e-4."""
+    made = torch.Generator().manual_seed(0)
+    every = 3 if norms else 2  # a convolution, its norm, its ReLU
+    places = [0, *range(2, 2 + 18 * every, every)]
+    state = {}
+    for place in (*places, 2 + 18 * every):
+        inner = 3 if place == 0 else 64, 64 if place in places else 3
+        state[f"model.{place}.weight"] = torch.randn(inner[1], inner[0], 3, 3, generator=made) * 0.05
+        state[f"model.{place}.bias"] = torch.randn(inner[1], generator=made) * 0.05
+        if norms and 0 < place <= places[-1]:
+            norm = {"weight": 1, "bias": 0, "running_mean": 0, "running_var": 1}
+            state |= {f"model.{place + 1}.{k}": v + torch.rand(64, generator=made) * 0.1 for k, v in norm.items()}
+            state[f"model.{place + 1}.running_var"] *= 1e-3  # where the epsilon counts
+            state[f"model.{place + 1}.num_batches_tracked"] = torch.tensor(5)
+
+    def compute(image):
+        x = image
+        for place in (*places, 2 + 18 * every):
+            x = conv2d(x, state[f"model.{place}.weight"], state[f"model.{place}.bias"], padding=1)
+            if norms and 0 < place <= places[-1]:
+                names = ("running_mean", "running_var", "weight", "bias")
+                mean, variance, scale, shift = (state[f"model.{place + 1}.{name}"][:, None, None] for name in names)
+                x = (x - mean) / (variance + 1e-4).sqrt() * scale + shift
+            x = x.relu() if place in places else x
+        return image - x
+
+    return state, compute
+
+
+@pytest.mark.parametrize("norms", [True, False])
+def test_kairs_weights_are_loaded(tmp_path, norms):
+    state, compute = kair(norms)
+    torch.save(state, tmp_path / "kair.pth")
+    image = torch.rand(1, 3, 9, 11)
+    made = ClippedDnCNN(load_dncnn(tmp_path / "kair.pth"), "cpu")(image)
+    assert 0.05 < (made - image).abs().mean() < 0.9
+    torch.testing.assert_close(made, compute(image).clamp(0, 1), atol=1e-4, rtol=1e-4)
 
 
 def test_weights_of_another_network_are_named(tmp_path):
@@ -95,6 +140,14 @@ def test_what_is_no_state_dict_says_what_to_do(tmp_path, write, message):
     assert "weights_only" not in str(caught.value)
 
 
+def test_dncnn_is_cut_where_tiles_are_asked_for():
+    image = torch.rand(1, 3, 70, 90)
+    whole = build_restorer(parse_restorer("dncnn"))(image)
+    tiled = build_restorer(parse_restorer("dncnn"), Options(tile="64:20"))(image)
+    assert not torch.equal(tiled, whole)  # zeros around each tile
+    torch.testing.assert_close(tiled, whole, atol=0.1, rtol=0)
+
+
 def test_spandrels_networks_are_padded_and_cropped_as_they_ask(tmp_path):
     pytest.importorskip("spandrel")
     from spandrel.architectures.SAFMN import SAFMN
@@ -104,9 +157,8 @@ def test_spandrels_networks_are_padded_and_cropped_as_they_ask(tmp_path):
     torch.save(network.state_dict(), tmp_path / "safmn.pth")
     image = torch.rand(1, 3, 13, 17)
     restored = build_restorer(parse_restorer(f"spandrel:{tmp_path}/safmn.pth"))(image)
-    rows, columns = torch.arange(16).clamp(max=12), torch.arange(24).clamp(max=16)  # the last ones again
     with torch.no_grad():
-        wanted = network(image[:, :, rows][..., columns])[..., :13, :17].clamp(0, 1)
+        wanted = network(pad(image, (0, 7, 0, 3), "reflect"))[..., :13, :17].clamp(0, 1)
     torch.testing.assert_close(restored, wanted)
 
 
@@ -117,6 +169,17 @@ def test_spandrels_networks_that_change_the_size_are_refused(tmp_path):
     torch.save(Compact(num_feat=8, num_conv=1, upscale=2).state_dict(), tmp_path / "double.pth")
     with pytest.raises(ValueError, match=r"double\.pth: RealESRGAN Compact changes the image's size \(x2\); it must stay"):
         build_restorer(parse_restorer(f"spandrel:{tmp_path}/double.pth"))
+
+
+def test_spandrels_networks_that_need_a_mask_are_refused(tmp_path, monkeypatch):
+    spandrel = pytest.importorskip("spandrel")
+    from types import SimpleNamespace
+
+    (tmp_path / "lama.pth").write_bytes(b"anything")
+    descriptor = SimpleNamespace(architecture=SimpleNamespace(name="LaMa"), scale=1)
+    monkeypatch.setattr(spandrel.ModelLoader, "load_from_file", lambda self, path: descriptor)
+    with pytest.raises(ValueError, match=r"lama\.pth: LaMa needs more than an image, such as a mask; it cannot restore"):
+        build_restorer(parse_restorer(f"spandrel:{tmp_path}/lama.pth"))
 
 
 def test_files_that_spandrel_cannot_read_are_named(tmp_path):
