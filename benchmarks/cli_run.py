@@ -45,11 +45,15 @@ def choose_device(device: str, elsewhere: bool = False) -> str:
 def model_options(command: Callable) -> Callable:
     """Options of every command that builds a restorer."""
     options = [
-        click.option("--tile", metavar="SIZE:STRIDE|whole", help="Cutting policy in pixels; default: the weights' own."),
-        click.option("--engine", default="auto", show_default=True, help="How the restorer is executed."),
+        click.option(
+            "--tile",
+            metavar="SIZE:STRIDE|whole",
+            help="Cutting policy of OWAN, DnCNN and spandrel's, in pixels; default: the weights' own.",
+        ),
+        click.option("--engine", default="auto", show_default=True, help="How OWAN is executed."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
         click.option("--batch", default=0, help="Tiles at a time; default: the fastest here, found once."),
-        click.option("--trust-weights", is_flag=True, help="Allow weights that run code when loaded (ultralytics' .pt)."),
+        click.option("--trust-weights", is_flag=True, help="Allow weights that run code when loaded (ultralytics' .pt, .yaml)."),
     ]
     for option in reversed(options):
         command = option(command)

@@ -25,7 +25,7 @@ def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> 
     Engines take turns, so that a noisy machine treats them alike. Errors are against the plain float32 network.
     """
     from vocbench.benchmarks import speed as timing
-    from vocbench.pipeline.names import parse_restorer, weights_file
+    from vocbench.pipeline.names import owan_file
     from vocbench.restorer.files import cache_folder
     from vocbench.restorer.tiling import Tiling
     from vocbench.restorer.weight_files import read_metadata
@@ -34,7 +34,7 @@ def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> 
         width, height = (int(side) for side in size.lower().split("x"))
     except ValueError:
         raise ValueError(f"--size {size!r}: expected WIDTHxHEIGHT in pixels, such as 500x375") from None
-    path = weights_file(parse_restorer(restorer))
+    path = owan_file(restorer)
     tiling = Tiling.parse(tile or read_metadata(path).get("tiling", "63:42"))
     if tiling.size is None:
         raise ValueError("--tile whole: speed is measured on tiles of one size; give SIZE:STRIDE")
@@ -56,11 +56,11 @@ def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> 
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to write.")
 def export(restorer: str, name: str, out: Path) -> None:
     """Write OWAN for another runtime, height and width free, and check the file against the network."""
-    from vocbench.pipeline.names import parse_restorer, weights_file
+    from vocbench.pipeline.names import owan_file
     from vocbench.restorer.export import check_path
     from vocbench.restorer.export import export as write
     from vocbench.restorer.owan import load_owan
 
     check_path(name, out)
-    error = write(load_owan(weights_file(parse_restorer(restorer))), name, out)
+    error = write(load_owan(owan_file(restorer)), name, out)
     click.echo(f"{out}: {name}, largest error on three sizes {error:.1e}")

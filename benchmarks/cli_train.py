@@ -149,10 +149,10 @@ def quality(folder, recipes, pairs, restorers, patch, limit, seed, out, tile, en
 def attention(folder: Path, restorer: str, limit: int, seed: int, out: Path) -> None:
     """Attention weights by distortion: the paper's Figures 7 and 8, as pictures and arrays."""
     from vocbench.benchmarks.attention import measure_attention, write_figures
-    from vocbench.pipeline.names import parse_restorer, weights_file
+    from vocbench.pipeline.names import owan_file
     from vocbench.restorer.owan import load_owan
 
-    network = load_owan(weights_file(parse_restorer(restorer)))
+    network = load_owan(owan_file(restorer))
     _make_folder(out)
     found = measure_attention(network, folder, limit, seed)
     for path in write_figures(found, out):

@@ -6,6 +6,7 @@ COCO's names are mapped to VOC's; what has no VOC name is dropped. The weights c
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +57,10 @@ class TorchvisionDetector(nn.Module):
 
 
 def load_torchvision(name: str) -> TorchvisionDetector:
-    """`ssd300` or `ssdlite` with torchvision's COCO weights; OSError, in one line, where they cannot be downloaded."""
+    """`ssd300` or `ssdlite` with torchvision's COCO weights.
+
+    Raises OSError, in one line, where they cannot be downloaded, ValueError where the file is damaged.
+    """
     from torchvision.models import detection, get_weight
 
     makers = {
@@ -65,13 +69,12 @@ def load_torchvision(name: str) -> TorchvisionDetector:
     }
     make, chosen = makers[name]
     weights = get_weight(chosen)
+    file = Path(torch.hub.get_dir(), "checkpoints", weights.url.rpartition("/")[2])
     try:
         network = make(weights=weights, weights_backbone=None, score_thresh=0.01)
     except OSError as error:
         reason = " ".join(str(getattr(error, "reason", error)).split())
-        file = weights.url.rpartition("/")[2]
-        folder = torch.hub.get_dir() + "/checkpoints"
-        raise OSError(
-            f"the weights of {name} could not be downloaded ({reason}); put {weights.url} at {folder}/{file}"
-        ) from None
+        raise OSError(f"the weights of {name} could not be downloaded ({reason}); put {weights.url} at {file}") from None
+    except Exception:  # torch raises a different type for every kind of damage
+        raise ValueError(f"{file}: damaged, or not the weights of {name}; delete it, and it is downloaded again") from None
     return TorchvisionDetector(network, weights.meta["categories"])

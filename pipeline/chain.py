@@ -96,10 +96,10 @@ def detect_photos(label: str, detector: Callable, photos: Sequence[str], images:
 
 
 def restore_images(restorer: nn.Module, images: Sequence[Tensor]) -> list[Tensor]:
-    """Images (3, H, W) in [0, 1], each at its own size, restored; in [0, 1], same sizes, same device.
+    """Images (3, H, W) in [0, 1], each at its own size, restored; in [0, 1], same sizes, types and devices.
 
     A restorer with `restore_many` gets them all at once, so that tiles of several photos share batches. Raises ValueError where
-    a restorer changes a size or gives NaN.
+    a restorer changes a size, gives whole numbers or NaN.
     """
     with torch.inference_mode():
         together = getattr(restorer, "restore_many", None)
@@ -112,9 +112,11 @@ def restore_images(restorer: nn.Module, images: Sequence[Tensor]) -> list[Tensor
     for before, after in zip(images, restored, strict=True):
         if after.shape != before.shape:
             raise ValueError(f"the restorer gave {tuple(after.shape)} for an image of {tuple(before.shape)}; sizes must stay")
+        if not after.is_floating_point():
+            raise ValueError(f"the restorer gave {after.dtype}; floats in [0, 1] are needed")
         if not torch.isfinite(after).all():
             raise ValueError("the restorer gave NaN or infinite pixels")
-    return [after.clamp(0, 1) for after in restored]
+    return [after.to(before).clamp(0, 1) for before, after in zip(images, restored, strict=True)]
 
 
 class RestoredDetector(nn.Module):

@@ -16,12 +16,15 @@ from torch import nn
 from vocbench.pipeline import weights as store
 from vocbench.pipeline.chain import reason
 from vocbench.restorer.files import cache_folder
-from vocbench.restorer.tiling import Tiling
+from vocbench.restorer.tiling import Tiled, Tiling
 
 
 @dataclass(frozen=True)
 class Options:
-    """How models are executed: cutting policy (None: the weights' own), engine, device, tiles at a time."""
+    """How models are executed: cutting policy (None: the weights' own), engine, device, tiles at a time.
+
+    The cutting policy is for OWAN, DnCNN and spandrel's networks, the engine for OWAN.
+    """
 
     tile: str | None = None
     engine: str = "auto"
@@ -61,9 +64,9 @@ def parse_spec(text: str, names: tuple[str, ...] = ()) -> Spec:
         if not label:
             raise ValueError(f"{text!r} has an empty label; expected [LABEL=]NAME[:WEIGHTS]")
     name, _, file = rest.partition(":")
-    if name not in names and OWN.fullmatch(rest) and not file.endswith(MODEL_FILES):
+    if name not in names and OWN.fullmatch(rest) and not file.lower().endswith(MODEL_FILES):
         name, file = rest, ""
-    elif name not in names and rest.endswith(MODEL_FILES):
+    elif name not in names and rest.lower().endswith(MODEL_FILES):
         label = label or Path(rest).stem
         name, file = "ultralytics", rest
     if not name:
@@ -86,7 +89,6 @@ def _owan(name: str) -> Callable[[str | None, Options], nn.Module]:
     def build(given: str | None, options: Options) -> nn.Module:
         from vocbench.restorer.engines import fastest_batch, make_engine
         from vocbench.restorer.owan import load_owan
-        from vocbench.restorer.tiling import Tiled
         from vocbench.restorer.weight_files import read_metadata
 
         path = _file(given, name)
@@ -138,7 +140,14 @@ def _dncnn(given: str | None, options: Options) -> nn.Module:
     from vocbench.restorer.dncnn import ClippedDnCNN, load_dncnn
 
     path = _file(given, "dncnn")
-    return _signed(ClippedDnCNN(load_dncnn(path), options.device), path)
+    return _signed(_cut(ClippedDnCNN(load_dncnn(path), options.device), options), path)
+
+
+def _cut(network: nn.Module, options: Options) -> nn.Module:
+    """A network that takes photos whole, or in tiles where the options ask for them."""
+    if options.tile in (None, "whole"):
+        return network
+    return Tiled(network, Tiling.parse(options.tile), options.batch or 1)
 
 
 def _classical(name: str, options: Options) -> nn.Module:
@@ -152,7 +161,7 @@ def _spandrel(given: str | None, options: Options) -> nn.Module:
 
     if given is None:
         raise ValueError("spandrel needs a weights file: spandrel:FILE")
-    return _signed(load_spandrel(given, options.device), Path(given))
+    return _signed(_cut(load_spandrel(given, options.device), options), Path(given))
 
 
 def _torchvision(name: str, options: Options) -> nn.Module:
@@ -172,7 +181,9 @@ def _ssd300_voc(given: str | None, options: Options) -> nn.Module:
 def _ultralytics(given: str | None, options: Options) -> nn.Module:
     from vocbench.detection.ultralytics_adapter import load_ultralytics
 
-    path = Path(given or "")
+    if given is None:
+        raise ValueError("ultralytics needs a model: FILE.pt, FILE.onnx or FILE.yaml")
+    path = Path(given)
     model = load_ultralytics(path, options.device, options.trust_weights)
     return _signed(model, path if path.is_file() else None)
 
@@ -216,8 +227,13 @@ def parse_detector(text: str) -> Spec:
     return parse_spec(text, tuple(DETECTORS))
 
 
-def weights_file(spec: Spec) -> Path:
-    """The weights file of a specification: the one given, or the table's."""
+def owan_file(text: str) -> Path:
+    """The weights file of an OWAN's specification; ValueError for another restorer."""
+    from vocbench.restorer.owan import NETWORKS
+
+    spec, known = parse_restorer(text), (*NETWORKS, "owan-2019")
+    if spec.name not in known:
+        raise ValueError(f"this is for OWAN's own networks ({', '.join(known)}, with :FILE for other weights), not {spec.name}")
     return _file(spec.weights, spec.name)
 
 
@@ -234,6 +250,8 @@ def _own(spec: Spec, kind: str) -> nn.Module:
             f"the {kind} {spec.name!r} could not be made: called without arguments, it raised "
             f"{type(error).__name__} ({reason(error)})"
         ) from None
+    if isinstance(model, nn.Module):
+        model.eval()  # batch norms that went on learning would make results depend on the order of the photos
     if not callable(model):
         raise ValueError(f"the {kind} {spec.name!r} gave {type(model).__name__}; expected what can be called with images")
     return model

@@ -61,8 +61,9 @@ class OpenVinoEngine(nn.Module):
         self.request = core.compile_model(model, "CPU", options).create_infer_request()
 
     def forward(self, images: Tensor) -> Tensor:
-        result = self.request.infer({0: np.ascontiguousarray(images.numpy())}, share_inputs=True)[0]
-        return torch.from_numpy(result.copy())
+        """(batch, 3, size, size) float32 on any device to the same shape on the same device."""
+        result = self.request.infer({0: np.ascontiguousarray(images.cpu().numpy())}, share_inputs=True)[0]
+        return torch.from_numpy(result.copy()).to(images.device)
 
 
 def _is_fixed(tiling: Tiling) -> bool:

@@ -217,4 +217,5 @@ class FrozenOwan(NativeOwan):
         return forward(self.network, tiles, self.prepared)
 
     def forward(self, image: Tensor) -> Tensor:
-        return torch.cat(list(self.pool.map(self._restore, image.split(TOGETHER))))
+        """(B, 3, H, W) float32 on any device to the same shape on the same device, not clipped."""
+        return torch.cat(list(self.pool.map(self._restore, image.cpu().split(TOGETHER)))).to(image.device)

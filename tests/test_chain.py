@@ -110,3 +110,17 @@ def test_what_is_no_detections_is_told(result, message):
 def test_detections_of_too_few_images_are_told():
     with pytest.raises(DetectorError, match=r"it gave detections of 0 images for 1"):
         detect_photos("own", lambda images: [], ["a"], [DARK])
+
+
+class Doubles(nn.Module):
+    """Gives float64, as code in NumPy does."""
+
+    def forward(self, images):
+        return images.double() * 0.5
+
+
+def test_what_the_detector_sees_has_the_type_of_the_photo():
+    (restored,) = restore_images(Doubles(), [torch.ones(3, 4, 4)])
+    assert torch.equal(restored, torch.full((3, 4, 4), 0.5))
+    with pytest.raises(ValueError, match=r"the restorer gave torch\.uint8; floats in \[0, 1\] are needed"):
+        restore_images(lambda images: images.to(torch.uint8), [torch.ones(3, 4, 4)])

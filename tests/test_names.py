@@ -5,6 +5,7 @@ from vocbench.pipeline.names import (
     Spec,
     build_detector,
     build_restorer,
+    owan_file,
     parse_detector,
     parse_restorer,
 )
@@ -96,3 +97,16 @@ def test_the_weights_own_tiling_is_used_and_can_be_overridden(tmp_path):
     assert str(build_restorer(spec).tiling) == "96:72"
     assert str(build_restorer(spec, Options(tile="whole")).tiling) == "whole"
     assert len(build_restorer(spec).weights_sha256) == 64
+
+
+def test_a_users_network_is_put_into_evaluation():
+    """Batch norms that went on learning would make a photo's result depend on those before it."""
+    assert not build_restorer(parse_restorer("tests.fakes:Learner")).training
+    assert not build_detector(parse_detector("tests.fakes:Learner")).training
+
+
+def test_what_is_for_owan_alone_says_so():
+    with pytest.raises(ValueError, match=r"this is for OWAN's own networks \(owan, .*owan-2019, .*\), not dncnn"):
+        owan_file("dncnn")
+    with pytest.raises(ValueError, match="not owan-gated"):
+        owan_file("owan-gated")

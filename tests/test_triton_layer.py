@@ -91,3 +91,13 @@ def test_auto_restores_on_a_gpu_as_the_plain_network_does(tmp_path):
     network.load_state_dict(plain.network.state_dict())
     made = engines.make_engine("auto", network, "cuda", tiling, 4, tmp_path)
     assert (Tiled(made, tiling, 4)(photo) - plain(photo)).abs().max() <= engines.HALF_ERROR
+
+
+@cuda
+@pytest.mark.parametrize("engine", ["native", "openvino", "torch"])
+def test_engines_on_the_cpu_take_photos_that_lie_on_a_gpu(engine, tmp_path):
+    photo, tiling = torch.rand(1, 3, 100, 120), Tiling(64, 48)
+    made = Tiled(engines.make_engine(engine, build("owan").eval(), "cpu", tiling, 4, tmp_path), tiling, 4)
+    restored = made(photo.cuda())
+    assert restored.is_cuda
+    torch.testing.assert_close(restored.cpu(), made(photo))
