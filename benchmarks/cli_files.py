@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
 from vocbench.benchmarks.cli_run import choose_device, model_options
 from vocbench.pipeline.names import Options, build_detector, build_restorer, parse_detector, parse_restorer
+from vocbench.restorer.files import make_folder
 
 FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 
@@ -33,31 +35,24 @@ def _outputs(files: tuple[Path, ...], out: Path, suffix: str = ".png") -> list[P
     return made
 
 
-def _check_headers(files: tuple[Path, ...]) -> None:
-    """Raise for a file that is no photo, before anything is written."""
-    from vocbench.restorer.images import check_header
+def _check(files: tuple[Path, ...]) -> None:
+    """Raise for a file that is no photo or a damaged one, before anything is written."""
+    from vocbench.restorer.images import check_image
 
     for path in files:
-        check_header(path)
-
-
-def _make(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"{out}: cannot be made ({error.strerror}); choose another --out") from None
+        check_image(path)
 
 
 def _reader(restorer: str | None, options: Options) -> Callable:
-    """What reads the photo of a path, and restores it where a restorer is named."""
+    """What reads the photo of a path, upright, and restores it where a restorer is named."""
     from vocbench.pipeline.chain import restore_photo
     from vocbench.restorer.images import read_image
 
     if restorer is None:
-        return read_image
+        return partial(read_image, upright=True)
     spec = parse_restorer(restorer)
     model = build_restorer(spec, options)
-    return lambda path: restore_photo(spec.label, model, str(path), read_image(path))
+    return lambda path: restore_photo(spec.label, model, str(path), read_image(path, upright=True))
 
 
 @click.command()
@@ -66,13 +61,13 @@ def _reader(restorer: str | None, options: Options) -> Callable:
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the restored photos (PNG).")
 @model_options
 def restore(files: tuple[Path, ...], restorer: str, out: Path, **given) -> None:
-    """Restore photos (JPEG or PNG) at their own size."""
+    """Restore photos (JPEG or PNG) at their own size, upright where EXIF says how."""
     from vocbench.restorer.images import write_image
 
     targets = _outputs(files, out)
-    _check_headers(files)
+    _check(files)
     read = _reader(restorer, _options(**given))
-    _make(out)
+    make_folder(out)
     for path, target in zip(files, targets, strict=True):
         write_image(target, read(path))
         click.echo(f"{path} -> {target}")
@@ -93,11 +88,11 @@ def detect(files, restorer, detector, score, out, as_json, **given) -> None:
     from vocbench.restorer.images import from_uint8, to_uint8, write_image
 
     targets = _outputs(files, out) if out else [None] * len(files)
-    _check_headers(files)
+    _check(files)
     options, spec = _options(**given), parse_detector(detector)
     read, model = _reader(restorer, options), build_detector(spec, options)
     if out:
-        _make(out)
+        make_folder(out)
     told = {}
     for path, target in zip(files, targets, strict=True):
         image = read(path)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from vocbench.benchmarks.cli_run import choose_device, model_options
 from vocbench.restorer.degradations import RECIPES
+from vocbench.restorer.files import make_folder
 
 FOLDER = click.Path(path_type=Path)
 DEFAULT_MIXTURE = "voc=0.6,moderate=0.3,clean=0.1"
@@ -55,7 +56,7 @@ def train(network, folders, recipe, out, init, patch, device, resume, tile, **gi
     )
     process = Process.start(choose_device(device))
     made = chosen.load(init) if init else _fresh(chosen, settings.seed)
-    _make_folder(out)
+    make_folder(out)
     if (out / "checkpoint.pt").is_file() and not resume:
         raise ValueError(f"{out}: already holds a checkpoint; go on with --resume or choose another --out")
 
@@ -90,13 +91,6 @@ def _fresh(chosen, seed: int):
 
     torch.manual_seed(seed)
     return chosen.build()
-
-
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(f"{out}: cannot be made ({error.strerror}); choose another --out") from None
 
 
 def _task_loss(device):
@@ -136,7 +130,7 @@ def quality(folder, recipes, pairs, restorers, patch, limit, seed, out, tile, en
     rows = [row for name, found in sets.items() for row in tables.measure(name, found, models)]
     click.echo(tables.to_markdown(rows))
     if out:
-        _make_folder(out)
+        make_folder(out)
         tables.write(out, rows)
 
 
@@ -153,7 +147,7 @@ def attention(folder: Path, restorer: str, limit: int, seed: int, out: Path) -> 
     from vocbench.restorer.owan import load_owan
 
     network = load_owan(owan_file(restorer))
-    _make_folder(out)
+    make_folder(out)
     found = measure_attention(network, folder, limit, seed)
     for path in write_figures(found, out):
         click.echo(path)

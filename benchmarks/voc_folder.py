@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,18 +36,34 @@ def fetch(name: str, root: Path) -> Path:
 
 
 def unpack(path: Path, root: Path) -> None:
-    """Extract a tar of folders and plain files below `root`; ValueError, with nothing written, for one that holds more."""
+    """Extract a tar of folders and plain files below `root`; ValueError, with nothing written, for one that holds more.
+
+    Files that are there already stay as they are, and one appears under its name only when it is whole.
+    """
     if not hasattr(tarfile, "data_filter"):
         raise ValueError("this Python's tarfile checks no paths; use Python 3.10.12, 3.11.4 or newer")
     with tarfile.open(path) as archive:
-        for member in archive:
-            if not (member.isfile() or member.isdir()):
-                raise ValueError(f"{path}: {member.name!r} is a link or a device; this is no archive of VOC")
-            try:
-                tarfile.data_filter(member, str(root))
-            except tarfile.FilterError as error:
-                raise ValueError(f"{path}: {error}; this is no archive of VOC") from None
-        archive.extractall(root, filter="data")
+        members = [_checked(path, member, root) for member in archive]
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=root) as aside:
+            for member in members:
+                target = root / member.name
+                if member.isdir():
+                    target.mkdir(parents=True, exist_ok=True)
+                elif not target.exists():
+                    archive.extract(member, aside, filter="data")
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    (Path(aside) / member.name).replace(target)
+
+
+def _checked(path: Path, member: tarfile.TarInfo, root: Path) -> tarfile.TarInfo:
+    """A folder or plain file of an archive, its name below `root`; ValueError for anything else."""
+    if not (member.isfile() or member.isdir()):
+        raise ValueError(f"{path}: {member.name!r} is a link or a device; this is no archive of VOC")
+    try:
+        return tarfile.data_filter(member, str(root))
+    except tarfile.FilterError as error:
+        raise ValueError(f"{path}: {error}; this is no archive of VOC") from None
 
 
 @dataclass

@@ -43,7 +43,7 @@ def parse_xml(path: Path) -> Element:
             raise ValueError("a document type declaration, which VOC annotations do not have")
         parser.feed(data)
         return parser.close()
-    except (ParseError, ValueError) as error:
+    except (ParseError, ValueError, LookupError) as error:  # LookupError: an encoding that Python does not know
         raise ValueError(f"{path}: not a readable VOC annotation ({error}); repair or remove it") from None
 
 

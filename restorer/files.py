@@ -50,6 +50,14 @@ def write_whole(path: str | Path, data: bytes) -> None:
         raise OSError(f"{path}: could not be written ({error.strerror}); free some space, or choose another folder") from error
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder for outputs; OSError names it and says what to do."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"{path}: cannot be made ({error.strerror}); choose another --out") from None
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """A file beside `path` to be written, which takes the place of `path` at the end; it is removed where writing fails."""

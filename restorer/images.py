@@ -7,7 +7,6 @@ An image is a float32 RGB tensor (3, H, W) in [0, 1]. Only the JPEG and PNG deco
 from __future__ import annotations
 
 import io
-import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,12 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, JpegImagePlugin, PngImagePlugin
+from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin
 from torch import Tensor
-from vocbench.restorer.files import replacing
+from vocbench.restorer.files import write_whole
 
 MAX_MEGAPIXELS = 50  # a 12-megapixel phone photo four times over; larger ones are refused by name
-END = 64  # bytes in which the mark of a picture's end is looked for
 # Pillow's readers, chosen by the first bytes. `Image.open` is not used: other packages replace it with their own.
 READERS = {b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile, b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile}
 
@@ -47,32 +45,23 @@ def _rgb_array(file: Image.Image) -> np.ndarray:
     return np.asarray(file.convert("RGB"))
 
 
-def read_image(path: str | Path) -> Tensor:
-    """A JPEG or PNG file as (3, H, W) float32 RGB in [0, 1]; grey is repeated, alpha dropped, EXIF rotation not applied.
+def read_image(path: str | Path, upright: bool = False) -> Tensor:
+    """A JPEG or PNG file as (3, H, W) float32 RGB in [0, 1]; grey is repeated, alpha dropped.
 
-    Rotation is left alone because annotations count pixels as stored. Raises FileNotFoundError for a missing file and
-    ValueError, naming the file, for one that is truncated, not a JPEG or PNG, or above `MAX_MEGAPIXELS`.
+    EXIF rotation is applied where `upright`: a photo is then as people see it; annotations count pixels as stored. Raises
+    FileNotFoundError for a missing file and ValueError, naming the file, for one that is truncated, not a JPEG or PNG, or above
+    `MAX_MEGAPIXELS`.
     """
     with _opened(Path(path)) as file:
         file.load()
-        return from_uint8(_rgb_array(file))
+        return from_uint8(_rgb_array(ImageOps.exif_transpose(file) if upright else file))
 
 
-def check_header(path: str | Path) -> tuple[int, int]:
-    """Width and height of a picture; raises what `read_image` would at its header: fast, and most of what can be wrong."""
+def check_image(path: str | Path) -> tuple[int, int]:
+    """Width and height of a picture as stored; raises what `read_image` would, as the picture is decoded."""
     with _opened(Path(path)) as file:
+        file.load()
         return file.size
-
-
-def check_ends(path: str | Path) -> tuple[int, int]:
-    """As `check_header`, and raises for a truncated file too; only one without a proper end is decoded to be sure."""
-    size = check_header(path)
-    with open(path, "rb") as stream:
-        stream.seek(-min(os.fstat(stream.fileno()).st_size, END), os.SEEK_END)
-        end = stream.read()
-    if not any(mark in end for mark in (b"\xff\xd9", b"IEND")):
-        read_image(path)
-    return size
 
 
 @contextmanager
@@ -120,11 +109,10 @@ def encode_image(image: Tensor, suffix: str) -> bytes:
 
 
 def write_image(path: str | Path, image: Tensor) -> None:
-    """Write (3, H, W) in [0, 1] to a .png, .jpg or .jpeg file; atomic."""
+    """Write (3, H, W) in [0, 1] to a .png, .jpg or .jpeg file, whole or not at all; OSError names it."""
     path = Path(path)
     try:
         data = encode_image(image, path.suffix)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    with replacing(path) as part:
-        part.write_bytes(data)
+    write_whole(path, data)

@@ -86,6 +86,38 @@ def test_failing_models_are_named_with_the_photo(voc_folder, tmp_path):
         invoke("detect", photo, "--detector", "bad=tests.fakes:StarvedDetector")
 
 
+def test_photos_are_restored_upright(tmp_path):
+    from PIL import Image
+    from vocbench.restorer.images import read_image
+
+    lying = Image.new("RGB", (40, 20))
+    lying.paste((255, 0, 0), (0, 0, 40, 10))  # the upper half is red
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn clockwise to show
+    lying.save(tmp_path / "phone.png", exif=exif)
+    assert invoke("restore", tmp_path / "phone.png", "--restorer", "identity", "--out", tmp_path / "out").exit_code == 0
+    shown = read_image(tmp_path / "out" / "phone.png")
+    assert shown.shape == (3, 40, 20)
+    assert shown[0, :, 10:].min() == 1  # the right half is red
+    assert shown[0, :, :10].max() == 0
+    assert read_image(tmp_path / "phone.png").shape == (3, 20, 40)
+
+
+def test_nothing_is_written_where_one_photo_is_damaged(voc_folder, tmp_path):
+    good, bad = (voc_folder / "JPEGImages" / f"2099_00000{i}.jpg" for i in range(2))
+    bad.write_bytes(bad.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"2099_000001\.jpg: damaged or truncated picture"):
+        invoke("restore", good, bad, "--restorer", "identity", "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_splits_says_what_is_missing(voc_folder, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none: no such folder; expected a VOC20xx folder"):
+        invoke("run", "--data", tmp_path / "none", "--detector", "tests.fakes:BlobDetector")
+    with pytest.raises(FileNotFoundError, match=rf"has no ImageSets/Main; did you mean {voc_folder}"):
+        invoke("run", "--data", voc_folder.parent, "--detector", "tests.fakes:BlobDetector")
+
+
 def test_detect_takes_torchvisions_form(voc_folder):
     photo = voc_folder / "JPEGImages" / "2099_000000.jpg"
     names = ("MappingDetector", "BlobDetector")
@@ -224,6 +256,22 @@ def test_an_archive_that_leaves_its_folder_is_refused_whole(tmp_path, names, lin
         unpack(tmp_path / "a.tar", tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
     assert not (tmp_path / "x").exists()
+
+
+def test_unpacking_again_leaves_corrected_files_alone(tmp_path):
+    from vocbench.benchmarks.voc_folder import unpack
+
+    archive(tmp_path / "a.tar", "VOCdevkit/a.xml", "VOCdevkit/b.xml", "/VOCdevkit/c.xml")
+    out = tmp_path / "out"
+    (out / "VOCdevkit").mkdir(parents=True)
+    (out / "VOCdevkit" / "a.xml").write_text("corrected")
+    unpack(tmp_path / "a.tar", out)
+    assert {path.name: path.read_text() for path in (out / "VOCdevkit").iterdir()} == {
+        "a.xml": "corrected",
+        "b.xml": "text",
+        "c.xml": "text",
+    }
+    assert [path.name for path in out.iterdir()] == ["VOCdevkit"]
 
 
 def test_a_python_without_path_checks_unpacks_nothing(tmp_path, monkeypatch):
