@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import click
+from vocbench.restorer.files import make_folder, write_whole
 
 FOLDER = click.Path(path_type=Path)
 
@@ -101,6 +102,8 @@ def export_predictions(run: Path, form: str, variant: str, detector: str | None,
     finished = load_run(run)
     if variant not in finished.variants:
         raise ValueError(f"{run}: has no variant {variant!r}; there are {', '.join(finished.variants)}")
+    if detector is not None and detector not in finished.detectors:
+        raise ValueError(f"{run}: has no detector {detector!r}; there are {', '.join(finished.detectors)}")
     found, truth, _ = predictions(finished, variant, detector or finished.detectors[0])
     single = all(key.endswith("#0") for key in found)
     named = {key.removesuffix("#0") if single else key: value for key, value in found.items()}
@@ -113,9 +116,12 @@ def export_predictions(run: Path, form: str, variant: str, detector: str | None,
         "voc": lambda: {f"comp4_det_test_{name}.txt": text for name, text in to_devkit(named).items()},
         "json": lambda: {"detections.json": json.dumps(to_json(named))},
     }[form]()
-    out.mkdir(parents=True, exist_ok=True)
+    there = next((out / name for name in files if (out / name).exists()), None)
+    if there:
+        raise ValueError(f"{there}: already there; choose another --out")
+    make_folder(out)
     for name, text in files.items():
-        (out / name).write_text(text)
+        write_whole(out / name, text.encode())
     click.echo(f"{len(files)} files in {out}")
 
 

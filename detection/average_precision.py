@@ -244,14 +244,14 @@ def evaluate(
     if protocol not in PROTOCOLS:
         raise ValueError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}")
     images = list(ground_truth)
+    unknown = next((name for name in detections if name not in ground_truth), None)
+    if unknown is not None:
+        raise ValueError(f"detections of image {unknown!r}, which is not in the ground truth; check the split")
     if protocol == "coco":
         from vocbench.detection.coco import coco_average_precision
 
         return Evaluation("coco", None, images, coco_average_precision(detections, ground_truth))
     found, truth = DetectionColumns.of(detections), ObjectColumns.of(ground_truth)
-    unknown = next((name for name in found if name not in truth), None)
-    if unknown is not None:
-        raise ValueError(f"detections of image {unknown!r}, which is not in the ground truth; check the split")
     place = np.fromiter((truth.index[name] for name in found), np.int32, len(found))
     image, object_image = place[found.image], truth.image
     ap: dict[str, float | None] = {}

@@ -35,7 +35,10 @@ def to_coco_ground_truth(ground_truth: Mapping[str, Objects]) -> dict:
 
 
 def to_coco_results(detections: Mapping[str, Detections], images: list[str]) -> list[dict]:
-    """Detections as COCO's results list; `images` gives the numbers, from 1, and boxes become [x, y, width, height]."""
+    """Detections as COCO's results list; `images` gives the numbers, from 1, and boxes become [x, y, width, height].
+
+    Images' own ids are kept as `file_name`, as in the ground truth; pycocotools lets further keys be.
+    """
     results = []
     for i, name in enumerate(images, 1):
         found = detections.get(name)
@@ -44,7 +47,8 @@ def to_coco_results(detections: Mapping[str, Detections], images: list[str]) -> 
         boxes = np.asarray(found.boxes, np.float64)
         scores, labels = np.asarray(found.scores, np.float64), np.asarray(found.labels)
         for (x1, y1, x2, y2), score, label in zip(boxes.tolist(), scores.tolist(), labels.tolist(), strict=True):
-            results.append({"image_id": i, "category_id": label + 1, "bbox": [x1, y1, x2 - x1, y2 - y1], "score": score})
+            box = [x1, y1, x2 - x1, y2 - y1]
+            results.append({"image_id": i, "file_name": name, "category_id": label + 1, "bbox": box, "score": score})
     return results
 
 

@@ -17,7 +17,8 @@ def read_detections(path: str | Path, images: list[str]) -> dict[str, Detections
 
     Either {image id: {"boxes": [[x1, y1, x2, y2]], "scores": [], "labels": ["dog"]}} in continuous corners from 0, or COCO
     results [{"image_id", "category_id", "bbox": [x, y, width, height], "score"}]: image_id is an id (a number may lack its
-    leading zeros) and category_id counts VOC's classes from 1. Raises ValueError, naming file and entry, for anything else.
+    leading zeros) unless there is a `file_name`, and category_id counts VOC's classes from 1. Raises ValueError, naming file
+    and entry, for anything else.
     """
     path = Path(path)
     data = load_json(path)
@@ -68,13 +69,13 @@ def _coco(path: Path, results: list, images: list[str]) -> dict[str, Detections]
     for i, result in enumerate(results):
         try:
             x, y, width, height, score = _numbers("bbox and score", [*result["bbox"], result["score"]]).tolist()
-            image, label = str(result["image_id"]), int(result["category_id"]) - 1
+            image, label = str(result.get("file_name", result["image_id"])), int(result["category_id"]) - 1
             entry = ([x, y, x + width, y + height], score, label)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{path}: result {i} is malformed ({error!r})") from None
         if not 0 <= label < len(VOC_CLASSES):
             raise ValueError(f"{path}: result {i}: category_id must be 1 to {len(VOC_CLASSES)}, got {label + 1}")
-        gathered.setdefault(known.get(image, image), []).append(entry)
+        gathered.setdefault(known.get(image) or known.get(Path(image).stem, image), []).append(entry)
     found = {}
     for image, entries in gathered.items():
         boxes, scores, labels = zip(*entries, strict=True)

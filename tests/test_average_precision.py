@@ -134,6 +134,8 @@ def test_empty_boxes_match_nothing():
 def test_detections_of_unknown_images_and_unknown_protocols_are_told():
     with pytest.raises(ValueError, match="image 'b', which is not in the ground truth"):
         evaluate({"b": found((BOX, 0.9))}, {"a": dogs(BOX)}, "voc07")
+    with pytest.raises(ValueError, match="image 'b', which is not in the ground truth"):
+        evaluate({"b": found((BOX, 0.9))}, {"a": dogs(BOX)}, "coco")
     with pytest.raises(ValueError, match="unknown protocol 'voc08'; choose one of voc07, voc10, coco"):
         evaluate({}, {}, "voc08")
 

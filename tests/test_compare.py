@@ -132,6 +132,18 @@ def test_exported_predictions_give_the_runs_own_ap(finished, tmp_path):
     assert evaluate(found, truth, "voc07").map == wanted
     assert len(list((tmp_path / "voc").glob("comp4_det_test_*.txt"))) == 20
     assert json.loads((tmp_path / "coco" / "annotations.json").read_text())["images"][0]["file_name"] == "2099_000000"
+    found = read_detections(tmp_path / "coco" / "detections.json", split.ids)
+    assert evaluate(found, truth, "voc07").map == pytest.approx(wanted, abs=1e-12)  # x + width need not be x2 to the last bit
+
+
+def test_predictions_are_not_exported_over_files(finished, tmp_path):
+    arguments = ["export-predictions", finished[1] / "seed0", "--format", "json", "--out", tmp_path]
+    (tmp_path / "detections.json").write_text("mine")
+    with pytest.raises(ValueError, match=r"detections\.json: already there; choose another --out"):
+        invoke(*arguments)
+    assert (tmp_path / "detections.json").read_text() == "mine"
+    with pytest.raises(ValueError, match="has no detector 'none'; there are"):
+        invoke(*arguments, "--detector", "none")
 
 
 def test_doctor_tells_what_is_there():

@@ -42,6 +42,12 @@ def test_detections_come_back_from_their_json(tmp_path):
     assert found.labels.tolist() == [11]
 
 
+def test_coco_results_that_name_the_file_are_read_by_it(tmp_path):
+    row = {"image_id": 1, "file_name": "000007.jpg", "category_id": 12, "bbox": [9, 9, 31, 31], "score": 0.5}
+    (tmp_path / "d.json").write_text(json.dumps([row]))
+    assert list(read_detections(tmp_path / "d.json", ["000001", "000007"])) == ["000007"]
+
+
 def test_coco_results_are_read_with_numbers_for_ids(tmp_path):
     row = {"image_id": 7, "category_id": 12, "bbox": [9, 9, 31, 31], "score": 0.5}
     (tmp_path / "d.json").write_text(json.dumps([row]))
