@@ -131,6 +131,8 @@ class Gated(nn.Module):
         super().__init__()
         self.restorer, self.limits = restorer, limits
         self.weights_sha256 = getattr(restorer, "weights_sha256", None)
+        if hasattr(restorer, "execution"):
+            self.execution = restorer.execution
         self.last_notes: list[str] = []
 
     def restore_many(self, images: Sequence[Tensor]) -> list[Tensor]:

@@ -88,15 +88,15 @@ def _file(given: str | None, name: str) -> Path:
 def _owan(name: str) -> Callable[[str | None, Options], nn.Module]:
     def build(given: str | None, options: Options) -> nn.Module:
         from vocbench.restorer.engines import fastest_batch, make_engine
-        from vocbench.restorer.owan import load_owan
+        from vocbench.restorer.owan import RELEASED_TILING, load_owan
         from vocbench.restorer.weight_files import read_metadata
 
         path = _file(given, name)
-        tiling = Tiling.parse(options.tile or read_metadata(path).get("tiling", "63:42"))
-        network, cache = load_owan(path), cache_folder()
+        tiling = Tiling.parse(options.tile or read_metadata(path).get("tiling", RELEASED_TILING))
+        network, cache = load_owan(path, "owan" if name == "owan-2019" else name), cache_folder()
         batch = options.batch or fastest_batch(options.engine, network, options.device, tiling, cache)
         engine = make_engine(options.engine, network, options.device, tiling, batch if tiling.size else 1, cache)
-        return _signed(Tiled(engine, tiling, batch), path)
+        return _signed(_executed(Tiled(engine, tiling, batch)), path)
 
     return build
 
@@ -147,7 +147,7 @@ def _cut(network: nn.Module, options: Options) -> nn.Module:
     """A network that takes photos whole, or in tiles where the options ask for them."""
     if options.tile in (None, "whole"):
         return network
-    return Tiled(network, Tiling.parse(options.tile), options.batch or 1)
+    return _executed(Tiled(network, Tiling.parse(options.tile), options.batch or 1))
 
 
 def _classical(name: str, options: Options) -> nn.Module:
@@ -186,6 +186,13 @@ def _ultralytics(given: str | None, options: Options) -> nn.Module:
     path = Path(given)
     model = load_ultralytics(path, options.device, options.trust_weights)
     return _signed(model, path if path.is_file() else None)
+
+
+def _executed(model: Tiled) -> Tiled:
+    """The restorer with how its network is executed, which a run records."""
+    engine = getattr(model.network, "engine", None)
+    model.execution = {"engine": engine, "tile": str(model.tiling), "batch": model.batch}  # type: ignore[assignment]
+    return model
 
 
 def _signed(model: nn.Module, path: Path | None) -> nn.Module:

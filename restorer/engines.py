@@ -31,6 +31,8 @@ Builder = Callable[[nn.Module, str, Tiling, int, Path], nn.Module]
 class TorchEngine(nn.Module):
     """The network in channels-last memory on a device; images go there and come back."""
 
+    engine = "torch"
+
     def __init__(self, network: nn.Module, device: str):
         super().__init__()
         self.device = torch.device(device)
@@ -47,6 +49,8 @@ class OpenVinoEngine(nn.Module):
 
     One fixed shape, because with free sizes OpenVINO keeps buffers for every size it has seen. The compiled model is cached.
     """
+
+    engine = "openvino"
 
     def __init__(self, network: nn.Module, batch: int, size: int, cache: Path):
         super().__init__()

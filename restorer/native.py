@@ -204,6 +204,8 @@ class NativeOwan(nn.Module):
 class FrozenOwan(NativeOwan):
     """The same for inference: folded weights are computed once, and each thread restores its own tiles from end to end."""
 
+    engine = "native"
+
     def __init__(self, network: Owan):
         super().__init__(network)
         with torch.no_grad():

@@ -20,7 +20,7 @@ class Trainable:
     build: Callable[[], nn.Module]
     load: Callable[[Path], nn.Module]
     fast: Callable[[nn.Module, torch.device], nn.Module | None] = lambda network, device: None
-    tiling: str = "63:42"
+    tiling: str = owan.RELEASED_TILING
 
 
 def _compiled_owan(network: nn.Module, device: torch.device) -> nn.Module | None:

@@ -175,6 +175,7 @@ class Owan(nn.Module):
         return self.tail(x), torch.cat(weights, 1)
 
 
+RELEASED_TILING = "63:42"  # of the authors' weights: their training patches, a third overlapping
 NETWORKS = {"owan": "input", "owan-no-attention": "none", "owan-fixed-attention": "fixed"}
 
 
@@ -216,13 +217,17 @@ def guess_network(state: dict[str, Tensor]) -> str:
     return "owan-fixed-attention" if any(".attention.logits" in name for name in state) else "owan-no-attention"
 
 
-def load_owan(path: str | Path) -> Owan:
+def load_owan(path: str | Path, network: str | None = None) -> Owan:
     """The network saved in the authors' `model_best.pth` or in a `.safetensors` of this project, in evaluation mode.
 
-    Raises FileNotFoundError for a missing file and ValueError for a damaged file or one of another network.
+    Where `network` of `NETWORKS` is given, only that one. Raises FileNotFoundError for a missing file and ValueError for a
+    damaged file or one of another network.
     """
     state = rename_released(read_state(path))
-    network = build(guess_network(state))
-    check_state(path, "OWAN", network.state_dict(), state)
-    network.load_state_dict(state)
-    return network.eval()
+    kind = guess_network(state)
+    if network is not None and kind != network:
+        check_state(path, network, build(network).state_dict(), state)
+    made = build(kind)
+    check_state(path, "OWAN", made.state_dict(), state)
+    made.load_state_dict(state)
+    return made.eval()

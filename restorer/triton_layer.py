@@ -171,6 +171,8 @@ class TritonOwan(nn.Module):
     for each input shape as a CUDA graph, so that its launches cost nothing; keep to one shape, as tiles do.
     """
 
+    engine = "triton"
+
     def __init__(self, network: Owan, device: str = "cuda", dtype: torch.dtype = torch.float16):
         super().__init__()
         if not available(device):

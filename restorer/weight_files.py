@@ -17,9 +17,16 @@ from vocbench.restorer.files import replacing
 FACTS = "vocbench"  # the one key of the metadata: safetensors shuffles several, and equal weights would differ in checksum
 
 
+def _present(path: str | Path) -> Path:
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such weights file; `vocbench weights list` names the known ones")
+    return path
+
+
 def read_metadata(path: str | Path) -> dict[str, Any]:
     """What a safetensors file of this project says about itself (network, tiling, …); nothing for other files."""
-    path = Path(path)
+    path = _present(path)
     if path.suffix != ".safetensors":
         return {}
     try:
@@ -32,9 +39,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
     """Tensors of a `.safetensors` or `.pth` file by name; never runs code from the file."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such weights file; `vocbench weights list` names the known ones")
+    path = _present(path)
     if path.suffix == ".safetensors":
         read_metadata(path)
         with safe_open(path, "pt") as file:

@@ -1,6 +1,7 @@
 import pytest
 import torch
 from safetensors.torch import save_file
+from vocbench.pipeline.names import build_restorer, parse_restorer
 from vocbench.restorer import native
 from vocbench.restorer.images import read_image
 from vocbench.restorer.owan import NETWORKS, OPERATIONS, Owan, build, load_owan
@@ -56,6 +57,14 @@ def test_a_file_of_another_network_is_named(tmp_path):
     save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match=r"other\.safetensors: not weights of OWAN"):
         load_owan(tmp_path / "other.safetensors")
+
+
+def test_a_name_stands_for_its_own_network(tmp_path):
+    """A row of a table called after an ablation must hold that ablation."""
+    save_weights(tmp_path / "w.safetensors", build("owan").state_dict(), "owan", "63:42")
+    with pytest.raises(ValueError, match=r"w\.safetensors: not weights of owan-no-attention: \d+ tensors differ"):
+        build_restorer(parse_restorer(f"owan-no-attention:{tmp_path}/w.safetensors"))
+    assert build_restorer(parse_restorer(f"owan-2019:{tmp_path}/w.safetensors")).execution["tile"] == "63:42"
 
 
 def test_a_damaged_file_is_named(tmp_path):
