@@ -1,6 +1,7 @@
 """The command line `vocbench`. Commands are imported when they are called, so that `vocbench --help` answers at once.
 
-Exit codes: 0 done, 1 a run failed on the way, 2 bad input (an option, a file, a name), 130 interrupted.
+Exit codes: 0 done, 1 a check found something broken or training became NaN, 2 bad input or a failure on the way, which the
+message names, 130 interrupted.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -33,12 +34,13 @@ def choose_device(device: str, elsewhere: bool = False) -> str:
         return "cuda"  # the one that Ray gives to a worker
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", device):
+        raise ValueError(f"--device {device}: expected auto, cpu, cuda or cuda:N")
+    boards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.startswith("cuda") and not boards:
         raise ValueError(f"--device {device}: PyTorch sees no CUDA GPU here; use --device cpu")
-    try:
-        torch.device(device)
-    except RuntimeError:
-        raise ValueError(f"--device {device}: expected auto, cpu, cuda or cuda:N") from None
+    if int(device.partition(":")[2] or 0) >= max(boards, 1):
+        raise ValueError(f"--device {device}: PyTorch sees {boards} CUDA GPUs here, counted from 0")
     return device
 
 
@@ -53,7 +55,7 @@ def model_options(command: Callable) -> Callable:
         click.option("--engine", default="auto", show_default=True, help="How OWAN is executed."),
         click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
         click.option("--batch", default=0, help="Tiles at a time; default: the fastest here, found once."),
-        click.option("--trust-weights", is_flag=True, help="Allow weights that run code when loaded (ultralytics' .pt, .yaml)."),
+        click.option("--trust-weights", is_flag=True, help="Allow models that may run code when loaded."),
     ]
     for option in reversed(options):
         command = option(command)
@@ -128,6 +130,8 @@ def run_options(command: Callable) -> Callable:
 
 def make_runner(runner: str, workers: int, ray_address, gpus_per_worker, cpus_per_worker) -> Runner:
     """Where a run is computed, from the command line's options."""
+    if workers < 0:
+        raise ValueError(f"--workers must be at least 0, got {workers}")
     if runner == "here":
         for name, value in (("address", ray_address), ("gpus", gpus_per_worker), ("cpus", cpus_per_worker)):
             if value is not None:
@@ -147,7 +151,7 @@ def make_settings(
         split=split or ("all" if sample else _only_split(given["data"])),
         restorers=tuple(restorers) or ("owan",),
         detectors=tuple(detectors) or ("mobilenet-ssd",),
-        draws=draws or (SAMPLE_DRAWS if sample else 1),
+        draws=draws if draws is not None else (SAMPLE_DRAWS if sample else 1),
         device=choose_device(device, elsewhere),
         **given,
     )
@@ -180,7 +184,7 @@ def run(runner, workers, ray_address, gpus_per_worker, cpus_per_worker, store, o
     settings = make_settings(**given, elsewhere=runner == "ray")
     where = make_runner(runner, workers, ray_address, gpus_per_worker, cpus_per_worker)
     check_trackers(track)
-    out = out or Path("runs") / time.strftime(f"%Y%m%d-%H%M%S-{settings.recipe}")
+    out = out or _new_folder(settings.recipe, resume, quiet)
     with told(settings, out, quiet, verbose) as progress:
         run_benchmark(settings, out, resume, where, progress, store)
     for name in track:
@@ -210,7 +214,7 @@ def sweep(
     settings = make_settings(**given, recipe="clean", elsewhere=runner == "ray")
     where = make_runner(runner, workers, ray_address, gpus_per_worker, cpus_per_worker)
     levels = sweeping.parse_degradations(degradations, lambda text: click.echo(text, err=True))
-    out = out or Path("runs") / time.strftime("%Y%m%d-%H%M%S-sweep")
+    out = out or _new_folder("sweep", resume, quiet)
     with told(settings, out, quiet, verbose) as progress:
         content = sweeping.sweep(settings, levels, out, resume, where, progress, store)
     if not quiet:
@@ -218,13 +222,25 @@ def sweep(
         click.echo(f"Results in {out}")
 
 
+def _new_folder(what: str, resume: bool, quiet: bool) -> Path:
+    """Where results go without --out; told at once, as a run that is killed goes on from there."""
+    if resume:
+        raise click.UsageError("--resume needs --out, the folder of the run that it goes on with")
+    folder = Path("runs") / time.strftime(f"%Y%m%d-%H%M%S-{what}")
+    if not quiet:
+        click.echo(f"results go to {folder}", err=True)
+    return folder
+
+
 def _only_split(data: str) -> str:
-    from vocbench.detection.voc import list_splits
+    from vocbench.detection.voc import list_splits, read_voc
 
     names = list_splits(Path(data))
+    if not names:
+        read_voc(data, "val")  # which says what the folder lacks
     if len(names) == 1:
         return names[0]
-    raise click.UsageError(f"--split is needed: {data} has {', '.join(names) or 'no splits'}")
+    raise click.UsageError(f"--split is needed: {data} has {', '.join(names)}")
 
 
 def _progress(stack: ExitStack, verbose: bool) -> Callable[[int, int], Callable[[int], None]]:
@@ -270,7 +286,11 @@ def _lines(total: int, done: int) -> Callable[[int], None]:
 @click.option("--protocol", default="voc07", show_default=True, type=click.Choice(list(PROTOCOLS)))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def evaluate_command(detections: Path, data: Path, split: str | None, protocol: str, as_json: bool) -> None:
-    """Average precision of any detector's results under a named protocol."""
+    """Average precision of any detector's results under a named protocol.
+
+    Detections are {image id: {"boxes": [[x1, y1, x2, y2]], "scores": [], "labels": ["dog"]}} in pixels from 0, or COCO results,
+    whose image_id is VOC's id (or that of `file_name`) and whose category_id counts VOC's classes from 1 in alphabetical order.
+    """
     from vocbench.detection.average_precision import evaluate
     from vocbench.detection.exchange import read_detections
     from vocbench.detection.voc import read_annotations_json, read_voc

@@ -27,6 +27,7 @@ def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> 
     from vocbench.benchmarks import speed as timing
     from vocbench.pipeline.names import owan_file
     from vocbench.restorer.files import cache_folder
+    from vocbench.restorer.owan import RELEASED_TILING
     from vocbench.restorer.tiling import Tiling
     from vocbench.restorer.weight_files import read_metadata
 
@@ -35,7 +36,7 @@ def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> 
     except ValueError:
         raise ValueError(f"--size {size!r}: expected WIDTHxHEIGHT in pixels, such as 500x375") from None
     path = owan_file(restorer)
-    tiling = Tiling.parse(tile or read_metadata(path).get("tiling", "63:42"))
+    tiling = Tiling.parse(tile or read_metadata(path).get("tiling", RELEASED_TILING))
     if tiling.size is None:
         raise ValueError("--tile whole: speed is measured on tiles of one size; give SIZE:STRIDE")
     chosen = choose_device(device)

@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from vocbench.benchmarks import settings as records
 from vocbench.benchmarks.examples import Examples, Pictures
 from vocbench.benchmarks.runners import Crew, Plan, compute_and_store
 from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.settings import RunSettings, file_digest
 from vocbench.benchmarks.store import Store
-from vocbench.benchmarks.units import Clock, build_models, peak_memory, prepare
+from vocbench.benchmarks.units import Clock, Equipment, build_models, peak_memory, prepare
 
 IN_HAND = 2  # units that an actor has at a time
 ATTEMPTS = 4  # workers that may die over one unit, or in a row while starting, before the run stops
@@ -50,12 +49,12 @@ class Worker:
         self.turn = threading.Lock()
         self.examples: Examples | None = None
 
-    def begin(self) -> tuple[dict[str, str | None], str]:
-        """Build the models; returns the weights' SHA-256 by label, and the hardware's name."""
+    def begin(self) -> Equipment:
+        """Build the models and tell what they are."""
         torch.set_num_threads(self.threads)
         self.data = open_data(self.settings.data, self.settings.split)
         self.models = build_models(self.settings)
-        return self.models.weights_sha256, records.hardware(self.settings.device)
+        return self.models.equipment(self.settings.device)
 
     def compute(self, task: _Task) -> tuple[Pictures, Clock]:
         """Compute a unit into the store; returns its pictures, the seconds of each stage and this worker's peak memory."""
@@ -152,8 +151,7 @@ class _RayCrew:
     ray: Any
     settings: RunSettings
     shape: OnRay
-    weights_sha256: dict[str, str | None] = field(default_factory=dict)
-    hardware: str = ""
+    equipment: Equipment = field(default_factory=lambda: Equipment({}, {}, ""))
     starting: dict[Any, Any] = field(default_factory=dict)  # reference to `begin` -> actor
     ready: list[Any] = field(default_factory=list)
     deaths: int = 0  # in a row, of workers that were starting
@@ -182,7 +180,7 @@ class _RayCrew:
         """A worker that finished starting, or None for one that died, in whose place another is hired."""
         actor = self.starting.pop(reference)
         try:
-            self.weights_sha256, name = self.ray.get(reference)
+            found = self.ray.get(reference)
         except self.ray.exceptions.RayTaskError as error:
             raise _cause(error) from None
         except self.ray.exceptions.RayActorError as error:
@@ -192,7 +190,7 @@ class _RayCrew:
             self._hire()
             return None
         self.deaths = 0
-        self.hardware = f"{self.shape.workers} workers on Ray, {name}"
+        self.equipment = replace(found, hardware=f"{self.shape.workers} workers on Ray, {found.hardware}")
         self.ready.append(actor)
         return actor
 

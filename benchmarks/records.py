@@ -48,6 +48,7 @@ RUN = {
     "settings": SETTINGS,
     "dataset": {"name": str, "images": int, "sha256": str},
     "weights_sha256": Each(MAYBE_TEXT),
+    "execution": Each({"engine": MAYBE_TEXT, "tile": str, "batch": int}),
     "id": Maybe(str),
     "store": Maybe(MAYBE_TEXT),
     "started": str,

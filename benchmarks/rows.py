@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from vocbench.benchmarks.records import Form, mismatch
 from vocbench.benchmarks.settings import RunSettings
+from vocbench.benchmarks.variants import on_clean
 from vocbench.detection.columns import places
 from vocbench.detection.detections import VOC_CLASSES
 from vocbench.pipeline.names import parse_detector, parse_restorer
@@ -20,8 +21,8 @@ from vocbench.pipeline.names import parse_detector, parse_restorer
 def expected_names(settings: RunSettings) -> tuple[list[str], list[str]]:
     """The variants and detectors that a run of these settings stores."""
     labels = [parse_restorer(text).label for text in settings.restorers]
-    on_clean = [f"clean+{label}" for label in labels] if settings.do_no_harm else []
-    return ["clean", "distorted", *labels, *on_clean], [parse_detector(text).label for text in settings.detectors]
+    harmed = [on_clean(label) for label in labels] if settings.do_no_harm else []
+    return ["clean", "distorted", *labels, *harmed], [parse_detector(text).label for text in settings.detectors]
 
 
 def check_names(place: str, variants: Sequence[str], detectors: Sequence[str], settings: RunSettings) -> None:

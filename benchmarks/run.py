@@ -8,27 +8,25 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
-from vocbench.benchmarks import settings as records
 from vocbench.benchmarks.examples import Examples
 from vocbench.benchmarks.records import INVENTORY, TIMING, read_json, read_record
 from vocbench.benchmarks.runners import Crew, Here, Plan, Runner
 from vocbench.benchmarks.sample import open_data
-from vocbench.benchmarks.settings import RunSettings, differences, file_digest, plain, write_json
+from vocbench.benchmarks.settings import RunSettings, differences, file_digest, git_commit, plain, versions, write_json
 from vocbench.benchmarks.store import READERS, ROWS, Store
 from vocbench.benchmarks.units import Clock, peak_memory
 from vocbench.benchmarks.voc_folder import check_size
 from vocbench.detection.average_precision import PROTOCOLS
 from vocbench.detection.voc import VOCSplit
 from vocbench.restorer.degradations import RECIPES
-from vocbench.restorer.images import check_ends
+from vocbench.restorer.images import check_image
 
 
 def _check_names(settings: RunSettings) -> None:
@@ -40,11 +38,16 @@ def _check_names(settings: RunSettings) -> None:
 
 @contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    """Hold the folder for this run; a second run into it is refused. The lock goes when the process does."""
-    fresh = not out.exists()
+    """Hold the folder for this run; a second run into it is refused. The lock goes when the process does.
+
+    Where no run comes of it, the folder is left as it was.
+    """
+    lock = out / ".lock"
     try:
+        fresh = not out.exists()
         out.mkdir(parents=True, exist_ok=True)
-        handle = open(out / ".lock", "w")  # noqa: SIM115 - held by the with below
+        made = not lock.exists()
+        handle = open(lock, "a")  # noqa: SIM115 - held by the with below
     except OSError as error:
         raise OSError(f"{out}: cannot be written to ({error.strerror}); choose another --out") from None
     with handle:
@@ -55,9 +58,10 @@ def _locked(out: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            if fresh and [path.name for path in out.iterdir()] == [".lock"]:  # nothing came of it: leave nothing behind
-                (out / ".lock").unlink()
-                out.rmdir()
+            if made and not (out / "run.json").exists():
+                lock.unlink(missing_ok=True)
+                if fresh and not any(out.iterdir()):
+                    out.rmdir()
 
 
 def _inventory(data: VOCSplit, ids: list[str], known: Mapping[str, list[str]]) -> dict[str, list[str]]:
@@ -70,7 +74,7 @@ def _inventory(data: VOCSplit, ids: list[str], known: Mapping[str, list[str]]) -
         annotation = data.folder / "Annotations" / f"{image}.xml"
         if image not in known or not annotation.is_file():
             photo = data.photo(image)
-            check_size(photo, check_ends(photo), data.annotation(image).size)
+            check_size(photo, check_image(photo), data.annotation(image).size)
         return [file_digest(data.photo(image)), file_digest(annotation)]
 
     with ThreadPool(READERS) as pool:  # reading and hashing let go of the interpreter
@@ -88,12 +92,13 @@ def _record(settings: RunSettings, data: VOCSplit, ids: list[str], crew: Crew, i
     return {
         "settings": plain(settings),
         "dataset": {"name": data.name, "split": data.split, "images": len(ids), "sha256": hashlib.sha256(listing).hexdigest()},
-        "weights_sha256": crew.weights_sha256,
+        "weights_sha256": crew.equipment.weights_sha256,
+        "execution": crew.equipment.execution,
         "id": uuid.uuid4().hex,
         "store": Store(store).place if store else None,
-        "versions": records.versions(),
-        "git_commit": records.git_commit(),
-        "hardware": crew.hardware,
+        "versions": versions(),
+        "git_commit": git_commit(),
+        "hardware": crew.equipment.hardware,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
 
@@ -102,7 +107,8 @@ def _begin(out: Path, record: dict, inventory: dict, resume: bool) -> dict:
     """The run's record: written for a new run, and for a resumed one made sure that it is the same run."""
     path = out / "run.json"
     if not path.is_file():
-        leftovers = [p.name for p in out.iterdir() if p.name not in (".lock", "inventory.json")]
+        ours = {".lock"} | ({"inventory.json"} if _listed(out) == inventory else set())  # of a run killed as it began
+        leftovers = sorted(p.name for p in out.iterdir() if p.name not in ours)
         if leftovers:
             raise ValueError(f"{out}: not empty ({leftovers[0]}) and holds no run; choose another --out")
         if record["store"]:
@@ -117,6 +123,9 @@ def _begin(out: Path, record: dict, inventory: dict, resume: bool) -> dict:
         changed = differences(record[group], then[group])
         if changed:
             raise ValueError(f"{out}: was begun with other {group}: {'; '.join(changed)}; use the same or another --out")
+    changed = differences(engines(record), engines(then))
+    if changed:
+        raise ValueError(f"{out}: was begun with another engine: {'; '.join(changed)}; use the same or another --out")
     if record["store"] and record["store"] != then.get("store"):
         kept = then.get("store") or out / "store"
         raise ValueError(f"{out}: its predictions are in {kept}, not in {record['store']}; give the same --store or none")
@@ -127,6 +136,11 @@ def _begin(out: Path, record: dict, inventory: dict, resume: bool) -> dict:
     if then.get("store") and then.get("id"):
         Store(then["store"]).claim(then["id"], new=False)
     return then
+
+
+def engines(record: dict) -> dict[str, str | None]:
+    """How each network of a run is executed, as far as it may change a number."""
+    return {label: told["engine"] for label, told in record["execution"].items()}
 
 
 def run(
@@ -163,9 +177,12 @@ def run(
             clock, begun = Clock(), time.perf_counter()
             try:
                 crew.compute(Plan(settings, data, units, inventory, kept, examples), waiting, advance, clock)
-            finally:
-                if waiting:
+            except BaseException:
+                with suppress(OSError):  # the disk may be full: what went wrong first is what counts
                     _add_timing(out, clock, time.perf_counter() - begun)
+                raise
+            if waiting:
+                _add_timing(out, clock, time.perf_counter() - begun)
             kept.join(together(settings))
             _keep_one_of_each(kept, units)
         from vocbench.benchmarks.outputs import write_outputs
@@ -215,9 +232,4 @@ def _add_timing(out: Path, clock: Clock, wall: float) -> None:
     clock.note(peak_memory())
     total = {name: kept.get(name, 0.0) + seconds for name, seconds in {**clock.spent, "wall": wall}.items()}
     peaks = {name: [*kept.get(name, []), count] for name, count in clock.peaks.items()}
-    try:
-        write_json(path, kept | total | peaks)
-    except OSError:
-        if not os.access(out, os.W_OK):
-            return
-        raise
+    write_json(path, kept | total | peaks)

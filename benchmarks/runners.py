@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Protocol
 
-from vocbench.benchmarks import settings as records
 from vocbench.benchmarks.examples import Examples, Pictures
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.benchmarks.store import Store
-from vocbench.benchmarks.units import Clock, Models, Prepared, build_models, compute, prepare
+from vocbench.benchmarks.units import Clock, Equipment, Models, Prepared, build_models, compute, prepare
 from vocbench.detection.voc import VOCSplit
 
 AHEAD = 2  # units prepared beyond the one being computed, for each worker
@@ -39,10 +39,7 @@ class Crew(Protocol):
     """Models that stand ready to compute units."""
 
     @property
-    def weights_sha256(self) -> dict[str, str | None]: ...
-
-    @property
-    def hardware(self) -> str: ...
+    def equipment(self) -> Equipment: ...
 
     def compute(self, plan: Plan, waiting: Sequence[int], advance: Callable[[int], None], clock: Clock) -> None:
         """Compute the units `waiting` into the plan's store, calling `advance` with the photos of each."""
@@ -71,18 +68,15 @@ class Here:
 
     @contextmanager
     def open(self, settings: RunSettings) -> Iterator[Crew]:
-        yield _Local(build_models(settings), records.hardware(settings.device), self.workers)
+        models = build_models(settings)
+        yield _Local(models, models.equipment(settings.device), self.workers)
 
 
 @dataclass(frozen=True)
 class _Local:
     models: Models
-    hardware: str
+    equipment: Equipment
     workers: int
-
-    @property
-    def weights_sha256(self) -> dict[str, str | None]:
-        return self.models.weights_sha256
 
     def compute(self, plan: Plan, waiting: Sequence[int], advance: Callable[[int], None], clock: Clock) -> None:
         pool = self._executor()
@@ -96,10 +90,18 @@ class _Local:
                 items = pending.pop(number).result()
                 plan.examples.keep(compute_and_store(plan, number, items, self.models, clock))
                 advance(len(plan.units[number]))
+        except BrokenExecutor:
+            photos = ", ".join(plan.units[number])
+            raise OSError(
+                f"a worker died over the photos {photos} or those after, perhaps for want of memory; "
+                "go on with --resume, with fewer --workers"
+            ) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _executor(self) -> Executor:
         if self.workers == 0:
             return ThreadPoolExecutor(1)  # reading and degrading let go of the interpreter most of the time
-        return ProcessPoolExecutor(self.workers, mp_context=get_context("spawn"))
+        # A terminal's Ctrl-C goes to every process; this one tells the workers when to stop.
+        ignoring = (signal.SIGINT, signal.SIG_IGN)
+        return ProcessPoolExecutor(self.workers, get_context("spawn"), initializer=signal.signal, initargs=ignoring)

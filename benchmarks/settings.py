@@ -52,7 +52,9 @@ class RunSettings:
         if self.draws < 1 or self.unit < 1:
             raise ValueError("--draws and --unit must be at least 1")
         if self.batch < 0:
-            raise ValueError(f"--batch must be at least 1, got {self.batch}")
+            raise ValueError(f"--batch must be at least 1, or 0 for the fastest, got {self.batch}")
+        if self.examples < 0:
+            raise ValueError(f"--examples must be at least 0, got {self.examples}")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"--limit must be at least 1, got {self.limit}")
 

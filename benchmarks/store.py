@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 PART = re.compile(r"part-(\d{6,})(?:-(\d{6,}))?-([0-9a-f]{16})\.parquet")
+UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.part")  # as `LocalFiles.write` names it
 OWNER = re.compile(r"run-[0-9a-f]{32}")  # an empty file that says whose the parts are
 READERS = 16  # parts read and checked at a time
 ROWS = 8192  # of a joined part
@@ -239,7 +240,7 @@ class Store:
     def clear(self, keep: Iterable[str]) -> list[str]:
         """Remove unfinished, damaged and second files, keeping the given parts; returns the names removed."""
         kept = set(keep)
-        unwanted = [n for n in self.files.names() if n not in kept and (PART.fullmatch(n) or n.endswith(".part"))]
+        unwanted = [n for n in self.files.names() if n not in kept and (PART.fullmatch(n) or UNFINISHED.fullmatch(n))]
         for name in unwanted:
             self.files.remove(name)
         return unwanted

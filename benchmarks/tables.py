@@ -44,8 +44,9 @@ def cell(results: dict[str, Any], variant: str, column: str) -> float | None:
 def caption(results: dict[str, Any]) -> str:
     data = results["dataset"]
     recipe = results["recipe"] if isinstance(results["recipe"], str) else "fixed levels"
+    failed = f" ({len(results['skipped'])} more left out, as a restorer failed on them)" if results["skipped"] else ""
     return (
-        f"{data['name']} {data['split']}, {data['images']} photos, {data['objects']} objects, recipe {recipe}, "
+        f"{data['name']} {data['split']}, {data['images']} photos{failed}, {data['objects']} objects, recipe {recipe}, "
         f"seed {results['seed']}, {results['draws']} draw(s) a photo, detector {results['detector']['name']}, "
         f"AP in % under protocol {results['protocol']}"
     )

@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from vocbench.benchmarks.settings import RunSettings
-from vocbench.benchmarks.variants import is_clean
+from vocbench.benchmarks.settings import RunSettings, hardware
+from vocbench.benchmarks.variants import is_clean, on_clean
 from vocbench.detection.detections import Detections
 from vocbench.pipeline.chain import RestorerError, detect_photos, restore_photos
 from vocbench.pipeline.names import Spec, build_detector, build_restorer, parse_detector, parse_restorer
@@ -29,16 +29,28 @@ from vocbench.restorer.quality import SSIM_WINDOW, psnr, ssim
 
 
 @dataclass(frozen=True)
+class Equipment:
+    """What a run is computed with: by label the weights' SHA-256 and how a network is executed, and the hardware's name."""
+
+    weights_sha256: dict[str, str | None]
+    execution: dict[str, dict[str, Any]]
+    hardware: str
+
+
+@dataclass(frozen=True)
 class Models:
     """What a run needs to compute: restorers and detectors by label."""
 
     restorers: dict[str, nn.Module]
     detectors: dict[str, nn.Module]
 
-    @property
-    def weights_sha256(self) -> dict[str, str | None]:
-        both = [*self.restorers.items(), *self.detectors.items()]
-        return {name: getattr(model, "weights_sha256", None) for name, model in both}
+    def equipment(self, device: str) -> Equipment:
+        both = self.restorers | self.detectors
+        return Equipment(
+            {name: getattr(model, "weights_sha256", None) for name, model in both.items()},
+            {name: model.execution for name, model in both.items() if hasattr(model, "execution")},  # type: ignore[misc]
+            hardware(device),
+        )
 
 
 def build_models(settings: RunSettings) -> Models:
@@ -140,11 +152,10 @@ def _variants(settings: RunSettings, items: list[Prepared], restorers: dict[str,
         _Variant("clean", firsts, [item.clean for item in firsts], none[: len(firsts)], none[: len(firsts)], 0.0),
         _Variant("distorted", items, [item.degraded for item in items], none, none, 0.0),
     ]
-    jobs = [(label, items, [item.degraded for item in items]) for label in restorers]
+    jobs = [(label, label, items, [item.degraded for item in items]) for label in restorers]
     if settings.do_no_harm:
-        jobs += [(f"clean+{label}", firsts, [item.clean for item in firsts]) for label in restorers]
-    for name, chosen, images in jobs:
-        label = name.removeprefix("clean+")
+        jobs += [(on_clean(label), label, firsts, [item.clean for item in firsts]) for label in restorers]
+    for name, label, chosen, images in jobs:
         restorer = restorers[label]
         restored, seconds = clock.time(
             "restore", partial(restore_photos, label, restorer, [item.image for item in chosen], images)
@@ -204,7 +215,7 @@ def compute(
                         "levels": json.dumps(item.levels) if not is_clean(variant.name) else None,
                         "note": variant.notes[i],
                         "error": variant.errors[i],
-                        "seconds_degrade": item.seconds,
+                        "seconds_degrade": 0.0 if is_clean(variant.name) else item.seconds,
                         "seconds_restore": variant.seconds / len(variant.items),
                         "seconds_detect": seconds / len(variant.items),
                     }

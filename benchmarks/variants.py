@@ -10,6 +10,11 @@ from collections.abc import Iterable
 ON_CLEAN = "clean+"
 
 
+def on_clean(label: str) -> str:
+    """The variant of the restorer `label` on clean photos."""
+    return ON_CLEAN + label
+
+
 def restores_clean(name: str) -> bool:
     """Whether a variant is a restorer on clean photos."""
     return name.startswith(ON_CLEAN)

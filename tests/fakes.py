@@ -131,6 +131,11 @@ class Learner(nn.Module):
         return images
 
 
+def dying_prepare(settings, photos) -> None:
+    """Kills its process, as the system does where memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def broken_factory() -> nn.Module:
     raise RuntimeError("no weights\nhere")
 

@@ -81,10 +81,14 @@ def test_ultralytics_predictor_restores_rgb_and_detects_on_it(tmp_path, monkeypa
     restorer, picture = Colours(), np.full((64, 64, 3), (0, 0, 255), np.uint8)  # pure red in BGR
     source = picture if kind == "array" else RED[:, None, None].expand(1, 3, 64, 64)
     model = ultralytics.YOLO("yolov8n.yaml")
-    given = []
-    predictor = ultralytics_predictor(restorer)
+    predictor, given = ultralytics_predictor(restorer), []
     network = predictor.inference
-    monkeypatch.setattr(predictor, "inference", lambda self, im, *a, **k: given.append(im) or network(self, im, *a, **k))
+
+    def inference(self, image, *arguments, **options):
+        given.append(image)
+        return network(self, image, *arguments, **options)
+
+    monkeypatch.setattr(predictor, "inference", inference)
     for _ in range(2):
         model.predict(source, predictor=predictor, verbose=False, imgsz=64)
     assert [seen.shape for seen in restorer.seen] == [(1, 3, 64, 64)] * 2

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -87,6 +88,13 @@ def test_the_record_tells_what_is_needed_to_repeat(finished):
     assert record["settings"]["draws"] == 2
     assert set(record) >= {"versions", "git_commit", "weights_sha256", "dataset", "hardware"}
     assert len(record["dataset"]["sha256"]) == 64
+    assert record["execution"] == {}
+
+
+def test_the_seconds_of_a_variant_are_those_it_took(finished):
+    variants = json.loads((finished[1] / "results.json").read_text())["variants"]
+    assert variants["clean"]["seconds"] == {"degrade": 0, "restore": 0, "detect": variants["clean"]["seconds"]["detect"]}
+    assert variants["clean+bright"]["seconds"]["degrade"] == 0 < variants["bright"]["seconds"]["degrade"]
 
 
 def test_levels_are_recorded_for_every_draw(finished):
@@ -211,6 +219,7 @@ def test_a_restorer_that_fails_stops_by_name_or_is_skipped(voc_folder, tmp_path)
     assert "the restorer 'picky' failed on 2099_" in stopped.stderr
     skipped = run(voc_folder, tmp_path / "skip", *restorer, "--on-error", "skip")
     assert skipped.returncode == 0, skipped.stderr
+    assert "more left out, as a restorer failed on them)" in skipped.stdout
     content = json.loads((tmp_path / "skip" / "results.json").read_text())
     assert 1 <= len(content["skipped"]) < 5
     assert content["dataset"]["images"] == 5 - len(content["skipped"])
@@ -261,6 +270,19 @@ def spoil_truncate(folder):
     path.write_bytes(path.read_bytes()[:200])
 
 
+def spoil_middle(folder):
+    """A picture with a sound beginning and end."""
+    path = folder / "JPEGImages" / "2099_000002.jpg"
+    Image.effect_noise((90, 70), 50).save(path, "PNG")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 8] = bytes(8)
+    path.write_bytes(data)
+
+
+def spoil_encoding(folder):
+    (folder / "Annotations" / "2099_000002.xml").write_text('<?xml version="1.0" encoding="klingon"?><annotation/>')
+
+
 def spoil_text(folder):
     (folder / "JPEGImages" / "2099_000002.jpg").write_text("no photo")
 
@@ -297,6 +319,8 @@ def spoil_huge(folder):
     ("spoil", "message"),
     [
         (spoil_truncate, r"2099_000002.jpg: damaged or truncated picture"),
+        (spoil_middle, r"2099_000002.jpg: damaged or truncated picture"),
+        (spoil_encoding, r"2099_000002.xml: not a readable VOC annotation (unknown encoding"),
         (spoil_text, r"2099_000002.jpg: not a JPEG or PNG picture"),
         (spoil_xml, r"2099_000002.xml: not a readable VOC annotation"),
         (spoil_box, r"2099_000002.xml: the box [1, 1, 500, 5] of a dog is not inside"),
@@ -326,7 +350,12 @@ def test_bad_input_ends_in_one_line_that_names_the_file(voc_folder, tmp_path, sp
         (["--split", "test"], "has no split 'test'; there are val"),
         (["--detector", "rcnn"], "unknown detector 'rcnn'"),
         (["--limit", "0"], "--limit must be at least 1"),
+        (["--draws", "0"], "--draws and --unit must be at least 1"),
+        (["--examples", "-1"], "--examples must be at least 0"),
+        (["--workers", "-1"], "--workers must be at least 0"),
+        (["--batch", "-1"], "--batch must be at least 1, or 0 for the fastest"),
         (["--device", "cuda:77"], "--device cuda:77"),
+        (["--device", "mps"], "--device mps: expected auto, cpu, cuda or cuda:N"),
         (["--restorer", "owan:none.pth"], "none.pth: no such weights file"),
         (["--restorer", "bright=identity"], "two restorers are called 'bright'"),
         (["--restorer", "blob=identity"], "a restorer and a detector are both called 'blob'; name them with LABEL=NAME"),
@@ -349,7 +378,7 @@ def test_weights_of_another_network_are_refused(voc_folder, tmp_path):
     save_file({"x": torch.zeros(2)}, tmp_path / "other.safetensors")
     done = run(voc_folder, tmp_path / "out", "--restorer", f"owan:{tmp_path}/other.safetensors")
     assert done.returncode == 2
-    assert "other.safetensors: not weights of OWAN" in done.stderr
+    assert "other.safetensors: not weights of owan: " in done.stderr
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(voc_folder, tmp_path):
@@ -397,10 +426,19 @@ def test_a_picture_that_does_not_fit_on_the_disk_is_not_left_half_written(voc_fo
     assert not list(tmp_path.glob("*p.png*"))
 
 
-def test_a_run_killed_before_its_record_was_written_begins_again(voc_folder, tmp_path):
+def test_a_run_killed_before_its_record_was_written_begins_again(finished, tmp_path):
+    folder, out, _ = finished
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "inventory.json").write_text("{}")
-    assert run(voc_folder, tmp_path / "out", "--resume").returncode == 0
+    shutil.copy(out / "inventory.json", tmp_path / "out")
+    assert run(folder, tmp_path / "out", "--resume").returncode == 0
+
+
+def test_an_inventory_that_is_not_this_runs_is_left_alone(voc_folder, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "inventory.json").write_text('{"cellar": ["wine", "cheese"]}')
+    done = run(voc_folder, tmp_path / "out")
+    assert "not empty (inventory.json) and holds no run" in done.stderr
+    assert (tmp_path / "out" / "inventory.json").read_text() == '{"cellar": ["wine", "cheese"]}'
 
 
 def test_a_folder_that_is_not_empty_is_left_alone(voc_folder, tmp_path):
@@ -408,4 +446,49 @@ def test_a_folder_that_is_not_empty_is_left_alone(voc_folder, tmp_path):
     (tmp_path / "out" / "thesis.tex").write_text("years of work")
     done = run(voc_folder, tmp_path / "out")
     assert "not empty (thesis.tex) and holds no run" in done.stderr
-    assert (tmp_path / "out" / "thesis.tex").read_text() == "years of work"
+    assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == {"thesis.tex": "years of work"}
+    (tmp_path / "out" / ".lock").write_text("of an editor")
+    assert run(voc_folder, tmp_path / "out").returncode == 2
+    assert (tmp_path / "out" / ".lock").read_text() == "of an editor"
+
+
+def test_files_of_others_in_the_stores_folder_are_left_alone(voc_folder, tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "film.mkv.part").write_text("half a film")
+    (tmp_path / "kept" / f".{'0' * 32}.part").write_text("of a worker that was killed")
+    assert run(voc_folder, tmp_path / "out", "--store", tmp_path / "kept").returncode == 0
+    assert (tmp_path / "kept" / "film.mkv.part").read_text() == "half a film"
+    assert not (tmp_path / "kept" / f".{'0' * 32}.part").exists()
+
+
+def test_resuming_needs_the_folder(voc_folder, tmp_path):
+    done = vocbench("run", "--data", voc_folder, "--split", "val", *FAKES, "--resume")
+    assert done.returncode == 2
+    assert "--resume needs --out, the folder of the run that it goes on with" in done.stderr
+
+
+def test_a_resume_with_another_engine_is_refused(voc_folder, tmp_path):
+    assert run(voc_folder, tmp_path / "out").returncode == 0
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    record["execution"] = {"bright": {"engine": "triton", "tile": "128:96", "batch": 16}}
+    (tmp_path / "out" / "run.json").write_text(json.dumps(record))
+    done = run(voc_folder, tmp_path / "out", "--resume")
+    assert done.returncode == 2
+    assert "was begun with another engine: bright: 'triton' before, None now" in done.stderr
+
+
+def test_a_killed_worker_process_is_told_in_one_line(voc_folder, tmp_path, monkeypatch):
+    from vocbench.benchmarks import run as driver
+    from vocbench.benchmarks import runners
+    from vocbench.benchmarks.settings import RunSettings
+
+    from tests.fakes import dying_prepare
+
+    monkeypatch.syspath_prepend(str(ROOT))
+    settings = RunSettings(data=str(voc_folder), split="val", recipe="voc", restorers=("tests.fakes:Brighten",),
+                           detectors=("tests.fakes:BlobDetector",), unit=2)  # fmt: skip
+    with monkeypatch.context() as patched:
+        patched.setattr(runners, "prepare", dying_prepare)
+        with pytest.raises(OSError, match=r"a worker died over the photos 2099_000000, 2099_000001 .*; go on with --resume"):
+            driver.run(settings, tmp_path / "out", runner=runners.Here(1))
+    driver.run(settings, tmp_path / "out", resume=True)
