@@ -71,3 +71,27 @@ def test_a_gate_passes_images_untouched_and_restores_the_others(monkeypatch):
 def test_a_picture_too_small_to_tell_is_restored():
     assert needs_restoring(torch.full((3, 20, 200), 0.5))
     assert not needs_restoring(torch.full((3, 64, 200), 0.5))
+
+
+def test_the_gates_errors_are_counted_by_condition(voc_folder):
+    from click.testing import CliRunner
+    from vocbench.benchmarks.gate_errors import conditions, main
+    from vocbench.detection.voc import read_voc
+    from vocbench.restorer.images import read_image
+
+    done = CliRunner().invoke(main, ["--data", str(voc_folder), "--limit", "2"])
+    rows = [line.split("|")[1:3] for line in done.output.splitlines()[2:] if line]
+    told = {name.strip(): float(share.strip(" %")) for name, share in rows[:-1]}
+    assert list(told) == list(conditions(0))
+    data = read_voc(voc_folder, "val")
+    seen = [level_degrade(read_image(data.photo(image)), {"noise": 50}, 0, image) for image in data.ids[:2]]
+    assert told["noise 50"] == 50 * sum(map(needs_restoring, seen))
+
+
+def test_limits_are_fitted_to_a_split(voc_folder):
+    from vocbench.benchmarks.gate_errors import fitted, shares
+
+    limits = fitted(str(voc_folder), "val", 5, 0)
+    found, seconds = shares(str(voc_folder), "val", 5, 0, limits)
+    assert found["clean"] < found["noise 50"] == 1
+    assert seconds > 0
