@@ -90,8 +90,8 @@ WEIGHTS: dict[str, Weights] = {
     "dncnn": Weights(
         "dncnn.safetensors",
         Package("vocbench.restorer", "weights/dncnn.safetensors"),
-        2_696_972,
-        "dbc563bfce35f2ecf3ad6fe482fae908c0769cb79ae9a842b76d9a8332389dd5",
+        2_696_988,
+        "82432b84f1138ada1deb39641fb609c5687570320390c8f57857a4cc4f6fd0d3",
         "MIT",
         "DnCNN trained by this project on the recipes of owan; its card is restorer/weights/dncnn.md",
     ),
