@@ -140,7 +140,7 @@ RECORD = {
     "settings": {"data": "sample", "split": "all", "recipe": "voc", "restorers": ["flat=fakes:F"], "detectors": ["d=fakes:D"],
                  "protocol": "voc07", "seed": 0, "draws": 1, "limit": 2, "levels": '{"noise": 10}'},
     "dataset": {"name": "sample", "split": "all", "images": 2, "sha256": "0"},
-    "weights_sha256": {"flat": None}, "store": None, "started": "2099-01-01T00:00:00+0000",
+    "weights_sha256": {"flat": None}, "execution": {}, "store": None, "started": "2099-01-01T00:00:00+0000",
 }  # fmt: skip
 ROW = {"boxes": [1, 2, 30, 40], "scores": [0.5], "labels": [11], "draw": 0, "levels": '{"noise": 10}', "note": '"a"'}
 ROWS = [ROW | {"image": image, "variant": v, "detector": "d"} for v in ("clean", "distorted", "flat") for image in "ab"]
