@@ -48,11 +48,12 @@ def _reader(restorer: str | None, options: Options) -> Callable:
     from vocbench.pipeline.chain import restore_photo
     from vocbench.restorer.images import read_image
 
+    read = partial(read_image, upright=True)
     if restorer is None:
-        return partial(read_image, upright=True)
+        return read
     spec = parse_restorer(restorer)
     model = build_restorer(spec, options)
-    return lambda path: restore_photo(spec.label, model, str(path), read_image(path, upright=True))
+    return lambda path: restore_photo(spec.label, model, str(path), read(path))
 
 
 @click.command()

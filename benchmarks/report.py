@@ -17,7 +17,7 @@ from vocbench.benchmarks.charts import bars, curves, scatter
 from vocbench.benchmarks.figures import Bins, Drawn, correlation, draw, gains, level_bins
 from vocbench.benchmarks.gallery import shown_photos
 from vocbench.benchmarks.results import Finished
-from vocbench.benchmarks.variants import is_clean, restored, restores_clean
+from vocbench.benchmarks.variants import is_clean, label_of, restored, restores_clean
 from vocbench.detection.errors import ERROR_TYPES
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def harm(results: dict[str, Any]) -> list[str]:
         if restores_clean(name) and entry["map"] is not None and clean is not None:
             change = entry["delta_clean"]
             what = f"{'gained' if change > 0 else 'lost'} {points(change)} points" if change else "changed nothing"
-            told.append(f"On clean photos {name.removeprefix('clean+')} {what}{interval(entry['delta_clean_ci95'])}.")
+            told.append(f"On clean photos {label_of(name)} {what}{interval(entry['delta_clean_ci95'])}.")
     return told
 
 

@@ -123,7 +123,7 @@ def _begin(out: Path, record: dict, inventory: dict, resume: bool) -> dict:
         changed = differences(record[group], then[group])
         if changed:
             raise ValueError(f"{out}: was begun with other {group}: {'; '.join(changed)}; use the same or another --out")
-    changed = differences(engines(record), engines(then))
+    changed = differences(_engines(record), _engines(then))
     if changed:
         raise ValueError(f"{out}: was begun with another engine: {'; '.join(changed)}; use the same or another --out")
     if record["store"] and record["store"] != then.get("store"):
@@ -138,7 +138,7 @@ def _begin(out: Path, record: dict, inventory: dict, resume: bool) -> dict:
     return then
 
 
-def engines(record: dict) -> dict[str, str | None]:
+def _engines(record: dict) -> dict[str, str | None]:
     """How each network of a run is executed, as far as it may change a number."""
     return {label: told["engine"] for label, told in record["execution"].items()}
 

@@ -15,6 +15,11 @@ def on_clean(label: str) -> str:
     return ON_CLEAN + label
 
 
+def label_of(name: str) -> str:
+    """The label of a restorer's variant, on distorted or on clean photos."""
+    return name.removeprefix(ON_CLEAN)
+
+
 def restores_clean(name: str) -> bool:
     """Whether a variant is a restorer on clean photos."""
     return name.startswith(ON_CLEAN)

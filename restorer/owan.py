@@ -224,10 +224,7 @@ def load_owan(path: str | Path, network: str | None = None) -> Owan:
     damaged file or one of another network.
     """
     state = rename_released(read_state(path))
-    kind = guess_network(state)
-    if network is not None and kind != network:
-        check_state(path, network, build(network).state_dict(), state)
-    made = build(kind)
-    check_state(path, "OWAN", made.state_dict(), state)
+    made = build(network or guess_network(state))
+    check_state(path, network or "OWAN", made.state_dict(), state)
     made.load_state_dict(state)
     return made.eval()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from vocbench.benchmarks.settings import RunSettings
 from vocbench.benchmarks.store import Store
 from vocbench.detection.voc import read_voc
 
@@ -29,6 +30,12 @@ def vocbench(*arguments, environment=None, **given):
 
 def run(folder, out, *more, **given):
     return vocbench("run", "--data", folder, "--split", "val", "--unit", 2, *FAKES, "--out", out, *more, **given)
+
+
+def fake_settings(folder):
+    """The settings of a run within this process, of fakes."""
+    return RunSettings(data=str(folder), split="val", recipe="voc", restorers=("tests.fakes:Brighten",),
+                       detectors=("tests.fakes:BlobDetector",), unit=2)  # fmt: skip
 
 
 def timeless(path):
@@ -391,11 +398,9 @@ def test_a_folder_that_cannot_be_written_to_is_named(voc_folder, tmp_path):
 def test_a_full_disk_keeps_what_was_done(voc_folder, tmp_path, monkeypatch):
     """A store that runs out of space tells so, keeps its parts, and the run goes on afterwards."""
     from vocbench.benchmarks import run as driver
-    from vocbench.benchmarks.settings import RunSettings
 
     monkeypatch.syspath_prepend(str(ROOT))
-    settings = RunSettings(data=str(voc_folder), split="val", recipe="voc", restorers=("tests.fakes:Brighten",),
-                           detectors=("tests.fakes:BlobDetector",), unit=2)  # fmt: skip
+    settings = fake_settings(voc_folder)
     real, calls = os.fsync, []
 
     def full(handle):
@@ -480,13 +485,11 @@ def test_a_resume_with_another_engine_is_refused(voc_folder, tmp_path):
 def test_a_killed_worker_process_is_told_in_one_line(voc_folder, tmp_path, monkeypatch):
     from vocbench.benchmarks import run as driver
     from vocbench.benchmarks import runners
-    from vocbench.benchmarks.settings import RunSettings
 
     from tests.fakes import dying_prepare
 
     monkeypatch.syspath_prepend(str(ROOT))
-    settings = RunSettings(data=str(voc_folder), split="val", recipe="voc", restorers=("tests.fakes:Brighten",),
-                           detectors=("tests.fakes:BlobDetector",), unit=2)  # fmt: skip
+    settings = fake_settings(voc_folder)
     with monkeypatch.context() as patched:
         patched.setattr(runners, "prepare", dying_prepare)
         with pytest.raises(OSError, match=r"a worker died over the photos 2099_000000, 2099_000001 .*; go on with --resume"):
