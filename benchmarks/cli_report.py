@@ -134,7 +134,7 @@ def doctor(as_json: bool) -> None:
     import torch
     from vocbench.benchmarks.settings import hardware, versions
     from vocbench.pipeline.weights import WEIGHTS, location
-    from vocbench.restorer import native
+    from vocbench.restorer.engines import native
     from vocbench.restorer.files import cache_folder
 
     optional = ("ultralytics", "openvino", "onnxruntime", "spandrel", "imagecorruptions", "ray", "mlflow", "wandb")

@@ -17,7 +17,7 @@ from vocbench.benchmarks.runners import Here, Runner
 from vocbench.benchmarks.settings import RunSettings, plain
 from vocbench.benchmarks.trackers import TRACKERS, check_trackers, write_to
 from vocbench.detection.average_precision import PROTOCOLS
-from vocbench.restorer.degradations import RECIPES
+from vocbench.restorer.degradations.recipes import RECIPES
 
 SAMPLE_DRAWS = 4  # degradations of each of the few photos of the sample
 SAMPLE_NOTE = (

@@ -27,7 +27,7 @@ def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> 
     from vocbench.benchmarks import speed as timing
     from vocbench.pipeline.names import owan_file
     from vocbench.restorer.files import cache_folder
-    from vocbench.restorer.owan import RELEASED_TILING
+    from vocbench.restorer.networks.owan import RELEASED_TILING
     from vocbench.restorer.tiling import Tiling
     from vocbench.restorer.weight_files import read_metadata
 
@@ -58,9 +58,9 @@ def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> 
 def export(restorer: str, name: str, out: Path) -> None:
     """Write OWAN for another runtime, height and width free, and check the file against the network."""
     from vocbench.pipeline.names import owan_file
-    from vocbench.restorer.export import check_path
-    from vocbench.restorer.export import export as write
-    from vocbench.restorer.owan import load_owan
+    from vocbench.restorer.engines.export import check_path
+    from vocbench.restorer.engines.export import export as write
+    from vocbench.restorer.networks.owan import load_owan
 
     check_path(name, out)
     error = write(load_owan(owan_file(restorer)), name, out)

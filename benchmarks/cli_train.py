@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 from vocbench.benchmarks.cli_run import choose_device, model_options
-from vocbench.restorer.degradations import RECIPES
+from vocbench.restorer.degradations.recipes import RECIPES
 from vocbench.restorer.files import make_folder
 
 FOLDER = click.Path(path_type=Path)
@@ -39,9 +39,9 @@ def train(network, folders, recipe, out, init, patch, device, resume, tile, **gi
 
     Start it under torchrun to use several processes or GPUs.
     """
-    from vocbench.restorer.networks import TRAINABLE
-    from vocbench.restorer.patches import parse_mixture
-    from vocbench.restorer.training import Process, Trainer, Training
+    from vocbench.restorer.networks.trainable import TRAINABLE
+    from vocbench.restorer.training.patches import parse_mixture
+    from vocbench.restorer.training.trainer import Process, Trainer, Training
     from vocbench.restorer.weight_files import save_weights
 
     if network not in TRAINABLE:
@@ -144,7 +144,7 @@ def attention(folder: Path, restorer: str, limit: int, seed: int, out: Path) -> 
     """Attention weights by distortion: the paper's Figures 7 and 8, as pictures and arrays."""
     from vocbench.benchmarks.attention import measure_attention, write_figures
     from vocbench.pipeline.names import owan_file
-    from vocbench.restorer.owan import load_owan
+    from vocbench.restorer.networks.owan import load_owan
 
     network = load_owan(owan_file(restorer))
     make_folder(out)

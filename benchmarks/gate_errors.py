@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 from vocbench.detection.voc import read_voc
 from vocbench.pipeline.gate import LIMITS, Limits, fit, needs_restoring
-from vocbench.restorer.degradations import degrade, level_degrade
+from vocbench.restorer.degradations.recipes import degrade, level_degrade
 from vocbench.restorer.images import read_image
 
 FITTED = ("voc", "moderate", "mild")  # what photos are degraded by where limits are fitted

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from vocbench.pipeline.chain import restore_images
-from vocbench.restorer.degradations import degrade
+from vocbench.restorer.degradations.recipes import degrade
 from vocbench.restorer.images import read_image
-from vocbench.restorer.patches import SCALES, list_photos
 from vocbench.restorer.quality import psnr, ssim
+from vocbench.restorer.training.patches import SCALES, list_photos
 
 Pair = tuple[Tensor, Tensor]  # degraded and clean, each (3, H, W)
 

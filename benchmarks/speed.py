@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from vocbench.benchmarks.settings import hardware, versions
-from vocbench.restorer import engines
+from vocbench.restorer.engines import select
 from vocbench.restorer.images import from_uint8
-from vocbench.restorer.owan import Owan, load_owan
+from vocbench.restorer.networks.owan import Owan, load_owan
 from vocbench.restorer.tiling import Tiled, Tiling
 
 BASE = "plain"  # the plain network, eager; ratios and errors are against it
@@ -58,7 +58,7 @@ def _compiled(network: Owan, device: str, tiling: Tiling, batch: int, cache: Pat
 
 def _openvino_unfused(network: Owan, device: str, tiling: Tiling, batch: int, cache: Path) -> nn.Module:
     assert tiling.size
-    return engines.OpenVinoEngine(network, batch, tiling.size, cache)
+    return select.OpenVinoEngine(network, batch, tiling.size, cache)
 
 
 class _OnnxRuntime(nn.Module):
@@ -83,9 +83,9 @@ def _onnxruntime_unfused(network: Owan, device: str, tiling: Tiling, batch: int,
 
 
 # What is measured beside the engines: what a user would take instead.
-PEERS: dict[str, engines.Builder] = {
+PEERS: dict[str, select.Builder] = {
     BASE: _eager,
-    "channels-last": engines.torch_engine,
+    "channels-last": select.torch_engine,
     "torch.compile": _compiled,
     "onnxruntime (unfused)": _onnxruntime_unfused,
     "openvino (unfused)": _openvino_unfused,
@@ -112,7 +112,7 @@ class Case:
     batch: int  # tiles at a time
     cache: Path
 
-    def build(self, builder: engines.Builder) -> Tiled:
+    def build(self, builder: select.Builder) -> Tiled:
         network = builder(load_owan(self.weights), self.device, self.tiling, self.batch, self.cache)
         return Tiled(network, self.tiling, self.batch)
 
@@ -142,9 +142,9 @@ def peak_memory(case: Case, name: str) -> int | None:
         process.join()
 
 
-def candidates(wanted: tuple[str, ...], device: str) -> dict[str, engines.Builder]:
+def candidates(wanted: tuple[str, ...], device: str) -> dict[str, select.Builder]:
     """Engines and peers to measure, the base first; `wanted` empty means all that suit the device."""
-    known = PEERS | {name: builder for name, builder in engines.ENGINES.items() if name not in ("auto", "torch")}
+    known = PEERS | {name: builder for name, builder in select.ENGINES.items() if name not in ("auto", "torch")}
     for name in wanted:
         if name not in known:
             raise ValueError(f"unknown engine {name!r}; choose from {', '.join(known)}")

@@ -20,8 +20,8 @@ from vocbench.benchmarks.runners import Runner
 from vocbench.benchmarks.settings import RunSettings, write_json
 from vocbench.benchmarks.tables import percent
 from vocbench.benchmarks.variants import is_clean
-from vocbench.restorer import corruptions
-from vocbench.restorer.degradations import DEGRADATIONS, UNITS
+from vocbench.restorer.degradations import corruptions
+from vocbench.restorer.degradations.recipes import DEGRADATIONS, UNITS
 
 Levels = dict[str, list[float]]
 

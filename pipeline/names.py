@@ -34,7 +34,7 @@ class Options:
 
     def check(self) -> None:
         """Raise ValueError for a cutting policy or an engine that does not exist, whether a model uses it or not."""
-        from vocbench.restorer.engines import check_engine
+        from vocbench.restorer.engines.select import check_engine
 
         check_engine(self.engine)
         if self.tile is not None:
@@ -87,8 +87,8 @@ def _file(given: str | None, name: str) -> Path:
 
 def _owan(name: str) -> Callable[[str | None, Options], nn.Module]:
     def build(given: str | None, options: Options) -> nn.Module:
-        from vocbench.restorer.engines import fastest_batch, make_engine
-        from vocbench.restorer.owan import RELEASED_TILING, load_owan
+        from vocbench.restorer.engines.select import fastest_batch, make_engine
+        from vocbench.restorer.networks.owan import RELEASED_TILING, load_owan
         from vocbench.restorer.weight_files import read_metadata
 
         path = _file(given, name)
@@ -130,14 +130,14 @@ def _mobilenet_ssd(given: str | None, options: Options) -> nn.Module:
 
 
 def _rl_restore(given: str | None, options: Options) -> nn.Module:
-    from vocbench.restorer.rl_restore import load_rl_restore
+    from vocbench.restorer.networks.rl_restore import load_rl_restore
 
     path = _file(given, "rl-restore")
     return _signed(load_rl_restore(path).to(options.device), path)
 
 
 def _dncnn(given: str | None, options: Options) -> nn.Module:
-    from vocbench.restorer.dncnn import ClippedDnCNN, load_dncnn
+    from vocbench.restorer.networks.dncnn import ClippedDnCNN, load_dncnn
 
     path = _file(given, "dncnn")
     return _signed(_cut(ClippedDnCNN(load_dncnn(path), options.device), options), path)
@@ -151,13 +151,13 @@ def _cut(network: nn.Module, options: Options) -> nn.Module:
 
 
 def _classical(name: str, options: Options) -> nn.Module:
-    from vocbench.restorer.classical import CLASSICAL, Classical
+    from vocbench.restorer.networks.classical import CLASSICAL, Classical
 
     return Classical(CLASSICAL[name])
 
 
 def _spandrel(given: str | None, options: Options) -> nn.Module:
-    from vocbench.restorer.foreign import load_spandrel
+    from vocbench.restorer.networks.spandrel_network import load_spandrel
 
     if given is None:
         raise ValueError("spandrel needs a weights file: spandrel:FILE")
@@ -236,7 +236,7 @@ def parse_detector(text: str) -> Spec:
 
 def owan_file(text: str) -> Path:
     """The weights file of an OWAN's specification; ValueError for another restorer."""
-    from vocbench.restorer.owan import NETWORKS
+    from vocbench.restorer.networks.owan import NETWORKS
 
     spec, known = parse_restorer(text), (*NETWORKS, "owan-2019")
     if spec.name not in known:

@@ -73,7 +73,7 @@ RL_RESTORE = tuple(
 
 
 def _convert_rl_restore(folder: Path, path: Path) -> None:
-    from vocbench.restorer.rl_restore import import_checkpoints
+    from vocbench.restorer.networks.rl_restore import import_checkpoints
 
     import_checkpoints(folder, path)
 

@@ -37,7 +37,7 @@ def a_caffemodel() -> bytes:
 
 def a_checkpoint_index() -> bytes:
     """An index of one float32 tensor (2, 3) named `w`, at the start of the data file."""
-    from vocbench.restorer.tensorflow_checkpoint import MAGIC, masked_crc32c
+    from vocbench.restorer.networks.tensorflow_checkpoint import MAGIC, masked_crc32c
 
     data = np.arange(6, dtype="<f4").tobytes()
     shape = b"".join(_field(2, b"\x08" + bytes([side])) for side in (2, 3))
@@ -105,7 +105,7 @@ class _Anything:
 
 
 def _checkpoint(path: Path) -> None:
-    from vocbench.restorer import tensorflow_checkpoint
+    from vocbench.restorer.networks import tensorflow_checkpoint
 
     index = path.with_name("c.index")
     index.write_bytes(path.read_bytes())
@@ -219,7 +219,7 @@ def main() -> None:
     with atheris.instrument_imports(include=["vocbench"]):
         from vocbench.benchmarks import records, store  # noqa: F401
         from vocbench.detection import caffemodel, exchange, voc  # noqa: F401
-        from vocbench.restorer import tensorflow_checkpoint  # noqa: F401
+        from vocbench.restorer.networks import tensorflow_checkpoint  # noqa: F401
     with tempfile.TemporaryDirectory() as work:
         corpus = Path(work) / "corpus"
         corpus.mkdir()

@@ -4,8 +4,8 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn.functional import conv2d, pad
 from vocbench.pipeline.names import Options, build_restorer, parse_restorer
-from vocbench.restorer.classical import CLASSICAL, Classical, noise_level
-from vocbench.restorer.dncnn import ClippedDnCNN, DnCNN, fold, load_dncnn
+from vocbench.restorer.networks.classical import CLASSICAL, Classical, noise_level
+from vocbench.restorer.networks.dncnn import ClippedDnCNN, DnCNN, fold, load_dncnn
 from vocbench.restorer.quality import psnr
 
 
@@ -21,7 +21,7 @@ def test_denoisers_raise_psnr_of_a_noisy_photo(photo, name):
 
 
 def test_richardson_lucy_sharpens_a_blurred_edge(photo):
-    from vocbench.restorer.degradations import gaussian_blur
+    from vocbench.restorer.degradations.blur_noise_jpeg import gaussian_blur
 
     blurred = gaussian_blur(photo, 2.0)
     restored = Classical(CLASSICAL["richardson-lucy"])(blurred[None])
@@ -184,7 +184,7 @@ def test_spandrels_networks_that_need_a_mask_are_refused(tmp_path, monkeypatch):
 
 def test_files_that_spandrel_cannot_read_are_named(tmp_path):
     pytest.importorskip("spandrel")
-    from vocbench.restorer.foreign import load_spandrel
+    from vocbench.restorer.networks.spandrel_network import load_spandrel
 
     (tmp_path / "bad.pth").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"bad\.pth: spandrel does not know this network"):

@@ -5,17 +5,8 @@ import pytest
 import torch
 from PIL import Image
 from scipy.ndimage import correlate
-from vocbench.restorer.degradations import (
-    RECIPES,
-    degrade,
-    draw_levels,
-    gaussian_blur,
-    gaussian_noise,
-    gaussian_taps,
-    image_generator,
-    jpeg,
-    level_degrade,
-)
+from vocbench.restorer.degradations.blur_noise_jpeg import gaussian_blur, gaussian_noise, gaussian_taps, jpeg
+from vocbench.restorer.degradations.recipes import RECIPES, degrade, draw_levels, image_generator, level_degrade
 from vocbench.restorer.images import to_uint8
 
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 from vocbench.benchmarks.cli import cli
-from vocbench.restorer import engines, native
-from vocbench.restorer.engines import ENGINES, make_engine
-from vocbench.restorer.fused import fuse
+from vocbench.restorer.engines import native, select
+from vocbench.restorer.engines.fused import fuse
+from vocbench.restorer.engines.select import ENGINES, make_engine
 from vocbench.restorer.images import read_image
-from vocbench.restorer.owan import build, load_owan
+from vocbench.restorer.networks.owan import build, load_owan
 from vocbench.restorer.tiling import Tiled, Tiling
 from vocbench.restorer.weight_files import save_weights
 
@@ -36,16 +36,16 @@ def test_every_engine_restores_a_real_photo_alike(shared, tmp_path, engine):
 
 def test_auto_says_when_only_plain_pytorch_is_left(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(native, "available", lambda: False)
-    monkeypatch.setattr(engines, "find_spec", lambda name: None)
+    monkeypatch.setattr(select, "find_spec", lambda name: None)
     made = make_engine("auto", build("owan"), "cpu", Tiling(63, 42), 4, tmp_path)
-    assert isinstance(made, engines.TorchEngine)
+    assert isinstance(made, select.TorchEngine)
     assert capsys.readouterr().err.startswith("notice: no C++ compiler and no openvino here")
 
 
 def test_auto_takes_openvino_where_there_is_no_compiler(monkeypatch, tmp_path):
     monkeypatch.setattr(native, "available", lambda: False)
     made = make_engine("auto", build("owan"), "cpu", Tiling(32, 24), 2, tmp_path)
-    assert isinstance(made, engines.OpenVinoEngine)
+    assert isinstance(made, select.OpenVinoEngine)
 
 
 def test_engines_that_do_not_fit_are_told(tmp_path):
@@ -83,27 +83,27 @@ def test_the_fastest_batch_is_found_once_and_remembered(monkeypatch, tmp_path):
         tried.append(batch)
         return abs(batch - 8) + 1.0
 
-    monkeypatch.setattr(engines, "_seconds_per_tile", seconds)
+    monkeypatch.setattr(select, "_seconds_per_tile", seconds)
     arguments = ("openvino", build("owan"), "cpu", Tiling(63, 42), tmp_path)
-    assert engines.fastest_batch(*arguments) == 8
-    assert tried == list(engines.BATCHES)
-    assert engines.fastest_batch(*arguments) == 8
-    assert len(tried) == len(engines.BATCHES)
+    assert select.fastest_batch(*arguments) == 8
+    assert tried == list(select.BATCHES)
+    assert select.fastest_batch(*arguments) == 8
+    assert len(tried) == len(select.BATCHES)
     (tmp_path / "batches.json").write_text("{")  # a damaged file is made again
-    assert engines.fastest_batch(*arguments) == 8
-    assert len(tried) == 2 * len(engines.BATCHES)
+    assert select.fastest_batch(*arguments) == 8
+    assert len(tried) == 2 * len(select.BATCHES)
 
 
 def test_without_a_usable_cache_no_batch_is_measured(monkeypatch, tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
-    monkeypatch.setattr(engines, "_seconds_per_tile", None)
+    monkeypatch.setattr(select, "_seconds_per_tile", None)
     cache = tmp_path / "file" / "cache"
-    assert engines.fastest_batch("openvino", build("owan"), "cpu", Tiling(63, 42), cache) == engines.BATCH
+    assert select.fastest_batch("openvino", build("owan"), "cpu", Tiling(63, 42), cache) == select.BATCH
     assert capsys.readouterr().err.startswith(f"notice: {cache}: cannot be written to (Not a directory)")
 
 
 def test_a_batch_is_timed_on_the_engine_itself(tmp_path):
-    assert engines._seconds_per_tile("torch", build("owan"), "cpu", Tiling(16, 12), 2, tmp_path) > 0
+    assert select._seconds_per_tile("torch", build("owan"), "cpu", Tiling(16, 12), 2, tmp_path) > 0
 
 
 @pytest.mark.skipif(not native.available(), reason="needs a C++ compiler")

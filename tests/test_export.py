@@ -1,9 +1,9 @@
 import pytest
 from click.testing import CliRunner
 from vocbench.benchmarks.cli import cli
-from vocbench.restorer import export as module
-from vocbench.restorer.export import FORMATS, check_path, export
-from vocbench.restorer.owan import build, load_owan
+from vocbench.restorer.engines import export as module
+from vocbench.restorer.engines.export import FORMATS, check_path, export
+from vocbench.restorer.networks.owan import build, load_owan
 from vocbench.restorer.weight_files import save_weights
 
 

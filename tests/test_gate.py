@@ -2,7 +2,7 @@ import pytest
 import torch
 from vocbench.pipeline import gate
 from vocbench.pipeline.gate import Gated, fit, measures, needs_restoring
-from vocbench.restorer.degradations import degrade, level_degrade
+from vocbench.restorer.degradations.recipes import degrade, level_degrade
 
 from tests.fakes import Brighten
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from vocbench.restorer.degradations import draw_levels
-from vocbench.restorer.motion_blur import CANVAS, motion_blur, rasterise, trajectory
+from vocbench.restorer.degradations.motion_blur import CANVAS, motion_blur, rasterise, trajectory
+from vocbench.restorer.degradations.recipes import draw_levels
 
 
 @pytest.mark.parametrize("length", [10.0, 80.0])

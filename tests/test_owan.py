@@ -2,11 +2,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from vocbench.pipeline.names import build_restorer, parse_restorer
-from vocbench.restorer import native
+from vocbench.restorer.engines import native
 from vocbench.restorer.images import read_image
-from vocbench.restorer.owan import NETWORKS, OPERATIONS, Owan, build, load_owan
-from vocbench.restorer.patches import list_photos
+from vocbench.restorer.networks.owan import NETWORKS, OPERATIONS, Owan, build, load_owan
 from vocbench.restorer.quality import psnr
+from vocbench.restorer.training.patches import list_photos
 from vocbench.restorer.weight_files import read_metadata, save_weights
 
 # Means over RL-Restore's four test patches of each set, from the authors' code: input and restored PSNR in dB.

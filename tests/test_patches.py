@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from vocbench.restorer.degradations import gaussian_blur, jpeg
-from vocbench.restorer.patches import PhotoPatches, blur_batch, degrade_batch, list_photos, parse_mixture
-from vocbench.restorer.tensor_jpeg import jpeg_batch, quantisation
+from vocbench.restorer.degradations.blur_noise_jpeg import gaussian_blur, jpeg
+from vocbench.restorer.degradations.on_tensors import blur_batch, degrade_batch, jpeg_batch, quantisation
+from vocbench.restorer.training.patches import PhotoPatches, list_photos, parse_mixture
 
 
 @pytest.fixture

@@ -3,10 +3,18 @@ import struct
 import pytest
 import torch
 from vocbench.restorer.images import read_image
-from vocbench.restorer.patches import list_photos
+from vocbench.restorer.networks.rl_restore import (
+    PATCH,
+    STOP,
+    RLRestore,
+    import_checkpoints,
+    load_rl_restore,
+    same_pad,
+    vote_patches,
+)
+from vocbench.restorer.networks.tensorflow_checkpoint import crc32c, masked_crc32c, read_checkpoint
 from vocbench.restorer.quality import psnr
-from vocbench.restorer.rl_restore import PATCH, STOP, RLRestore, import_checkpoints, load_rl_restore, same_pad, vote_patches
-from vocbench.restorer.tensorflow_checkpoint import crc32c, masked_crc32c, read_checkpoint
+from vocbench.restorer.training.patches import list_photos
 
 # From the authors' own classes in test mode: tools of each patch (13 is stop) and PSNR of input and after the last step.
 REFERENCE = {

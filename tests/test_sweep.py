@@ -8,8 +8,8 @@ import torch
 from click.testing import CliRunner
 from vocbench.benchmarks.cli import cli
 from vocbench.benchmarks.sweep import OWN_CORRUPTIONS, parse_degradations, summary
-from vocbench.restorer import corruptions
-from vocbench.restorer.degradations import level_degrade
+from vocbench.restorer.degradations import corruptions
+from vocbench.restorer.degradations.recipes import level_degrade
 
 from tests.browser import CHROMIUM, browser
 from tests.conftest import make_voc_folder

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
-from vocbench.restorer.owan import build, load_owan
-from vocbench.restorer.training import Process, Trainer, Training, schedule
+from vocbench.restorer.networks.owan import build, load_owan
+from vocbench.restorer.training.trainer import Process, Trainer, Training, schedule
 from vocbench.restorer.weight_files import save_weights
 
 from tests.test_patches import folder  # noqa: F401 - a fixture
@@ -120,7 +120,7 @@ import sys, torch
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from tests.test_training import Tiny, save, settings
-from vocbench.restorer.training import Process, Trainer
+from vocbench.restorer.training.trainer import Process, Trainer
 process = Process.start("cpu")
 torch.set_num_threads(1)
 trainer = Trainer(Tiny(), settings(sys.argv[2], batch=2), Path(sys.argv[3]), save, process)
@@ -200,7 +200,7 @@ def test_training_for_minutes_from_the_released_weights_improves_validation(shar
 
 
 def test_a_fresh_dncnn_changes_nothing_and_learns_to_denoise_at_once():
-    from vocbench.restorer.networks import TRAINABLE
+    from vocbench.restorer.networks.trainable import TRAINABLE
 
     torch.manual_seed(0)
     network = TRAINABLE["dncnn"].build().train()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from vocbench.restorer import engines
-from vocbench.restorer.owan import build
+from vocbench.restorer.engines import select
+from vocbench.restorer.networks.owan import build
 from vocbench.restorer.tiling import Tiled, Tiling
 
 pytest.importorskip("triton")
@@ -16,9 +16,9 @@ cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GP
 
 BEGIN = """
 import torch
-from vocbench.restorer.native import constants
-from vocbench.restorer.owan import OperationLayer, build
-from vocbench.restorer.triton_layer import TritonOwan, _moved, available, layer
+from vocbench.restorer.engines.native import constants
+from vocbench.restorer.networks.owan import OperationLayer, build
+from vocbench.restorer.engines.triton_layer import TritonOwan, _moved, available, layer
 assert available("cpu")
 torch.manual_seed(0)
 torch.set_grad_enabled(False)
@@ -58,8 +58,8 @@ def test_the_network_is_the_plain_network(dtype, bound):
 
 
 def test_without_a_gpu_auto_stays_with_what_runs(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(engines, "TorchEngine", lambda network, device: network)
-    made = engines.make_engine("auto", build("owan"), "cuda", Tiling(63, 42), 4, tmp_path)
+    monkeypatch.setattr(select, "TorchEngine", lambda network, device: network)
+    made = select.make_engine("auto", build("owan"), "cuda", Tiling(63, 42), 4, tmp_path)
     if not torch.cuda.is_available():
         assert isinstance(made, torch.nn.Module)
         assert "the Triton kernels are not used" in capsys.readouterr().err
@@ -68,7 +68,7 @@ def test_without_a_gpu_auto_stays_with_what_runs(monkeypatch, capsys, tmp_path):
 @cuda
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-4), (torch.float16, 2e-2), (torch.bfloat16, 1e-1)])
 def test_the_kernels_run_on_a_gpu(dtype, bound):
-    from vocbench.restorer.triton_layer import TritonOwan
+    from vocbench.restorer.engines.triton_layer import TritonOwan
 
     torch.manual_seed(0)
     network, tiles = build("owan").eval(), torch.rand(4, 3, 63, 65)
@@ -89,15 +89,15 @@ def test_auto_restores_on_a_gpu_as_the_plain_network_does(tmp_path):
     plain = Tiled(build("owan").eval(), tiling, 4)
     network = build("owan").eval()
     network.load_state_dict(plain.network.state_dict())
-    made = engines.make_engine("auto", network, "cuda", tiling, 4, tmp_path)
-    assert (Tiled(made, tiling, 4)(photo) - plain(photo)).abs().max() <= engines.HALF_ERROR
+    made = select.make_engine("auto", network, "cuda", tiling, 4, tmp_path)
+    assert (Tiled(made, tiling, 4)(photo) - plain(photo)).abs().max() <= select.HALF_ERROR
 
 
 @cuda
 @pytest.mark.parametrize("engine", ["native", "openvino", "torch"])
 def test_engines_on_the_cpu_take_photos_that_lie_on_a_gpu(engine, tmp_path):
     photo, tiling = torch.rand(1, 3, 100, 120), Tiling(64, 48)
-    made = Tiled(engines.make_engine(engine, build("owan").eval(), "cpu", tiling, 4, tmp_path), tiling, 4)
+    made = Tiled(select.make_engine(engine, build("owan").eval(), "cpu", tiling, 4, tmp_path), tiling, 4)
     restored = made(photo.cuda())
     assert restored.is_cuda
     torch.testing.assert_close(restored.cpu(), made(photo))

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from vocbench.restorer.fused import fuse
-from vocbench.restorer.owan import Owan
+from vocbench.restorer.engines.fused import fuse
+from vocbench.restorer.networks.owan import Owan
 
 CHECKED = ((63, 63), (48, 80), (101, 67))  # height and width in pixels
 TOLERANCE = 1e-4

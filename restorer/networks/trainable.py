@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from vocbench.restorer import native, owan
+from vocbench.restorer.engines import native
+from vocbench.restorer.networks import owan
 from vocbench.restorer.weight_files import check_state, read_metadata, save_weights
 
 
@@ -28,13 +29,13 @@ def _compiled_owan(network: nn.Module, device: torch.device) -> nn.Module | None
 
 
 def _build_dncnn() -> nn.Module:
-    from vocbench.restorer.dncnn import DnCNN, start_near_identity
+    from vocbench.restorer.networks.dncnn import DnCNN, start_near_identity
 
     return start_near_identity(DnCNN())
 
 
 def _load_dncnn(path: Path) -> nn.Module:
-    from vocbench.restorer.dncnn import load_dncnn
+    from vocbench.restorer.networks.dncnn import load_dncnn
 
     return load_dncnn(path)
 

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from vocbench.restorer import native
+from vocbench.restorer.engines import native
+from vocbench.restorer.engines.fused import fuse
 from vocbench.restorer.files import replacing, usable
-from vocbench.restorer.fused import fuse
-from vocbench.restorer.owan import Owan
+from vocbench.restorer.networks.owan import Owan
 from vocbench.restorer.tiling import Tiling
 
 HALF_ERROR = 0.02  # of 1, the most that half precision may change a pixel
@@ -98,7 +98,7 @@ def openvino_engine(network: nn.Module, device: str, tiling: Tiling, batch: int,
 
 def triton_engine(network: nn.Module, device: str, tiling: Tiling, batch: int, cache: Path) -> nn.Module:
     """OWAN's Triton kernels with float16 activations, on CUDA."""
-    from vocbench.restorer.triton_layer import TritonOwan
+    from vocbench.restorer.engines.triton_layer import TritonOwan
 
     if not isinstance(network, Owan):
         raise ValueError("the engine 'triton' runs OWAN; use --engine torch here")
@@ -107,7 +107,7 @@ def triton_engine(network: nn.Module, device: str, tiling: Tiling, batch: int, c
 
 def _checked_triton(network: Owan, device: str) -> nn.Module | None:
     """The Triton engine where it works on this GPU and agrees with the plain network; None elsewhere, with a notice."""
-    from vocbench.restorer import triton_layer
+    from vocbench.restorer.engines import triton_layer
 
     reason = "triton is not installed"
     if triton_layer.available(device):

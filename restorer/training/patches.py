@@ -15,15 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn.functional import interpolate, pad
-from vocbench.restorer.degradations import BLUR_RADIUS, RECIPES, Levels, apply_levels, draw_levels, gaussian_taps
+from torch.nn.functional import interpolate
+from vocbench.restorer.degradations.blur_noise_jpeg import BLUR_RADIUS
+from vocbench.restorer.degradations.on_tensors import degrade_batch
+from vocbench.restorer.degradations.recipes import RECIPES, Levels, draw_levels
 from vocbench.restorer.images import read_image, to_uint8
-from vocbench.restorer.tensor_jpeg import jpeg_batch
 
 SCALES = (1.0, 2 / 3, 1 / 3)
 MARGIN = BLUR_RADIUS + 16  # pixels around a patch: the blur's reach and one JPEG block row
-ON_TENSORS = frozenset({"blur", "noise", "jpeg"})
 
 
 @dataclass(frozen=True)
@@ -122,59 +121,3 @@ def _cut(array: np.ndarray, size: int, random: np.random.Generator) -> np.ndarra
         if random.random() < 0.5:
             crop = np.flip(crop, axis)
     return np.ascontiguousarray(crop)
-
-
-def degrade_batch(crops: Tensor, levels: Sequence[Levels], seeds: Sequence[int]) -> Tensor:
-    """Crops (B, 3, S, S) each degraded at its own levels, on their device; noise from the samples' seeds."""
-    if any(set(level) - ON_TENSORS for level in levels):  # recipes with other degradations go one by one
-        return _degrade_singly(crops, levels, seeds)
-    blurred = blur_batch(crops, [level.get("blur", 0.0) for level in levels])
-    sigma = crops.new_tensor([level.get("noise", 0.0) / 255 for level in levels])[:, None, None, None]
-    noise = torch.stack([_noise(crops[0], seed) if "noise" in level else torch.zeros_like(crops[0])
-                         for level, seed in zip(levels, seeds, strict=True)])  # fmt: skip
-    noisy = (blurred + sigma * noise).clamp(0, 1)
-    quality = crops.new_tensor([level.get("jpeg", 0.0) for level in levels])
-    return jpeg_shifted(noisy, quality, seeds)
-
-
-def _degrade_singly(crops: Tensor, levels: Sequence[Levels], seeds: Sequence[int]) -> Tensor:
-    made = [
-        apply_levels(crop.cpu(), level, np.random.default_rng(seed))
-        for crop, level, seed in zip(crops, levels, seeds, strict=True)
-    ]
-    return torch.stack(made).to(crops.device)
-
-
-def _noise(like: Tensor, seed: int) -> Tensor:
-    generator = torch.Generator(like.device).manual_seed(seed)
-    return torch.randn(like.shape, generator=generator, device=like.device)
-
-
-def _blur_matrix(taps: Tensor, size: int) -> Tensor:
-    """Matrices (B, size, size) that convolve a line with taps (B, 21), the line's ends replicated."""
-    radius = taps.shape[1] // 2
-    rows = torch.arange(size, device=taps.device)[:, None]
-    columns = (rows + torch.arange(-radius, radius + 1, device=taps.device)).clamp(0, size - 1)  # (size, 21)
-    matrix = taps.new_zeros(len(taps), size, size)
-    return matrix.scatter_add_(2, columns.expand(len(taps), -1, -1), taps[:, None, :].expand(-1, size, -1))
-
-
-def blur_batch(images: Tensor, sigmas: Sequence[float]) -> Tensor:
-    """Images (B, 3, H, W), each blurred by its own sigma in pixels on a 21x21 kernel, borders replicated."""
-    taps = torch.from_numpy(np.stack([gaussian_taps(sigma) for sigma in sigmas])).to(images)  # (B, 21)
-    down = _blur_matrix(taps, images.shape[2])[:, None]  # (B, 1, H, H)
-    across = _blur_matrix(taps, images.shape[3])[:, None].transpose(2, 3)  # (B, 1, W, W)
-    return down @ images @ across
-
-
-def jpeg_shifted(images: Tensor, quality: Tensor, seeds: Sequence[int]) -> Tensor:
-    """JPEG with each image's blocks at a random phase of 16 x 16 pixels, as a cut from a whole photo has it."""
-    grown = pad(images, (16, 16, 16, 16), mode="replicate")
-    size_y, size_x = images.shape[2] + 16, images.shape[3] + 16
-    phases = [(seed % 16, seed // 16 % 16) for seed in seeds]
-    moved = torch.stack([grown[i, :, y : y + size_y, x : x + size_x] for i, (y, x) in enumerate(phases)])
-    coded = jpeg_batch(moved, quality)
-    inner = [
-        coded[i, :, 16 - y : 16 - y + images.shape[2], 16 - x : 16 - x + images.shape[3]] for i, (y, x) in enumerate(phases)
-    ]
-    return torch.stack(inner)

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from vocbench.restorer.files import cache_folder, replacing, usable
-from vocbench.restorer.owan import CHANNELS, OPERATIONS, Group, OperationLayer, Owan
+from vocbench.restorer.networks.owan import CHANNELS, OPERATIONS, Group, OperationLayer, Owan
 
 SOURCE = Path(__file__).with_name("operation_layer.cpp")
 FLAGS = ("-O3", "-march=native", "-ffast-math", "-shared", "-fPIC")

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot, pad
-from vocbench.restorer.tensorflow_checkpoint import read_checkpoint
+from vocbench.restorer.networks.tensorflow_checkpoint import read_checkpoint
 from vocbench.restorer.tiling import reflect_to
 from vocbench.restorer.weight_files import check_state, read_state, save_weights
 

@@ -23,8 +23,8 @@ from importlib.util import find_spec
 
 import torch
 from torch import Tensor, nn
-from vocbench.restorer.native import constants
-from vocbench.restorer.owan import CHANNELS, OPERATIONS, Owan
+from vocbench.restorer.engines.native import constants
+from vocbench.restorer.networks.owan import CHANNELS, OPERATIONS, Owan
 
 MIDDLE = 3 * CHANNELS
 PIXELS = 64  # of one program

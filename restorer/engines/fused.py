@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from vocbench.restorer.owan import CHANNELS, OPERATIONS, Group, OperationLayer, Owan
+from vocbench.restorer.networks.owan import CHANNELS, OPERATIONS, Group, OperationLayer, Owan
 
 
 def _kernel(conv: nn.Module) -> Tensor:

@@ -22,8 +22,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from vocbench.restorer.patches import PhotoPatches, list_photos
 from vocbench.restorer.quality import psnr, ssim
+from vocbench.restorer.training.patches import PhotoPatches, list_photos
 
 ENOUGH = 40  # dB, 2.5 of 255 levels: better ones do not count, or a network that changes nothing would win by clean patches
 

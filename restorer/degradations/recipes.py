@@ -1,9 +1,8 @@
-"""Degradations and the recipes that draw their levels.
+"""The degradations by name and the recipes that draw their levels.
 
 A degradation is `f(image, level, generator) -> image` on a float32 RGB image (3, H, W) in [0, 1]; a recipe draws one level per
 degradation. Levels and noise come from a generator seeded by (run seed, image id) alone, so an image's degradation never
-depends on order, batch, worker or machine. Everything is computed in float64 by fixed elementwise sums, not by a library's
-convolution, whose rounding differs between processors.
+depends on order, batch, worker or machine.
 
 Sources: the levels of `mild`, `moderate` and `severe` are those of RL-Restore's training code (Yu et al., CVPR 2018); `voc` is
 section 4.3 of the OWAN paper (Suganuma et al., CVPR 2019), `mix`, `novel-train` and `novel-test` its sections 4.4 and 4.5.
@@ -13,62 +12,17 @@ Order: motion blur, blur, noise, JPEG.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Mapping
 from itertools import product
 
 import numpy as np
-import torch
-from PIL import Image
+from numpy.random import Generator
 from torch import Tensor
-from vocbench.restorer import corruptions
-from vocbench.restorer.images import from_uint8, to_uint8
-from vocbench.restorer.motion_blur import motion_blur
+from vocbench.restorer.degradations import corruptions
+from vocbench.restorer.degradations.blur_noise_jpeg import gaussian_blur, gaussian_noise, jpeg
+from vocbench.restorer.degradations.motion_blur import motion_blur
 
-Generator = np.random.Generator
 Levels = dict[str, float]
-
-BLUR_RADIUS = 10  # pixels: a 21x21 kernel
-
-
-def gaussian_taps(sigma: float, radius: int = BLUR_RADIUS) -> np.ndarray:
-    """The one-dimensional Gaussian kernel (2 radius + 1,), summing to 1; sigma in pixels, 0 gives a single tap."""
-    if sigma <= 0:
-        return np.eye(2 * radius + 1)[radius]
-    taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    return taps / taps.sum()
-
-
-def gaussian_blur(image: Tensor, sigma: float, generator: Generator | None = None) -> Tensor:
-    """Blur by a Gaussian of `sigma` pixels on a 21x21 kernel, the border replicated; sigma 0 changes nothing."""
-    if sigma <= 0:
-        return image.clone()
-    taps = gaussian_taps(sigma)
-    blurred = image.double().cpu().numpy()
-    for axis in (1, 2):
-        width = [(0, 0)] * 3
-        width[axis] = (BLUR_RADIUS, BLUR_RADIUS)
-        padded = np.pad(blurred, width, mode="edge")
-        size = blurred.shape[axis]
-        blurred = sum(tap * padded.take(range(i, i + size), axis) for i, tap in enumerate(taps))
-    return torch.from_numpy(blurred).float()
-
-
-def gaussian_noise(image: Tensor, sigma: float, generator: Generator) -> Tensor:
-    """Add white Gaussian noise of standard deviation `sigma` (of 255) and clip to [0, 1]."""
-    noise = generator.standard_normal(tuple(image.shape)) * (sigma / 255)
-    return torch.from_numpy((image.double().cpu().numpy() + noise).clip(0, 1)).float()
-
-
-def jpeg(image: Tensor, quality: float, generator: Generator | None = None) -> Tensor:
-    """Encode as JPEG of `quality` 1 to 100 (rounded) with 4:2:0 chroma, as libjpeg does by default, and decode again."""
-    quality = round(quality)
-    if not 1 <= quality <= 100:
-        raise ValueError(f"JPEG quality must be 1 to 100, got {quality}")
-    buffer = io.BytesIO()
-    Image.fromarray(to_uint8(image)).save(buffer, "JPEG", quality=quality, subsampling="4:2:0")
-    return from_uint8(np.asarray(Image.open(buffer, formats=["JPEG"]).convert("RGB")))
-
 
 # Applied in this order, whichever of them a recipe draws.
 DEGRADATIONS: dict[str, Callable[..., Tensor]] = {
@@ -177,7 +131,7 @@ def draw_levels(recipe: str, generator: Generator) -> Levels:
 def apply_levels(image: Tensor, levels: Mapping[str, float], generator: Generator) -> Tensor:
     """Apply the named degradations in the order of `DEGRADATIONS`; a level is in the unit of `UNITS`.
 
-    After them come those called `corruption:NAME`, at a severity of 1 to 5: see `corruptions`.
+    After them come those called `corruption:NAME`, at a severity of 1 to 5: see the module `corruptions`.
     """
     common = [name for name in levels if name.startswith(corruptions.PREFIX)]
     unknown = sorted(set(levels) - set(DEGRADATIONS) - set(common))

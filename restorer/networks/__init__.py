@@ -1,0 +1,1 @@
+"""The restorers' networks, OWAN and its baselines, and how their weights are read."""

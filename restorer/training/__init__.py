@@ -1,0 +1,1 @@
+"""Training a restorer on degraded patches of clean photos."""
