@@ -233,7 +233,7 @@ def _new_folder(what: str, resume: bool, quiet: bool) -> Path:
 
 
 def _only_split(data: str) -> str:
-    from vocbench.detection.voc import list_splits, read_voc
+    from vocbench.detection.datasets.voc import list_splits, read_voc
 
     names = list_splits(Path(data))
     if not names:
@@ -292,8 +292,8 @@ def evaluate_command(detections: Path, data: Path, split: str | None, protocol: 
     whose image_id is VOC's id (or that of `file_name`) and whose category_id counts VOC's classes from 1 in alphabetical order.
     """
     from vocbench.detection.average_precision import evaluate
+    from vocbench.detection.datasets.voc import read_annotations_json, read_voc
     from vocbench.detection.exchange import read_detections
-    from vocbench.detection.voc import read_annotations_json, read_voc
 
     if data.suffix == ".json":
         truth = read_annotations_json(data, split)

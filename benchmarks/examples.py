@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from vocbench.benchmarks.gallery import Gallery, Shot
+from vocbench.detection.datasets.voc import VOCSplit
 from vocbench.detection.detections import Detections
 from vocbench.detection.drawing import draw_boxes, write_caption
-from vocbench.detection.voc import VOCSplit
 from vocbench.restorer.files import write_whole
 from vocbench.restorer.images import encode_image, from_uint8, to_uint8
 

@@ -19,7 +19,7 @@ from vocbench.benchmarks.variants import is_clean, restores_clean
 from vocbench.detection.average_precision import RECALLS, Matches, evaluate
 from vocbench.detection.columns import DetectionColumns, ObjectColumns
 from vocbench.detection.detections import Detections
-from vocbench.detection.errors import error_types
+from vocbench.detection.error_types import error_types
 
 BINS = 4  # of each degradation's levels
 SHOWN_DOTS = 5000  # photos of a variant in one chart

@@ -22,9 +22,9 @@ from torch import Tensor
 from vocbench.benchmarks.records import CHANGE, read_json
 from vocbench.benchmarks.results import Finished
 from vocbench.benchmarks.variants import restores_clean
+from vocbench.detection.datasets.voc import VOCSplit
 from vocbench.detection.detections import VOC_CLASSES, Detections, Objects
-from vocbench.detection.errors import judge
-from vocbench.detection.voc import VOCSplit
+from vocbench.detection.error_types import judge
 from vocbench.restorer.files import write_whole
 from vocbench.restorer.images import encode_image, read_image, to_uint8
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 import numpy as np
 from torch import Tensor
-from vocbench.detection.voc import read_voc
+from vocbench.detection.datasets.voc import read_voc
 from vocbench.pipeline.gate import LIMITS, Limits, fit, needs_restoring
 from vocbench.restorer.degradations.recipes import degrade, level_degrade
 from vocbench.restorer.images import read_image

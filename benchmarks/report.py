@@ -18,7 +18,7 @@ from vocbench.benchmarks.figures import Bins, Drawn, correlation, draw, gains, l
 from vocbench.benchmarks.gallery import shown_photos
 from vocbench.benchmarks.results import Finished
 from vocbench.benchmarks.variants import is_clean, label_of, restored, restores_clean
-from vocbench.detection.errors import ERROR_TYPES
+from vocbench.detection.error_types import ERROR_TYPES
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -21,7 +21,7 @@ from vocbench.benchmarks.store import Store
 from vocbench.benchmarks.variants import is_clean
 from vocbench.detection.average_precision import Evaluation, evaluate, percentiles
 from vocbench.detection.columns import DetectionColumns, ObjectColumns, places, starts
-from vocbench.detection.voc import VOCSplit
+from vocbench.detection.datasets.voc import VOCSplit
 
 RESAMPLES = 1000
 STAGES = ("degrade", "restore", "detect")

@@ -24,7 +24,7 @@ from vocbench.benchmarks.store import READERS, ROWS, Store
 from vocbench.benchmarks.units import Clock, peak_memory
 from vocbench.benchmarks.voc_folder import check_size
 from vocbench.detection.average_precision import PROTOCOLS
-from vocbench.detection.voc import VOCSplit
+from vocbench.detection.datasets.voc import VOCSplit
 from vocbench.restorer.degradations.recipes import RECIPES
 from vocbench.restorer.images import check_image
 

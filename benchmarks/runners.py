@@ -15,7 +15,7 @@ from vocbench.benchmarks.examples import Examples, Pictures
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.benchmarks.store import Store
 from vocbench.benchmarks.units import Clock, Equipment, Models, Prepared, build_models, compute, prepare
-from vocbench.detection.voc import VOCSplit
+from vocbench.detection.datasets.voc import VOCSplit
 
 AHEAD = 2  # units prepared beyond the one being computed, for each worker
 

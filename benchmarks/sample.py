@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from vocbench.detection.voc import VOCSplit, read_voc
+from vocbench.detection.datasets.voc import VOCSplit, read_voc
 
 FOLDER = Path(__file__).with_name("sample")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vocbench.detection.voc import VOCSplit, read_annotation, read_voc
+from vocbench.detection.datasets.voc import VOCSplit, read_annotation, read_voc
 from vocbench.restorer.images import read_image
 
 T = TypeVar("T")

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from vocbench.detection.datasets.voc import LABELS, load_json
 from vocbench.detection.detections import VOC_CLASSES, Detections
-from vocbench.detection.voc import LABELS, load_json
 
 
 def read_detections(path: str | Path, images: list[str]) -> dict[str, Detections]:

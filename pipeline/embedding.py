@@ -42,7 +42,7 @@ def ultralytics_predictor(restorer: nn.Module) -> type:
 
     A model keeps the predictor of its first call: make a new `YOLO`, or set `model.predictor = None`, before another one.
     """
-    from vocbench.detection.ultralytics_adapter import filtering_predictor
+    from vocbench.detection.detectors.ultralytics_adapter import filtering_predictor
 
     return filtering_predictor(partial(restore_images, restorer))
 
@@ -52,6 +52,6 @@ def ultralytics_validator(restorer: nn.Module) -> type:
 
     ultralytics letterboxes before its validator sees an image, so here the letterboxed image is restored.
     """
-    from vocbench.detection.ultralytics_adapter import filtering_validator
+    from vocbench.detection.detectors.ultralytics_adapter import filtering_validator
 
     return filtering_validator(partial(restore_images, restorer))

@@ -123,7 +123,7 @@ def _identity(name: str, options: Options) -> nn.Module:
 
 
 def _mobilenet_ssd(given: str | None, options: Options) -> nn.Module:
-    from vocbench.detection.mobilenet_ssd import load_mobilenet_ssd
+    from vocbench.detection.detectors.mobilenet_ssd import load_mobilenet_ssd
 
     path = _file(given, "mobilenet-ssd")
     return _signed(load_mobilenet_ssd(path).to(options.device), path)
@@ -165,13 +165,13 @@ def _spandrel(given: str | None, options: Options) -> nn.Module:
 
 
 def _torchvision(name: str, options: Options) -> nn.Module:
-    from vocbench.detection.torchvision_ssd import load_torchvision
+    from vocbench.detection.detectors.torchvision_ssd import load_torchvision
 
     return load_torchvision(name).to(options.device)
 
 
 def _ssd300_voc(given: str | None, options: Options) -> nn.Module:
-    from vocbench.detection.ssd300_voc import load_ssd300_voc
+    from vocbench.detection.detectors.ssd300_voc import load_ssd300_voc
 
     if given is None:
         raise ValueError("ssd300-voc needs a checkpoint of amdegroot/ssd.pytorch or lufficc/SSD: ssd300-voc:FILE.pth")
@@ -179,7 +179,7 @@ def _ssd300_voc(given: str | None, options: Options) -> nn.Module:
 
 
 def _ultralytics(given: str | None, options: Options) -> nn.Module:
-    from vocbench.detection.ultralytics_adapter import load_ultralytics
+    from vocbench.detection.detectors.ultralytics_adapter import load_ultralytics
 
     if given is None:
         raise ValueError("ultralytics needs a model: FILE.pt, FILE.onnx or FILE.yaml")

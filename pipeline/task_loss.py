@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
-from vocbench.detection.mobilenet_ssd import load_mobilenet_ssd
+from vocbench.detection.detectors.mobilenet_ssd import load_mobilenet_ssd
 from vocbench.pipeline.weights import find
 
 LAYERS = ("conv3", "conv5", "conv11")  # strides 4, 8 and 16; the last one feeds the smallest boxes

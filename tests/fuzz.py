@@ -63,13 +63,13 @@ TRUTH = {"a": {"width": 90, "height": 70, "objects": [{"name": "dog", "bbox": [1
 
 
 def _annotation(path: Path) -> None:
-    from vocbench.detection.voc import read_annotation
+    from vocbench.detection.datasets.voc import read_annotation
 
     read_annotation(path)
 
 
 def _split(path: Path) -> None:
-    from vocbench.detection.voc import read_ids
+    from vocbench.detection.datasets.voc import read_ids
 
     for image in read_ids(path):
         assert Path(image).name == image
@@ -84,13 +84,13 @@ def _detections(path: Path) -> None:
 
 
 def _truth(path: Path) -> None:
-    from vocbench.detection.voc import read_annotations_json
+    from vocbench.detection.datasets.voc import read_annotations_json
 
     read_annotations_json(path)
 
 
 def _caffemodel(path: Path) -> None:
-    from vocbench.detection.caffemodel import read_caffemodel
+    from vocbench.detection.detectors.caffemodel import read_caffemodel
 
     read_caffemodel(path)
 
@@ -218,7 +218,7 @@ def main() -> None:
     reader = sys.argv.pop(1)
     with atheris.instrument_imports(include=["vocbench"]):
         from vocbench.benchmarks import records, store  # noqa: F401
-        from vocbench.detection import caffemodel, exchange, voc  # noqa: F401
+        from vocbench.detection.datasets import voc  # noqa: F401
         from vocbench.restorer.networks import tensorflow_checkpoint  # noqa: F401
     with tempfile.TemporaryDirectory() as work:
         corpus = Path(work) / "corpus"

@@ -7,8 +7,8 @@ import pytest
 import torch
 from vocbench.detection import average_precision
 from vocbench.detection.average_precision import evaluate, resample
+from vocbench.detection.datasets.voc import LABELS, read_annotations_json
 from vocbench.detection.detections import VOC_CLASSES, Detections, Objects
-from vocbench.detection.voc import LABELS, read_annotations_json
 
 DOG, CAT = VOC_CLASSES.index("dog"), VOC_CLASSES.index("cat")
 BOX = [10.0, 10.0, 30.0, 30.0]

@@ -7,8 +7,8 @@ from vocbench.benchmarks.compare import Difference
 from vocbench.benchmarks.run import run
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.detection.average_precision import evaluate
+from vocbench.detection.datasets.voc import read_voc
 from vocbench.detection.exchange import read_detections
-from vocbench.detection.voc import read_voc
 
 from tests.conftest import make_voc_folder
 

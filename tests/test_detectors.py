@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 from vocbench.detection.detections import VOC_CLASSES
-from vocbench.detection.torchvision_ssd import TorchvisionDetector, voc_label
+from vocbench.detection.detectors.torchvision_ssd import TorchvisionDetector, voc_label
 from vocbench.restorer.images import read_image
 
 
@@ -47,7 +47,7 @@ def test_torchvisions_own_network_runs_behind_the_interface():
 
 
 def test_weights_that_cannot_be_downloaded_are_told(monkeypatch, tmp_path):
-    from vocbench.detection.torchvision_ssd import load_torchvision
+    from vocbench.detection.detectors.torchvision_ssd import load_torchvision
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
@@ -58,7 +58,7 @@ def test_weights_that_cannot_be_downloaded_are_told(monkeypatch, tmp_path):
 
 
 def test_damaged_weights_of_torchvision_are_named(monkeypatch, tmp_path):
-    from vocbench.detection.torchvision_ssd import load_torchvision
+    from vocbench.detection.detectors.torchvision_ssd import load_torchvision
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     file = tmp_path / "hub/checkpoints/ssdlite320_mobilenet_v3_large_coco-a79551df.pth"
@@ -72,7 +72,7 @@ def test_damaged_weights_of_torchvision_are_named(monkeypatch, tmp_path):
 def test_ultralytics_gives_the_boxes_of_its_own_call(shared, name):
     pytest.importorskip("ultralytics")
     from ultralytics import YOLO
-    from vocbench.detection.ultralytics_adapter import load_ultralytics
+    from vocbench.detection.detectors.ultralytics_adapter import load_ultralytics
 
     path = shared / "weights/ultralytics" / name
     photo = shared / "data/VOCdevkit/VOC2007/JPEGImages/000004.jpg"
@@ -88,7 +88,7 @@ def test_ultralytics_gives_the_boxes_of_its_own_call(shared, name):
 
 @pytest.mark.parametrize("name", ["yolo.pt", "yolo.PT", "yolo.yaml", "yolo.torchscript"])
 def test_ultralytics_files_that_may_run_code_are_opened_on_the_users_word_only(tmp_path, monkeypatch, name):
-    from vocbench.detection.ultralytics_adapter import load_ultralytics
+    from vocbench.detection.detectors.ultralytics_adapter import load_ultralytics
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / name).write_bytes(b"anything")
@@ -99,14 +99,14 @@ def test_ultralytics_files_that_may_run_code_are_opened_on_the_users_word_only(t
 
 
 def test_a_model_is_not_fetched_from_an_address():
-    from vocbench.detection.ultralytics_adapter import load_ultralytics
+    from vocbench.detection.detectors.ultralytics_adapter import load_ultralytics
 
     with pytest.raises(ValueError, match="may run code"):
         load_ultralytics("https://127.0.0.1:9/yolov8n.yaml")
 
 
 def test_an_onnx_model_without_its_runtime_says_what_brings_it(tmp_path, monkeypatch):
-    from vocbench.detection import ultralytics_adapter
+    from vocbench.detection.detectors import ultralytics_adapter
 
     (tmp_path / "yolo.onnx").write_bytes(b"anything")
     monkeypatch.setattr(ultralytics_adapter, "find_spec", lambda name: None)
@@ -115,7 +115,7 @@ def test_an_onnx_model_without_its_runtime_says_what_brings_it(tmp_path, monkeyp
 
 
 def test_a_missing_model_file_says_where_to_get_one(tmp_path):
-    from vocbench.detection.ultralytics_adapter import load_ultralytics
+    from vocbench.detection.detectors.ultralytics_adapter import load_ultralytics
 
     releases = (
         r"yolo\.pt: no such model file; download it from https://github.com/ultralytics/assets/releases and give its path"
@@ -127,7 +127,7 @@ def test_a_missing_model_file_says_where_to_get_one(tmp_path):
 
 
 def test_bare_numbers_stand_for_cocos_or_vocs_classes():
-    from vocbench.detection.ultralytics_adapter import UltralyticsDetector, class_names
+    from vocbench.detection.detectors.ultralytics_adapter import UltralyticsDetector, class_names
 
     def numbers(count):
         return {i: str(i) for i in range(count)}
@@ -146,7 +146,7 @@ def test_bare_numbers_stand_for_cocos_or_vocs_classes():
 
 def test_an_untrained_model_of_ultralytics_runs(tmp_path, monkeypatch):
     pytest.importorskip("ultralytics")
-    from vocbench.detection.ultralytics_adapter import load_ultralytics
+    from vocbench.detection.detectors.ultralytics_adapter import load_ultralytics
 
     monkeypatch.chdir(tmp_path)
     model = load_ultralytics("yolov8n.yaml")

@@ -40,7 +40,7 @@ def test_what_is_degraded_is_restored(pictures, levels):
 
 
 def test_real_photos_are_told_apart(shared):
-    from vocbench.detection.voc import read_voc
+    from vocbench.detection.datasets.voc import read_voc
     from vocbench.restorer.images import read_image
 
     data = read_voc(shared / "data/VOCdevkit/VOC2012", "val")
@@ -76,7 +76,7 @@ def test_a_picture_too_small_to_tell_is_restored():
 def test_the_gates_errors_are_counted_by_condition(voc_folder):
     from click.testing import CliRunner
     from vocbench.benchmarks.gate_errors import conditions, main
-    from vocbench.detection.voc import read_voc
+    from vocbench.detection.datasets.voc import read_voc
     from vocbench.restorer.images import read_image
 
     done = CliRunner().invoke(main, ["--data", str(voc_folder), "--limit", "2"])

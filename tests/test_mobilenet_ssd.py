@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from vocbench.detection.caffemodel import read_caffemodel
-from vocbench.detection.mobilenet_ssd import MobileNetSSD, load_mobilenet_ssd
-from vocbench.detection.ssd import Suppression, decode, suppress
+from vocbench.detection.detectors.caffemodel import read_caffemodel
+from vocbench.detection.detectors.mobilenet_ssd import MobileNetSSD, load_mobilenet_ssd
+from vocbench.detection.detectors.ssd import Suppression, decode, suppress
 from vocbench.restorer.images import read_image
 
 GOLDEN = json.loads(Path(__file__).with_name("golden_mobilenet_ssd.json").read_text())

@@ -16,7 +16,7 @@ from vocbench.benchmarks.tables import percent
 from vocbench.detection.average_precision import VOC_RULES, Matches, evaluate
 from vocbench.detection.columns import DetectionColumns, ObjectColumns
 from vocbench.detection.detections import Detections, Objects
-from vocbench.detection.errors import error_types
+from vocbench.detection.error_types import error_types
 
 from tests.conftest import make_voc_folder
 

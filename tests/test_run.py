@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.benchmarks.store import Store
-from vocbench.detection.voc import read_voc
+from vocbench.detection.datasets.voc import read_voc
 
 from tests.conftest import make_voc_folder, write_annotation
 

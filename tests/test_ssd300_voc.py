@@ -4,7 +4,7 @@ from math import sqrt
 import numpy as np
 import pytest
 import torch
-from vocbench.detection.ssd300_voc import SSD300, L2Norm, load_ssd300_voc, preprocess
+from vocbench.detection.detectors.ssd300_voc import SSD300, L2Norm, load_ssd300_voc, preprocess
 
 
 def amdegroot(state):

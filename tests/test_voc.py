@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from vocbench.detection.voc import read_annotation, read_annotations_json, read_voc
+from vocbench.detection.datasets.voc import read_annotation, read_annotations_json, read_voc
 
 from tests.conftest import write_annotation
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from vocbench.detection.detections import VOC_CLASSES, Detections
-from vocbench.detection.torchvision_ssd import coco_names, voc_label
+from vocbench.detection.detectors.torchvision_ssd import coco_names, voc_label
 
 WHENCE = {
     ".pt": "download it from https://github.com/ultralytics/assets/releases",

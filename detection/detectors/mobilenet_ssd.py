@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
-from vocbench.detection.caffemodel import read_caffemodel
 from vocbench.detection.detections import VOC_CLASSES, Detections
-from vocbench.detection.ssd import PriorMap, Suppression, decode, priors, suppress
+from vocbench.detection.detectors.caffemodel import read_caffemodel
+from vocbench.detection.detectors.ssd import PriorMap, Suppression, decode, priors, suppress
 
 SIDE = 300  # pixels of the input
 CLASSES = len(VOC_CLASSES) + 1  # background first

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from vocbench.detection.detections import VOC_CLASSES, Detections
-from vocbench.detection.ssd import PriorMap, Suppression, decode, priors, suppress
+from vocbench.detection.detectors.ssd import PriorMap, Suppression, decode, priors, suppress
 
 SIDE = 300  # pixels of the input
 CLASSES = len(VOC_CLASSES) + 1  # background first

@@ -1,0 +1,1 @@
+"""Photos with annotated objects, as files on a disk."""

@@ -1,0 +1,1 @@
+"""Detectors: a list of images to a list of `Detections`."""
