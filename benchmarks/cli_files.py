@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 from vocbench.benchmarks.cli_run import choose_device, model_options
-from vocbench.pipeline.names import Options, build_detector, build_restorer, parse_detector, parse_restorer
+from vocbench.pipeline.models import Options, build_detector, build_restorer, parse_detector, parse_restorer
 from vocbench.restorer.files import make_folder
 
 FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))

@@ -25,7 +25,7 @@ def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> 
     Engines take turns, so that a noisy machine treats them alike. Errors are against the plain float32 network.
     """
     from vocbench.benchmarks import speed as timing
-    from vocbench.pipeline.names import owan_file
+    from vocbench.pipeline.models import owan_file
     from vocbench.restorer.files import cache_folder
     from vocbench.restorer.networks.owan import RELEASED_TILING
     from vocbench.restorer.tiling import Tiling
@@ -57,7 +57,7 @@ def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> 
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to write.")
 def export(restorer: str, name: str, out: Path) -> None:
     """Write OWAN for another runtime, height and width free, and check the file against the network."""
-    from vocbench.pipeline.names import owan_file
+    from vocbench.pipeline.models import owan_file
     from vocbench.restorer.engines.export import check_path
     from vocbench.restorer.engines.export import export as write
     from vocbench.restorer.networks.owan import load_owan

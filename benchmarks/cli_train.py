@@ -116,7 +116,7 @@ def quality(folder, recipes, pairs, restorers, patch, limit, seed, out, tile, en
     Patches are restored whole unless --tile says otherwise. SSIM: uniform 7x7 window, three channels averaged, data range 1.
     """
     from vocbench.benchmarks import quality as tables
-    from vocbench.pipeline.names import Options, build_restorer, parse_restorer
+    from vocbench.pipeline.models import Options, build_restorer, parse_restorer
 
     if (folder is None) == (not pairs):
         raise click.UsageError("give either --clean with --recipe, or --pairs")
@@ -143,7 +143,7 @@ def quality(folder, recipes, pairs, restorers, patch, limit, seed, out, tile, en
 def attention(folder: Path, restorer: str, limit: int, seed: int, out: Path) -> None:
     """Attention weights by distortion: the paper's Figures 7 and 8, as pictures and arrays."""
     from vocbench.benchmarks.attention import measure_attention, write_figures
-    from vocbench.pipeline.names import owan_file
+    from vocbench.pipeline.models import owan_file
     from vocbench.restorer.networks.owan import load_owan
 
     network = load_owan(owan_file(restorer))

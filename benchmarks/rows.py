@@ -15,7 +15,7 @@ from vocbench.benchmarks.settings import RunSettings
 from vocbench.benchmarks.variants import on_clean
 from vocbench.detection.columns import places
 from vocbench.detection.detections import VOC_CLASSES
-from vocbench.pipeline.names import parse_detector, parse_restorer
+from vocbench.pipeline.models import parse_detector, parse_restorer
 
 
 def expected_names(settings: RunSettings) -> tuple[list[str], list[str]]:

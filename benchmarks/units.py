@@ -22,7 +22,8 @@ from vocbench.benchmarks.settings import RunSettings, hardware
 from vocbench.benchmarks.variants import is_clean, on_clean
 from vocbench.detection.detections import Detections
 from vocbench.pipeline.chain import RestorerError, detect_photos, restore_photos
-from vocbench.pipeline.names import Spec, build_detector, build_restorer, parse_detector, parse_restorer
+from vocbench.pipeline.models import build_detector, build_restorer, parse_detector, parse_restorer
+from vocbench.pipeline.specs import Spec
 from vocbench.restorer.degradations.recipes import degrade, level_degrade
 from vocbench.restorer.images import read_image
 from vocbench.restorer.quality import SSIM_WINDOW, psnr, ssim

@@ -3,7 +3,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 from torch.nn.functional import conv2d, pad
-from vocbench.pipeline.names import Options, build_restorer, parse_restorer
+from vocbench.pipeline.models import Options, build_restorer, parse_restorer
 from vocbench.restorer.networks.classical import CLASSICAL, Classical, noise_level
 from vocbench.restorer.networks.dncnn import ClippedDnCNN, DnCNN, fold, load_dncnn
 from vocbench.restorer.quality import psnr

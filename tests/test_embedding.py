@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from vocbench.pipeline.embedding import restore_array, restore_video, ultralytics_predictor, ultralytics_validator
+from vocbench.pipeline.integrations import restore_array, restore_video, ultralytics_predictor, ultralytics_validator
 from vocbench.restorer.images import write_image
 
 from tests.fakes import Brighten

@@ -1,14 +1,14 @@
 import pytest
-from vocbench.pipeline.names import (
+from vocbench.pipeline.models import (
     DETECTORS,
     RESTORERS,
-    Spec,
     build_detector,
     build_restorer,
     owan_file,
     parse_detector,
     parse_restorer,
 )
+from vocbench.pipeline.specs import Spec
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_the_tables_are_literal_dicts_of_builders():
 
 
 def test_the_weights_own_tiling_is_used_and_can_be_overridden(tmp_path):
-    from vocbench.pipeline.names import Options
+    from vocbench.pipeline.models import Options
     from vocbench.restorer.networks.owan import build
     from vocbench.restorer.weight_files import save_weights
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from safetensors.torch import save_file
-from vocbench.pipeline.names import build_restorer, parse_restorer
+from vocbench.pipeline.models import build_restorer, parse_restorer
 from vocbench.restorer.engines import native
 from vocbench.restorer.images import read_image
 from vocbench.restorer.networks.owan import NETWORKS, OPERATIONS, Owan, build, load_owan

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from vocbench.pipeline.names import build_detector, build_restorer, parse_detector, parse_restorer
+from vocbench.pipeline.models import build_detector, build_restorer, parse_detector, parse_restorer
 
 from tests.test_run import run, vocbench
 
