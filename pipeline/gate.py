@@ -3,8 +3,8 @@
 Four no-reference measures of an image, some 15 ms together for 500x375 pixels. An image is restored where one of them lies
 outside what clean photos show, or where the first three together look like a mixture of degradations (a logistic model): noise
 hides the blur under it, and compression the noise. `fit` finds the numbers from clean and degraded photos; those kept here are
-of 200 photos of VOC2012 train, clean and degraded by `voc`, `moderate` and `mild`. `benchmarks.gate_errors` finds them again,
-and how often the gate errs.
+of 200 photos of VOC2012 train, clean and degraded by `voc`, `moderate` and `mild`.
+`benchmarks.experiments.gate_errors` finds them again, and how often the gate errs.
 """
 
 from __future__ import annotations

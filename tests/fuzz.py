@@ -126,7 +126,7 @@ def _picture(path: Path) -> None:
 
 
 def _store(path: Path) -> None:
-    from vocbench.benchmarks.store import PART, Store, _digest
+    from vocbench.benchmarks.storage.store import PART, Store, _digest
 
     data = path.read_bytes()
     store = Store(path.parent / "store")
@@ -147,7 +147,7 @@ ROWS = [ROW | {"image": image, "variant": v, "detector": "d"} for v in ("clean",
 
 
 def _record(path: Path) -> None:
-    from vocbench.benchmarks.records import read_record
+    from vocbench.benchmarks.storage.records import read_record
 
     assert read_record(path)["settings"]["split"]
 
@@ -155,9 +155,9 @@ def _record(path: Path) -> None:
 def _rows(path: Path) -> None:
     """A store's part with a sound checksum, of whatever rows the file lists, read as those of a run."""
     import pyarrow as pa
-    from vocbench.benchmarks.results import Finished, predictions, scan
-    from vocbench.benchmarks.rows import check_names
-    from vocbench.benchmarks.store import Store
+    from vocbench.benchmarks.results.finished import Finished, predictions, scan
+    from vocbench.benchmarks.storage.row import check_names
+    from vocbench.benchmarks.storage.store import Store
     from vocbench.detection.columns import ObjectColumns, places
     from vocbench.detection.detections import Objects
 
@@ -217,7 +217,7 @@ def main() -> None:
 
     reader = sys.argv.pop(1)
     with atheris.instrument_imports(include=["vocbench"]):
-        from vocbench.benchmarks import records, store  # noqa: F401
+        from vocbench.benchmarks.storage import records, store  # noqa: F401
         from vocbench.detection.datasets import voc  # noqa: F401
         from vocbench.restorer.networks import tensorflow_checkpoint  # noqa: F401
     with tempfile.TemporaryDirectory() as work:

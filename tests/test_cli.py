@@ -8,7 +8,7 @@ import tarfile
 
 import pytest
 from click.testing import CliRunner
-from vocbench.benchmarks.cli import COMMANDS, cli
+from vocbench.benchmarks.cli.main import COMMANDS, cli
 
 RUN = CliRunner()
 
@@ -31,7 +31,7 @@ def test_every_command_has_help(name):
 
 
 def test_help_imports_nothing_heavy():
-    code = "import sys; from vocbench.benchmarks.cli import cli; cli(['--help'], standalone_mode=False);"
+    code = "import sys; from vocbench.benchmarks.cli.main import cli; cli(['--help'], standalone_mode=False);"
     code += "heavy = {'torch', 'numpy', 'pandas', 'torchvision', 'matplotlib'} & set(sys.modules); assert not heavy, heavy"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

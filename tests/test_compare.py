@@ -2,9 +2,9 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from vocbench.benchmarks.cli import cli
-from vocbench.benchmarks.compare import Difference
-from vocbench.benchmarks.run import run
+from vocbench.benchmarks.cli.main import cli
+from vocbench.benchmarks.results.compare import Difference
+from vocbench.benchmarks.running.driver import run
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.detection.average_precision import evaluate
 from vocbench.detection.datasets.voc import read_voc

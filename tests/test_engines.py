@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 from click.testing import CliRunner
-from vocbench.benchmarks.cli import cli
+from vocbench.benchmarks.cli.main import cli
 from vocbench.restorer.engines import native, select
 from vocbench.restorer.engines.fused import fuse
 from vocbench.restorer.engines.select import ENGINES, make_engine

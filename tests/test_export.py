@@ -1,6 +1,6 @@
 import pytest
 from click.testing import CliRunner
-from vocbench.benchmarks.cli import cli
+from vocbench.benchmarks.cli.main import cli
 from vocbench.restorer.engines import export as module
 from vocbench.restorer.engines.export import FORMATS, check_path, export
 from vocbench.restorer.networks.owan import build, load_owan

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from vocbench.benchmarks import gallery
-from vocbench.benchmarks.gallery import Change, Gallery, change, changes, judged_picture
+from vocbench.benchmarks.reporting import gallery
+from vocbench.benchmarks.reporting.gallery import Change, Gallery, change, changes, judged_picture
 from vocbench.detection.detections import Detections, Objects
 from vocbench.restorer.images import write_image
 

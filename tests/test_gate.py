@@ -75,7 +75,7 @@ def test_a_picture_too_small_to_tell_is_restored():
 
 def test_the_gates_errors_are_counted_by_condition(voc_folder):
     from click.testing import CliRunner
-    from vocbench.benchmarks.gate_errors import conditions, main
+    from vocbench.benchmarks.experiments.gate_errors import conditions, main
     from vocbench.detection.datasets.voc import read_voc
     from vocbench.restorer.images import read_image
 
@@ -89,7 +89,7 @@ def test_the_gates_errors_are_counted_by_condition(voc_folder):
 
 
 def test_limits_are_fitted_to_a_split(voc_folder):
-    from vocbench.benchmarks.gate_errors import fitted, shares
+    from vocbench.benchmarks.experiments.gate_errors import fitted, shares
 
     limits = fitted(str(voc_folder), "val", 5, 0)
     found, seconds = shares(str(voc_folder), "val", 5, 0, limits)

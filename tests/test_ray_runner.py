@@ -8,9 +8,9 @@ import sys
 import time
 
 import pytest
-from vocbench.benchmarks.ray_runner import OnRay, Worker, _share, _Task
+from vocbench.benchmarks.running.ray_workers import OnRay, Worker, _share, _Task
 from vocbench.benchmarks.settings import RunSettings, file_digest
-from vocbench.benchmarks.store import Store
+from vocbench.benchmarks.storage.store import Store
 
 from tests.conftest import make_voc_folder
 from tests.test_run import COMMAND, FAKES, ROOT, timeless, vocbench
@@ -243,7 +243,7 @@ def test_a_store_that_cannot_be_opened_is_named(alone, tmp_path):
 
 def test_without_ray_the_extra_is_named(alone, tmp_path):
     code = f"import sys; sys.modules['ray'] = None; sys.argv[1:] = {list(map(str, command(alone[0], tmp_path / 'o', *FOUR)))!r}"
-    code += "; from vocbench.benchmarks.cli import main; main()"
+    code += "; from vocbench.benchmarks.cli.main import main; main()"
     variables = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=variables, check=False, cwd=ROOT)
     assert done.returncode == 2

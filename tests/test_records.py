@@ -9,15 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from vocbench.benchmarks.cli import cli
-from vocbench.benchmarks.gallery import changes
-from vocbench.benchmarks.outputs import write_outputs
-from vocbench.benchmarks.records import read_record
-from vocbench.benchmarks.results import busy, load_run
-from vocbench.benchmarks.run import _add_timing, run
+from vocbench.benchmarks.cli.main import cli
+from vocbench.benchmarks.reporting.gallery import changes
+from vocbench.benchmarks.reporting.outputs import write_outputs
+from vocbench.benchmarks.results.finished import busy, load_run
+from vocbench.benchmarks.running.driver import _add_timing, run
+from vocbench.benchmarks.running.unit import Clock
 from vocbench.benchmarks.settings import RunSettings
-from vocbench.benchmarks.store import Store
-from vocbench.benchmarks.units import Clock
+from vocbench.benchmarks.storage.records import read_record
+from vocbench.benchmarks.storage.store import Store
 
 from tests.conftest import make_voc_folder
 

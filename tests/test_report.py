@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import pearsonr
-from vocbench.benchmarks import figures
-from vocbench.benchmarks.charts import axis, bars, curves, scatter
-from vocbench.benchmarks.figures import by_photo, corners, correlation
-from vocbench.benchmarks.report import harm, headline
-from vocbench.benchmarks.run import run
+from vocbench.benchmarks.reporting import figures
+from vocbench.benchmarks.reporting.charts import axis, bars, curves, scatter
+from vocbench.benchmarks.reporting.figures import by_photo, corners, correlation
+from vocbench.benchmarks.reporting.tables import percent
+from vocbench.benchmarks.results.sentences import harm, headline
+from vocbench.benchmarks.running.driver import run
 from vocbench.benchmarks.settings import RunSettings
-from vocbench.benchmarks.tables import percent
 from vocbench.detection.average_precision import VOC_RULES, Matches, evaluate
 from vocbench.detection.columns import DetectionColumns, ObjectColumns
 from vocbench.detection.detections import Detections, Objects

@@ -5,11 +5,11 @@ import re
 
 import numpy as np
 import pytest
-from vocbench.benchmarks.gallery import changes
-from vocbench.benchmarks.report import headline
-from vocbench.benchmarks.run import run
+from vocbench.benchmarks.reporting.gallery import changes
+from vocbench.benchmarks.reporting.tables import percent
+from vocbench.benchmarks.results.sentences import headline
+from vocbench.benchmarks.running.driver import run
 from vocbench.benchmarks.settings import RunSettings
-from vocbench.benchmarks.tables import percent
 from vocbench.detection.average_precision import VOC_RULES
 
 from tests.browser import CHROMIUM, browser

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from vocbench.benchmarks.settings import RunSettings
-from vocbench.benchmarks.store import Store
+from vocbench.benchmarks.storage.store import Store
 from vocbench.detection.datasets.voc import read_voc
 
 from tests.conftest import make_voc_folder, write_annotation
 
 ROOT = Path(__file__).resolve().parent.parent
-COMMAND = [sys.executable, "-c", "from vocbench.benchmarks.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from vocbench.benchmarks.cli.main import main; main()"]
 FAKES = ["--restorer", "bright=tests.fakes:Brighten", "--detector", "blob=tests.fakes:BlobDetector"]
 
 
@@ -397,7 +397,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(voc_folder, tmp_path):
 
 def test_a_full_disk_keeps_what_was_done(voc_folder, tmp_path, monkeypatch):
     """A store that runs out of space tells so, keeps its parts, and the run goes on afterwards."""
-    from vocbench.benchmarks import run as driver
+    from vocbench.benchmarks.running import driver
 
     monkeypatch.syspath_prepend(str(ROOT))
     settings = fake_settings(voc_folder)
@@ -483,15 +483,14 @@ def test_a_resume_with_another_engine_is_refused(voc_folder, tmp_path):
 
 
 def test_a_killed_worker_process_is_told_in_one_line(voc_folder, tmp_path, monkeypatch):
-    from vocbench.benchmarks import run as driver
-    from vocbench.benchmarks import runners
+    from vocbench.benchmarks.running import driver, local_workers
 
     from tests.fakes import dying_prepare
 
     monkeypatch.syspath_prepend(str(ROOT))
     settings = fake_settings(voc_folder)
     with monkeypatch.context() as patched:
-        patched.setattr(runners, "prepare", dying_prepare)
+        patched.setattr(local_workers, "prepare", dying_prepare)
         with pytest.raises(OSError, match=r"a worker died over the photos 2099_000000, 2099_000001 .*; go on with --resume"):
-            driver.run(settings, tmp_path / "out", runner=runners.Here(1))
+            driver.run(settings, tmp_path / "out", runner=local_workers.Here(1))
     driver.run(settings, tmp_path / "out", resume=True)

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from vocbench.benchmarks import scale as scales
-from vocbench.benchmarks.results import predictions
-from vocbench.benchmarks.scale import DETECTOR, STEPS, Scale, load, main, write
+from vocbench.benchmarks.experiments import scale as scales
+from vocbench.benchmarks.experiments.scale import DETECTOR, STEPS, Scale, load, main, write
+from vocbench.benchmarks.results.finished import predictions
 from vocbench.detection.average_precision import evaluate
 
 

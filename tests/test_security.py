@@ -104,7 +104,7 @@ def test_ids_of_a_split_stay_in_the_folder_and_hold_no_markup(voc_folder, tmp_pa
 
 def test_ids_of_a_store_stay_in_their_folders(voc_folder, tmp_path):
     """A part that a stranger wrote names an image that the data does not have: refused, whatever it is called."""
-    from vocbench.benchmarks.store import Store
+    from vocbench.benchmarks.storage.store import Store
 
     assert run(voc_folder, tmp_path / "out").returncode == 0
     store = Store(tmp_path / "out" / "store")

@@ -1,7 +1,7 @@
 import pytest
-from vocbench.benchmarks import run as driver
+from vocbench.benchmarks.running import driver
 from vocbench.benchmarks.settings import RunSettings
-from vocbench.benchmarks.store import Store
+from vocbench.benchmarks.storage.store import Store
 
 from tests.test_run import timeless
 
@@ -150,7 +150,7 @@ def test_a_run_begun_in_small_parts_is_joined_when_it_goes_on(voc_folder, tmp_pa
 
 
 def test_predictions_of_photos_that_a_run_does_not_have_are_refused(voc_folder, tmp_path):
-    from vocbench.benchmarks.results import load_run
+    from vocbench.benchmarks.results.finished import load_run
 
     make(voc_folder, tmp_path / "out")
     Store(tmp_path / "out" / "store").write(5, rows(5))

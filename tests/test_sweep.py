@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from vocbench.benchmarks.cli import cli
-from vocbench.benchmarks.sweep import OWN_CORRUPTIONS, parse_degradations, summary
+from vocbench.benchmarks.cli.main import cli
+from vocbench.benchmarks.experiments.sweep import OWN_CORRUPTIONS, parse_degradations, summary
 from vocbench.restorer.degradations import corruptions
 from vocbench.restorer.degradations.recipes import level_degrade
 
@@ -199,7 +199,7 @@ def test_results_go_to_tensorboard(tmp_path):
 
 
 def test_a_tracker_that_is_missing_is_told_before_the_run(tmp_path, monkeypatch):
-    from vocbench.benchmarks import trackers
+    from vocbench.benchmarks.reporting import trackers
 
     monkeypatch.setattr(trackers, "find_spec", lambda name: None)
     done = invoke("run", "--track", "wandb", "--out", tmp_path / "out")

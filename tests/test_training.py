@@ -155,7 +155,7 @@ def test_one_process_is_its_own_group():
 
 def test_the_command_trains_owan_from_given_weights(folder, tmp_path):  # noqa: F811
     from click.testing import CliRunner
-    from vocbench.benchmarks.cli import cli
+    from vocbench.benchmarks.cli.main import cli
 
     arguments = [
         "train",
@@ -184,7 +184,7 @@ def test_the_ablations_train(folder, tmp_path, network):  # noqa: F811
 def test_training_for_minutes_from_the_released_weights_improves_validation(shared, tmp_path):
     """The command's whole path on real photos: two minutes under CI, half a minute elsewhere, which shows the direction."""
     from click.testing import CliRunner
-    from vocbench.benchmarks.cli import cli
+    from vocbench.benchmarks.cli.main import cli
 
     arguments = ["train", "owan", "--clean", str(shared / "data/clean/train"), "--recipe", "voc=0.5,clean=0.5"]
     arguments += ["--init", str(shared / "weights/owan/model_best.pth"), "--batch", "4"]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from safetensors.torch import save_file
-from vocbench.benchmarks.cli import cli
+from vocbench.benchmarks.cli.main import cli
 from vocbench.pipeline import weights
 from vocbench.pipeline.weights import WEIGHTS, Converted, Package, Url, Weights, Wheel, fetch, find, import_files, location
 from vocbench.restorer.images import write_image

@@ -1,4 +1,4 @@
-"""Where the units of a run are computed: in this process, or by workers on Ray (`ray_runner`)."""
+"""Where the units of a run are computed: in this process, or by workers on Ray (`ray_workers`)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Protocol
 
-from vocbench.benchmarks.examples import Examples, Pictures
+from vocbench.benchmarks.reporting.examples import Examples, Pictures
+from vocbench.benchmarks.running.unit import Clock, Equipment, Models, Prepared, build_models, compute, prepare
 from vocbench.benchmarks.settings import RunSettings
-from vocbench.benchmarks.store import Store
-from vocbench.benchmarks.units import Clock, Equipment, Models, Prepared, build_models, compute, prepare
+from vocbench.benchmarks.storage.store import Store
 from vocbench.detection.datasets.voc import VOCSplit
 
 AHEAD = 2  # units prepared beyond the one being computed, for each worker

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from vocbench.benchmarks.records import RESULTS, read_json, read_record, settings_of
-from vocbench.benchmarks.report import headline
-from vocbench.benchmarks.results import Finished, load_run, predictions
+from vocbench.benchmarks.results.finished import Finished, load_run, predictions
+from vocbench.benchmarks.results.sentences import headline
+from vocbench.benchmarks.storage.records import RESULTS, read_json, read_record, settings_of
 from vocbench.detection.average_precision import Evaluation, evaluate, resample
 from vocbench.detection.detections import VOC_CLASSES
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from vocbench.benchmarks import tables
-from vocbench.benchmarks.report import render
-from vocbench.benchmarks.results import Finished, load_run, results
+from vocbench.benchmarks.reporting import tables
+from vocbench.benchmarks.reporting.page import render
+from vocbench.benchmarks.results.finished import Finished, load_run, results
 from vocbench.benchmarks.settings import write_json
 from vocbench.restorer.files import write_whole
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from vocbench.benchmarks.run import run
-from vocbench.benchmarks.runners import Runner
+from vocbench.benchmarks.reporting.tables import percent
+from vocbench.benchmarks.running.driver import run
+from vocbench.benchmarks.running.local_workers import Runner
 from vocbench.benchmarks.settings import RunSettings, write_json
-from vocbench.benchmarks.tables import percent
 from vocbench.benchmarks.variants import is_clean
 from vocbench.restorer.degradations import corruptions
 from vocbench.restorer.degradations.recipes import DEGRADATIONS, UNITS
@@ -168,8 +168,8 @@ def to_markdown(content: dict[str, Any]) -> str:
 
 def to_html(content: dict[str, Any]) -> str:
     """One self-contained page: a chart for each degradation and the table."""
-    from vocbench.benchmarks.charts import bars
-    from vocbench.benchmarks.report import environment
+    from vocbench.benchmarks.reporting.charts import bars
+    from vocbench.benchmarks.reporting.page import environment
 
     variants = list(content["mpc"])
     charts = [

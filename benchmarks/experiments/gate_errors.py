@@ -1,6 +1,6 @@
 """How often the gate of `pipeline.gate` errs on photos of a split: the table of docs/embedding.md.
 
-python -m vocbench.benchmarks.gate_errors --data VOCdevkit/VOC2012 --split val --limit 200
+python -m vocbench.benchmarks.experiments.gate_errors --data VOCdevkit/VOC2012 --split val --limit 200
 """
 
 from __future__ import annotations

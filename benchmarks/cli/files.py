@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import click
-from vocbench.benchmarks.cli_run import choose_device, model_options
+from vocbench.benchmarks.cli.options import choose_device, model_options
 from vocbench.pipeline.models import Options, build_detector, build_restorer, parse_detector, parse_restorer
 from vocbench.restorer.files import make_folder
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from vocbench.benchmarks.gallery import kept_images
-from vocbench.benchmarks.records import NUMBER, Each
-from vocbench.benchmarks.results import Finished, predictions
+from vocbench.benchmarks.reporting.gallery import kept_images
+from vocbench.benchmarks.results.finished import Finished, predictions
+from vocbench.benchmarks.storage.records import NUMBER, Each
 from vocbench.benchmarks.variants import is_clean, restores_clean
 from vocbench.detection.average_precision import RECALLS, Matches, evaluate
 from vocbench.detection.columns import DetectionColumns, ObjectColumns

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from vocbench.benchmarks.records import INVENTORY, TIMING, Form, read_json, read_record, settings_of
-from vocbench.benchmarks.rows import check_keys, check_names, check_rows, decode
 from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.settings import RunSettings, file_digest
-from vocbench.benchmarks.store import Store
+from vocbench.benchmarks.storage.records import INVENTORY, TIMING, Form, read_json, read_record, settings_of
+from vocbench.benchmarks.storage.row import check_keys, check_names, check_rows, decode
+from vocbench.benchmarks.storage.store import Store
 from vocbench.benchmarks.variants import is_clean
 from vocbench.detection.average_precision import Evaluation, evaluate, percentiles
 from vocbench.detection.columns import DetectionColumns, ObjectColumns, places, starts

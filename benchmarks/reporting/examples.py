@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from vocbench.benchmarks.gallery import Gallery, Shot
+from vocbench.benchmarks.reporting.gallery import Gallery, Shot
 from vocbench.detection.datasets.voc import VOCSplit
 from vocbench.detection.detections import Detections
 from vocbench.detection.drawing import draw_boxes, write_caption

@@ -1,9 +1,7 @@
-"""`vocbench run`, `vocbench sweep` and `vocbench evaluate`."""
+"""`vocbench run` and `vocbench sweep`."""
 
 from __future__ import annotations
 
-import json
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,11 +9,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
-from vocbench.benchmarks.ray_runner import OnRay
-from vocbench.benchmarks.run import run as run_benchmark
-from vocbench.benchmarks.runners import Here, Runner
+from vocbench.benchmarks.cli.options import choose_device, model_options, only_split, read_config
+from vocbench.benchmarks.reporting.trackers import TRACKERS, check_trackers, write_to
+from vocbench.benchmarks.running.driver import run as run_benchmark
+from vocbench.benchmarks.running.local_workers import Here, Runner
+from vocbench.benchmarks.running.ray_workers import OnRay
 from vocbench.benchmarks.settings import RunSettings, plain
-from vocbench.benchmarks.trackers import TRACKERS, check_trackers, write_to
 from vocbench.detection.average_precision import PROTOCOLS
 from vocbench.restorer.degradations.recipes import RECIPES
 
@@ -24,71 +23,6 @@ SAMPLE_NOTE = (
     "The sample is a demonstration on a handful of photos, not a benchmark: its numbers say that the chain works, "
     "not how well. Use --data with a VOC20xx folder for numbers to quote."
 )
-
-
-def choose_device(device: str, elsewhere: bool = False) -> str:
-    """`auto` is CUDA where there is a GPU; a device that is not there is refused, unless it is to be found `elsewhere`."""
-    import torch
-
-    if elsewhere and device.startswith("cuda"):
-        return "cuda"  # the one that Ray gives to a worker
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", device):
-        raise ValueError(f"--device {device}: expected auto, cpu, cuda or cuda:N")
-    boards = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device.startswith("cuda") and not boards:
-        raise ValueError(f"--device {device}: PyTorch sees no CUDA GPU here; use --device cpu")
-    if int(device.partition(":")[2] or 0) >= max(boards, 1):
-        raise ValueError(f"--device {device}: PyTorch sees {boards} CUDA GPUs here, counted from 0")
-    return device
-
-
-def model_options(command: Callable) -> Callable:
-    """Options of every command that builds a restorer."""
-    options = [
-        click.option(
-            "--tile",
-            metavar="SIZE:STRIDE|whole",
-            help="Cutting policy of OWAN, DnCNN and spandrel's, in pixels; default: the weights' own.",
-        ),
-        click.option("--engine", default="auto", show_default=True, help="How OWAN is executed."),
-        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
-        click.option("--batch", default=0, help="Tiles at a time; default: the fastest here, found once."),
-        click.option("--trust-weights", is_flag=True, help="Allow models that may run code when loaded."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def read_config(context: click.Context, parameter: click.Parameter, path: Path | None) -> None:
-    """Take defaults of the command's options from a YAML file; what the command line gives overrides them."""
-    if path is None:
-        return
-    import yaml
-
-    try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise click.BadParameter(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from None
-    if not isinstance(given, dict):
-        raise click.BadParameter(f"{path}: expected lines OPTION: VALUE, such as recipe: voc")
-    options = {
-        flag.removeprefix("--"): option
-        for option in context.command.params
-        for flag in option.opts
-        if flag.startswith("--") and option.name != "config"
-    }
-    defaults = {}
-    for name, value in given.items():
-        option = options.get(str(name))
-        if option is None:
-            raise click.BadParameter(f"{path}: unknown option {name!r}; there are {', '.join(sorted(options))}")
-        if isinstance(value, list) and not option.multiple:  # type: ignore[attr-defined]
-            raise click.BadParameter(f"{path}: {name} takes one value, got a list of {len(value)}; give one")
-        defaults[option.name] = [value] if option.multiple and not isinstance(value, list) else value  # type: ignore[attr-defined]
-    context.default_map = {**(context.default_map or {}), **defaults}
 
 
 def run_options(command: Callable) -> Callable:
@@ -148,7 +82,7 @@ def make_settings(
     if not sample:  # a resumed run may be started from another folder
         given["data"] = str(Path(given["data"]).resolve())
     return RunSettings(
-        split=split or ("all" if sample else _only_split(given["data"])),
+        split=split or ("all" if sample else only_split(given["data"])),
         restorers=tuple(restorers) or ("owan",),
         detectors=tuple(detectors) or ("mobilenet-ssd",),
         draws=draws if draws is not None else (SAMPLE_DRAWS if sample else 1),
@@ -209,7 +143,7 @@ def sweep(
     degradations, runner, workers, ray_address, gpus_per_worker, cpus_per_worker, store, out, resume, quiet, verbose, **given
 ):
     """mAP at fixed degradation levels, with the means mPC and rPC of the robustness benchmarks."""
-    from vocbench.benchmarks import sweep as sweeping
+    from vocbench.benchmarks.experiments import sweep as sweeping
 
     settings = make_settings(**given, recipe="clean", elsewhere=runner == "ray")
     where = make_runner(runner, workers, ray_address, gpus_per_worker, cpus_per_worker)
@@ -230,17 +164,6 @@ def _new_folder(what: str, resume: bool, quiet: bool) -> Path:
     if not quiet:
         click.echo(f"results go to {folder}", err=True)
     return folder
-
-
-def _only_split(data: str) -> str:
-    from vocbench.detection.datasets.voc import list_splits, read_voc
-
-    names = list_splits(Path(data))
-    if not names:
-        read_voc(data, "val")  # which says what the folder lacks
-    if len(names) == 1:
-        return names[0]
-    raise click.UsageError(f"--split is needed: {data} has {', '.join(names)}")
 
 
 def _progress(stack: ExitStack, verbose: bool) -> Callable[[int, int], Callable[[int], None]]:
@@ -277,34 +200,3 @@ def _lines(total: int, done: int) -> Callable[[int], None]:
         click.echo(f"{done + state['photos']} of {total} photos, {rate:.2f}/s", err=True)
 
     return advance
-
-
-@click.command("evaluate")
-@click.option("--detections", required=True, type=click.Path(path_type=Path), help="JSON: by image id, or COCO results.")
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="A VOC20xx folder or a JSON of annotations.")
-@click.option("--split", help="Image set; for a JSON of annotations optional.")
-@click.option("--protocol", default="voc07", show_default=True, type=click.Choice(list(PROTOCOLS)))
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def evaluate_command(detections: Path, data: Path, split: str | None, protocol: str, as_json: bool) -> None:
-    """Average precision of any detector's results under a named protocol.
-
-    Detections are {image id: {"boxes": [[x1, y1, x2, y2]], "scores": [], "labels": ["dog"]}} in pixels from 0, or COCO results,
-    whose image_id is VOC's id (or that of `file_name`) and whose category_id counts VOC's classes from 1 in alphabetical order.
-    """
-    from vocbench.detection.average_precision import evaluate
-    from vocbench.detection.datasets.voc import read_annotations_json, read_voc
-    from vocbench.detection.exchange import read_detections
-
-    if data.suffix == ".json":
-        truth = read_annotations_json(data, split)
-    else:
-        found = read_voc(data, split or _only_split(str(data)))
-        truth = {image: found.objects(image) for image in found.ids}
-    result = evaluate(read_detections(detections, list(truth)), truth, protocol)
-    if as_json:
-        click.echo(json.dumps({"protocol": protocol, "map": result.map, "ap": result.ap}))
-        return
-    click.echo(f"protocol {protocol}: {PROTOCOLS[protocol]}")
-    for name, value in result.ap.items():
-        click.echo(f"{name:12s} {'-' if value is None else f'{100 * value:5.1f}'}")
-    click.echo(f"{'mAP':12s} {'-' if result.map is None else f'{100 * result.map:5.1f}'}")

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from vocbench.benchmarks.examples import Examples, Pictures
-from vocbench.benchmarks.runners import Crew, Plan, compute_and_store
+from vocbench.benchmarks.reporting.examples import Examples, Pictures
+from vocbench.benchmarks.running.local_workers import Crew, Plan, compute_and_store
+from vocbench.benchmarks.running.unit import Clock, Equipment, build_models, peak_memory, prepare
 from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.settings import RunSettings, file_digest
-from vocbench.benchmarks.store import Store
-from vocbench.benchmarks.units import Clock, Equipment, build_models, peak_memory, prepare
+from vocbench.benchmarks.storage.store import Store
 
 IN_HAND = 2  # units that an actor has at a time
 ATTEMPTS = 4  # workers that may die over one unit, or in a row while starting, before the run stops

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 from torch import Tensor
-from vocbench.benchmarks.records import CHANGE, read_json
-from vocbench.benchmarks.results import Finished
+from vocbench.benchmarks.results.finished import Finished
+from vocbench.benchmarks.storage.records import CHANGE, read_json
 from vocbench.benchmarks.variants import restores_clean
 from vocbench.detection.datasets.voc import VOCSplit
 from vocbench.detection.detections import VOC_CLASSES, Detections, Objects

@@ -1,8 +1,8 @@
 """How the store and the evaluation behave at many photos: a synthetic run, timed step by step.
 
-`python -m vocbench.benchmarks.scale --images 1000000` writes the store that a finished run of so many photos leaves, without
-its photos, and times each step in a process of its own, whose peak memory it tells. Objects and detections are random: about
-2.5 objects and 3 detections a photo, a third of them persons, as in VOC.
+`python -m vocbench.benchmarks.experiments.scale --images 1000000` writes the store that a finished run of so many photos leaves,
+without its photos, and times each step in a process of its own, whose peak memory it tells. Objects and detections are random:
+about 2.5 objects and 3 detections a photo, a third of them persons, as in VOC.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import Any
 
 import click
 import numpy as np
-from vocbench.benchmarks.results import Finished, predictions, results, scan
-from vocbench.benchmarks.run import together
+from vocbench.benchmarks.results.finished import Finished, predictions, results, scan
+from vocbench.benchmarks.running.driver import together
 from vocbench.benchmarks.settings import RunSettings, plain
-from vocbench.benchmarks.store import Store, schema
+from vocbench.benchmarks.storage.store import Store, schema
 from vocbench.detection.average_precision import evaluate
 from vocbench.detection.columns import ObjectColumns, places, starts
 from vocbench.detection.detections import VOC_CLASSES
@@ -222,7 +222,7 @@ def measured(scale: Scale, step: str) -> str:
     """One step in a process of its own: seconds, peak memory, and what it tells."""
     given = ["--images", str(scale.images), "--restorers", str(scale.restorers), "--out", str(scale.folder), "--step", step]
     done = subprocess.run(
-        [sys.executable, "-m", "vocbench.benchmarks.scale", *given], stdout=subprocess.PIPE, text=True, check=True
+        [sys.executable, "-m", "vocbench.benchmarks.experiments.scale", *given], stdout=subprocess.PIPE, text=True, check=True
     )
     return done.stdout.strip()
 

@@ -14,23 +14,23 @@ import click
 
 # name: (module:attribute, one line of help)
 COMMANDS = {
-    "run": ("cli_run:run", "Distort, restore, detect, and report mAP per class."),
-    "sweep": ("cli_run:sweep", "mAP at fixed degradation levels, with mPC and rPC."),
-    "evaluate": ("cli_run:evaluate_command", "Average precision of any detector's results under a named protocol."),
-    "report": ("cli_report:report", "Make the outputs of finished runs again."),
-    "compare": ("cli_report:compare", "The difference of two runs, and whether it is more than chance."),
-    "runs": ("cli_report:runs", "List runs with their headline."),
-    "export-predictions": ("cli_report:export_predictions", "A run's predictions for other evaluators."),
-    "restore": ("cli_files:restore", "Restore photos."),
-    "detect": ("cli_files:detect", "Detect objects in photos, restored first if wanted."),
-    "data": ("cli_files:data", "Fetch PASCAL VOC, or check a folder of it."),
-    "weights": ("cli_files:weights", "List, fetch and verify weights."),
-    "doctor": ("cli_report:doctor", "Device, versions, caches, what is installed and missing."),
-    "train": ("cli_train:train", "Train a restorer."),
-    "speed": ("cli_speed:speed", "Milliseconds per photo under every engine, beside its peers."),
-    "export": ("cli_speed:export", "Write OWAN for ONNX, OpenVINO, TorchScript or torch.export."),
-    "quality": ("cli_train:quality", "PSNR and SSIM of restorers: the paper's Tables 1, 3 and 4."),
-    "attention": ("cli_train:attention", "Attention weights by distortion: the paper's Figures 7 and 8."),
+    "run": ("run:run", "Distort, restore, detect, and report mAP per class."),
+    "sweep": ("run:sweep", "mAP at fixed degradation levels, with mPC and rPC."),
+    "evaluate": ("evaluate:evaluate_command", "Average precision of any detector's results under a named protocol."),
+    "report": ("report:report", "Make the outputs of finished runs again."),
+    "compare": ("report:compare", "The difference of two runs, and whether it is more than chance."),
+    "runs": ("report:runs", "List runs with their headline."),
+    "export-predictions": ("report:export_predictions", "A run's predictions for other evaluators."),
+    "restore": ("files:restore", "Restore photos."),
+    "detect": ("files:detect", "Detect objects in photos, restored first if wanted."),
+    "data": ("files:data", "Fetch PASCAL VOC, or check a folder of it."),
+    "weights": ("files:weights", "List, fetch and verify weights."),
+    "doctor": ("report:doctor", "Device, versions, caches, what is installed and missing."),
+    "train": ("train:train", "Train a restorer."),
+    "speed": ("speed:speed", "Milliseconds per photo under every engine, beside its peers."),
+    "export": ("speed:export", "Write OWAN for ONNX, OpenVINO, TorchScript or torch.export."),
+    "quality": ("paper:quality", "PSNR and SSIM of restorers: the paper's Tables 1, 3 and 4."),
+    "attention": ("paper:attention", "Attention weights by distortion: the paper's Figures 7 and 8."),
 }
 
 
@@ -44,7 +44,7 @@ class Lazy(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        return getattr(importlib.import_module(f"vocbench.benchmarks.{module}"), attribute)
+        return getattr(importlib.import_module(f"vocbench.benchmarks.cli.{module}"), attribute)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

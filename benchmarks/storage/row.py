@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from vocbench.benchmarks.records import Form, mismatch
 from vocbench.benchmarks.settings import RunSettings
+from vocbench.benchmarks.storage.records import Form, mismatch
 from vocbench.benchmarks.variants import on_clean
 from vocbench.detection.columns import places
 from vocbench.detection.detections import VOC_CLASSES

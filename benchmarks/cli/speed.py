@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import click
-from vocbench.benchmarks.cli_run import choose_device
+from vocbench.benchmarks.cli.options import choose_device
 
 
 @click.command()
@@ -24,7 +24,7 @@ def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> 
 
     Engines take turns, so that a noisy machine treats them alike. Errors are against the plain float32 network.
     """
-    from vocbench.benchmarks import speed as timing
+    from vocbench.benchmarks.experiments import speed as timing
     from vocbench.pipeline.models import owan_file
     from vocbench.restorer.files import cache_folder
     from vocbench.restorer.networks.owan import RELEASED_TILING

@@ -12,63 +12,17 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
-from vocbench.benchmarks import tables
-from vocbench.benchmarks.charts import bars, curves, scatter
-from vocbench.benchmarks.figures import Bins, Drawn, correlation, draw, gains, level_bins
-from vocbench.benchmarks.gallery import shown_photos
-from vocbench.benchmarks.results import Finished
-from vocbench.benchmarks.variants import is_clean, label_of, restored, restores_clean
+from vocbench.benchmarks.reporting import tables
+from vocbench.benchmarks.reporting.charts import bars, curves, scatter
+from vocbench.benchmarks.reporting.figures import Bins, Drawn, correlation, draw, gains, level_bins
+from vocbench.benchmarks.reporting.gallery import shown_photos
+from vocbench.benchmarks.results.finished import Finished
+from vocbench.benchmarks.results.sentences import harm, headline
+from vocbench.benchmarks.variants import is_clean, restored, restores_clean
 from vocbench.detection.error_types import ERROR_TYPES
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-
-
-def points(value: float) -> str:
-    """A difference of mAP in points, without sign."""
-    return f"{abs(100 * value):.1f}"
-
-
-def headline(results: dict[str, Any]) -> str:
-    """What the best restorer gained or lost, in one sentence that is right either way."""
-    variants = results["variants"]
-    names = [name for name in restored(results["variants"]) if variants[name]["map"] is not None]
-    clean, distorted = variants["clean"]["map"], variants["distorted"]["map"]
-    if not names or clean is None or distorted is None:
-        return "No restorer was measured on photos with objects in this run."
-    best = max(names, key=lambda name: variants[name]["map"])
-    entry = variants[best]
-    begin = f"Distortion took mAP from {100 * clean:.1f} to {100 * distorted:.1f}; "
-    if clean < distorted:
-        begin = f"mAP was {100 * clean:.1f} on clean photos and {100 * distorted:.1f} on distorted ones; "
-    change, reached = entry["delta_map"], f"{100 * entry['map']:.1f}"
-    doubt = interval(entry["delta_map_ci95"])
-    if change == 0:
-        return f"{begin}restoring with {best} changed nothing{doubt}."
-    if change < 0:
-        return f"{begin}restoring with {best} lowered it by another {points(change)} points to {reached}{doubt}."
-    share = f", {100 * entry['recovered']:.0f} % of what was lost" if (entry["recovered"] or 0) > 0 else ""
-    return f"{begin}restoring with {best} raised it by {points(change)} points to {reached}{share}{doubt}."
-
-
-def interval(bounds: list[float | None]) -> str:
-    """A change's 95 % interval in points, in brackets, and whether it may be chance; nothing where there is none."""
-    low, high = bounds
-    if low is None or high is None:
-        return ""
-    chance = ", not distinguishable from chance" if low <= 0 <= high else ""
-    return f" (95 % interval of the change {100 * low:+.1f} to {100 * high:+.1f} points{chance})"
-
-
-def harm(results: dict[str, Any]) -> list[str]:
-    """One sentence for each restorer that was also run on clean photos."""
-    clean, told = results["variants"]["clean"]["map"], []
-    for name, entry in results["variants"].items():
-        if restores_clean(name) and entry["map"] is not None and clean is not None:
-            change = entry["delta_clean"]
-            what = f"{'gained' if change > 0 else 'lost'} {points(change)} points" if change else "changed nothing"
-            told.append(f"On clean photos {label_of(name)} {what}{interval(entry['delta_clean_ci95'])}.")
-    return told
 
 
 def gigabytes(count: int | None) -> str:
@@ -80,7 +34,7 @@ def environment() -> Environment:
     """Where the pages' templates come from; everything put into them is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    made = Environment(loader=PackageLoader("vocbench.benchmarks"), autoescape=True, undefined=StrictUndefined)
+    made = Environment(loader=PackageLoader("vocbench.benchmarks.reporting"), autoescape=True, undefined=StrictUndefined)
     made.filters["percent"] = tables.percent
     made.filters["gigabytes"] = gigabytes
     return made

@@ -15,13 +15,13 @@ from contextlib import contextmanager, suppress
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
-from vocbench.benchmarks.examples import Examples
-from vocbench.benchmarks.records import INVENTORY, TIMING, read_json, read_record
-from vocbench.benchmarks.runners import Crew, Here, Plan, Runner
+from vocbench.benchmarks.reporting.examples import Examples
+from vocbench.benchmarks.running.local_workers import Crew, Here, Plan, Runner
+from vocbench.benchmarks.running.unit import Clock, peak_memory
 from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.settings import RunSettings, differences, file_digest, git_commit, plain, versions, write_json
-from vocbench.benchmarks.store import READERS, ROWS, Store
-from vocbench.benchmarks.units import Clock, peak_memory
+from vocbench.benchmarks.storage.records import INVENTORY, TIMING, read_json, read_record
+from vocbench.benchmarks.storage.store import READERS, ROWS, Store
 from vocbench.benchmarks.voc_folder import check_size
 from vocbench.detection.average_precision import PROTOCOLS
 from vocbench.detection.datasets.voc import VOCSplit
@@ -185,7 +185,7 @@ def run(
                 _add_timing(out, clock, time.perf_counter() - begun)
             kept.join(together(settings))
             _keep_one_of_each(kept, units)
-        from vocbench.benchmarks.outputs import write_outputs
+        from vocbench.benchmarks.reporting.outputs import write_outputs
 
         write_outputs(out)
     return out

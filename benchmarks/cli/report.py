@@ -15,7 +15,7 @@ FOLDER = click.Path(path_type=Path)
 @click.argument("runs", nargs=-1, required=True, type=FOLDER)
 def report(runs: tuple[Path, ...]) -> None:
     """Make every output of finished runs again from their stores."""
-    from vocbench.benchmarks.outputs import write_outputs
+    from vocbench.benchmarks.reporting.outputs import write_outputs
 
     for folder in runs:
         for detector in write_outputs(folder):
@@ -35,7 +35,7 @@ def compare(run_a, run_b, variant, variant_a, variant_b, detector, seed, as_json
     """B minus A per class, with a paired bootstrap interval over photos, and whether it is more than chance."""
     from dataclasses import asdict
 
-    from vocbench.benchmarks.compare import FEW, differences, open_runs
+    from vocbench.benchmarks.results.compare import FEW, differences, open_runs
 
     a, b = open_runs(run_a, run_b)
     first, second = variant_a or variant or _restored(a), variant_b or variant or _restored(b)
@@ -65,7 +65,7 @@ def _restored(run) -> str:
 @click.option("--json", "as_json", is_flag=True)
 def runs(root: Path, as_json: bool) -> None:
     """List runs with their headline."""
-    from vocbench.benchmarks.compare import runs_below
+    from vocbench.benchmarks.results.compare import runs_below
 
     found = runs_below(root)
     if as_json:
@@ -95,7 +95,7 @@ def export_predictions(run: Path, form: str, variant: str, detector: str | None,
 
     With several draws a photo, images are called ID#DRAW.
     """
-    from vocbench.benchmarks.results import load_run, predictions
+    from vocbench.benchmarks.results.finished import load_run, predictions
     from vocbench.detection.coco import to_coco_ground_truth, to_coco_results
     from vocbench.detection.exchange import to_devkit, to_json
 

@@ -1,0 +1,1 @@
+"""The command line `vocbench`: one module for each family of commands."""

@@ -1,0 +1,66 @@
+"""`vocbench quality` and `attention`: the tables and figures of the OWAN paper that need no detector."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from vocbench.benchmarks.cli.options import choose_device, model_options
+from vocbench.restorer.degradations.recipes import RECIPES
+from vocbench.restorer.files import make_folder
+
+FOLDER = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--clean", "folder", type=FOLDER, help="Folder of clean photos, cut and degraded by --recipe.")
+@click.option("--recipe", "recipes", multiple=True, default=("mild", "moderate", "severe"), show_default=True,
+              help=f"Repeatable: {', '.join(RECIPES)}.")  # fmt: skip
+@click.option("--pairs", nargs=2, multiple=True, type=FOLDER, metavar="INPUT TARGET", help="Folders of pairs; repeatable.")
+@click.option("--restorer", "restorers", multiple=True, metavar="[LABEL=]NAME[:WEIGHTS]", help="Repeatable; default owan.")
+@click.option("--patch", default=63, show_default=True, help="Pixels.")
+@click.option("--limit", default=400, show_default=True, help="Patches of a recipe, spread over photos and scales.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--out", type=FOLDER, help="Folder for quality.json, quality.csv and quality.md.")
+@model_options
+def quality(folder, recipes, pairs, restorers, patch, limit, seed, out, tile, engine, device, batch, trust_weights) -> None:
+    """PSNR and SSIM of restorers on patches: the paper's Tables 1, 3 and 4.
+
+    Patches are restored whole unless --tile says otherwise. SSIM: uniform 7x7 window, three channels averaged, data range 1.
+    """
+    from vocbench.benchmarks.experiments import restoration_quality as tables
+    from vocbench.pipeline.models import Options, build_restorer, parse_restorer
+
+    if (folder is None) == (not pairs):
+        raise click.UsageError("give either --clean with --recipe, or --pairs")
+    options = Options(tile or "whole", engine, choose_device(device), batch, trust_weights)
+    specs = [parse_restorer(text) for text in restorers or ("owan",)]
+    models = {spec.label: build_restorer(spec, options) for spec in specs}
+    if pairs:
+        sets = {one.name: tables.read_pairs(one, two) for one, two in pairs}
+    else:
+        sets = {recipe: tables.cut_patches(folder, recipe, patch, limit, seed) for recipe in recipes}
+    rows = [row for name, found in sets.items() for row in tables.measure(name, found, models)]
+    click.echo(tables.to_markdown(rows))
+    if out:
+        make_folder(out)
+        tables.write(out, rows)
+
+
+@click.command()
+@click.option("--clean", "folder", required=True, type=FOLDER, help="Folder of clean photos.")
+@click.option("--restorer", default="owan", show_default=True, metavar="NAME[:WEIGHTS]", help="Weights of OWAN.")
+@click.option("--limit", default=200, show_default=True, help="Patches of each set.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--out", required=True, type=FOLDER, help="Folder for attention.npz and the two figures.")
+def attention(folder: Path, restorer: str, limit: int, seed: int, out: Path) -> None:
+    """Attention weights by distortion: the paper's Figures 7 and 8, as pictures and arrays."""
+    from vocbench.benchmarks.experiments.attention import measure_attention, write_figures
+    from vocbench.pipeline.models import owan_file
+    from vocbench.restorer.networks.owan import load_owan
+
+    network = load_owan(owan_file(restorer))
+    make_folder(out)
+    found = measure_attention(network, folder, limit, seed)
+    for path in write_figures(found, out):
+        click.echo(path)

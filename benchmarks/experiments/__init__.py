@@ -1,0 +1,1 @@
+"""Experiments beyond one run, most of them made of several."""

@@ -1,0 +1,1 @@
+"""What a run's store says: its results, and how two runs differ."""
