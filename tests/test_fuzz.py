@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz import READERS, ROWS, attempt
-from tests.test_run import ROOT
+from tests.support.commands import PYTHONPATH, ROOT
+from tests.support.fuzz import READERS, ROWS, attempt
 
 SPOIL = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -76,7 +76,7 @@ def test_coverage_finds_nothing(reader, tmp_path):
     command = [
         sys.executable,
         "-m",
-        "tests.fuzz",
+        "tests.support.fuzz",
         reader,
         "-atheris_runs=3000",
         "-max_total_time=20",
@@ -85,7 +85,7 @@ def test_coverage_finds_nothing(reader, tmp_path):
         "-max_len=4096",
     ]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120, env=os.environ | {"PYTHONPATH": str(ROOT)}
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120, env=os.environ | {"PYTHONPATH": PYTHONPATH}
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Done" in done.stderr

@@ -8,41 +8,108 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.commands import ROOT
+
 try:
     import tomllib
 except ModuleNotFoundError:  # Python 3.10
     import tomli as tomllib  # type: ignore[no-redef]
 
-ROOT = Path(__file__).resolve().parent.parent
 MAY_IMPORT = {
     "restorer": {"restorer"},
     "detection": {"detection"},
     "pipeline": {"pipeline", "restorer", "detection"},
     "benchmarks": {"benchmarks", "pipeline", "restorer", "detection"},
 }
+# Inside a folder: its modules and folders from the lowest layer up. Those of one layer may import each other.
+LAYERS = {
+    "restorer": [
+        {"files", "weight_files", "images", "tiling", "quality"},
+        {"degradations"},
+        {"networks"},
+        {"engines"},
+        {"training"},
+    ],
+    "detection": [
+        {"detections", "columns", "drawing", "coco"},
+        {"datasets", "detectors"},
+        {"average_precision", "error_types", "exchange"},
+    ],
+    "pipeline": [{"specs", "chain", "weights"}, {"gate", "integrations", "task_loss"}, {"models"}],
+    "benchmarks": [
+        {"settings", "variants", "sample", "voc_folder"},
+        {"storage"},
+        {"results"},
+        {"reporting"},
+        {"running"},
+        {"experiments"},
+        {"cli"},
+        {"__main__"},
+    ],
+}
+UPWARDS = {  # file and what it imports from a layer above: why
+    ("restorer/networks/trainable.py", "vocbench.restorer.engines.native"): "OWAN learns through its compiled layers",
+}
+
+
+def modules(folder: str) -> list[Path]:
+    """Every module of a folder, however deep."""
+    return sorted((ROOT / folder).rglob("*.py"))
 
 
 def imported(path: Path) -> set[str]:
-    """The folders of this project that a file imports, by their names."""
+    """What of this project a file imports, at its top or inside functions: modules, or the names taken out of them, in full."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
+        if isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path} imports by a relative name"
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
     assert not any(name.partition(".")[0] in MAY_IMPORT for name in names), f"{path} imports a second copy of a folder"
-    return {name.split(".")[1] for name in names if name.startswith("vocbench.")}
+    return {name for name in names if name.startswith("vocbench.")}
+
+
+def layer(name: str) -> int:
+    """The layer of a module inside its folder, by its full name; what a folder itself holds is below all."""
+    _, folder, inner, *_ = [*name.split("."), "__init__"]
+    if inner == "__init__":
+        return -1
+    return next(i for i, together in enumerate(LAYERS[folder]) if inner in together)
+
+
+def upward_imports(folder: str) -> set[tuple[str, str]]:
+    found = set()
+    for path in modules(folder):
+        own = ".".join(["vocbench", *path.relative_to(ROOT).with_suffix("").parts])
+        for name in imported(path):
+            if name.split(".")[1] == folder and layer(name) > layer(own):
+                found.add((path.relative_to(ROOT).as_posix(), name))
+    return found
 
 
 @pytest.mark.parametrize("folder", MAY_IMPORT)
 def test_imports_run_one_way(folder):
-    for path in (ROOT / folder).glob("*.py"):
-        assert imported(path) <= MAY_IMPORT[folder], path
+    assert len(modules(folder)) > 5
+    for path in modules(folder):
+        assert {name.split(".")[1] for name in imported(path)} <= MAY_IMPORT[folder], path
+
+
+@pytest.mark.parametrize("folder", LAYERS)
+def test_imports_run_one_way_inside_a_folder(folder):
+    assert upward_imports(folder) == {(path, name) for path, name in UPWARDS if path.startswith(folder)}
+
+
+@pytest.mark.parametrize("folder", LAYERS)
+def test_every_module_has_one_layer(folder):
+    there = {path.stem for path in (ROOT / folder).glob("*.py")} | {p.parent.name for p in (ROOT / folder).glob("*/*.py")}
+    listed = [name for together in LAYERS[folder] for name in together]
+    assert sorted(listed) == sorted(there - {"__init__"})
 
 
 def test_only_its_adapter_imports_ultralytics():
     for folder in MAY_IMPORT:
-        for path in (ROOT / folder).glob("*.py"):
+        for path in modules(folder):
             if path.name not in ("ultralytics_adapter.py",):
                 assert "import ultralytics" not in path.read_text(), path
                 assert "from ultralytics" not in path.read_text(), path
@@ -50,10 +117,13 @@ def test_only_its_adapter_imports_ultralytics():
 
 def test_the_packages_listed_are_the_folders():
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    assert set(listed["packages"]) == {f"vocbench.{folder}" for folder in MAY_IMPORT}
-    assert listed["package-dir"] == {f"vocbench.{folder}": folder for folder in MAY_IMPORT}
+    with_code = {path.parent for folder in MAY_IMPORT for path in modules(folder)}
+    assert sorted(listed["packages"]) == sorted(".".join(["vocbench", *path.relative_to(ROOT).parts]) for path in with_code)
+    assert listed["package-dir"] == {f"vocbench.{folder}": folder for folder in MAY_IMPORT}  # subfolders go with them
+    for path in with_code:
+        assert (path / "__init__.py").is_file(), path
     for folder in MAY_IMPORT:
-        assert not [path for path in (ROOT / folder).rglob("__init__.py") if path.parent != ROOT / folder]
+        assert (ROOT / folder / "py.typed").is_file(), folder
 
 
 @pytest.fixture(scope="module")
@@ -80,16 +150,33 @@ def test_every_tracked_file_of_the_packages_is_in_the_wheel(wheel):
         assert f"vocbench/{name}" in held
 
 
+INSIDE = """
+import sys
+from importlib.metadata import entry_points
+from importlib.resources import files
+from vocbench.benchmarks import sample
+from vocbench.benchmarks.reporting.page import environment
+from vocbench.pipeline.weights import find
+from vocbench.restorer.engines import native
+
+assert sample.__file__.startswith(sys.argv[1]), sample.__file__
+assert len(sample.sample_split().objects("bus").labels) == 6
+assert native.SOURCE.is_file()
+assert environment().get_template("sweep.html") and environment().get_template("report.html")
+assert str(find("owan")).startswith(sys.argv[1])
+assert all((files(f"vocbench.{folder}") / "py.typed").is_file() for folder in sys.argv[2:])
+(command,) = entry_points(group="console_scripts", name="vocbench")
+assert callable(command.load())
+"""
+
+
 def test_an_installed_wheel_opens_its_data_files(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path)
-    code = (
-        "import vocbench.benchmarks.sample as s, vocbench.restorer.native as n;"
-        f"assert s.__file__.startswith({str(tmp_path)!r}), s.__file__;"
-        "assert len(s.sample_split().objects('bus').labels) == 6; assert n.SOURCE.is_file()"
-    )
     path = {"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=path, cwd=tmp_path, check=False)
-    assert done.returncode == 0, done.stderr
+    for given in (["-c", INSIDE, str(tmp_path), *MAY_IMPORT], ["-m", "vocbench.benchmarks", "--help"]):
+        command = [sys.executable, *given]
+        done = subprocess.run(command, capture_output=True, text=True, env=path, cwd=tmp_path, check=False)
+        assert done.returncode == 0, done.stderr
 
 
 def test_nothing_of_this_machine_is_tracked():

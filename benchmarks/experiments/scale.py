@@ -1,8 +1,8 @@
 """How the store and the evaluation behave at many photos: a synthetic run, timed step by step.
 
-`python -m vocbench.benchmarks.experiments.scale --images 1000000` writes the store that a finished run of so many photos leaves,
-without its photos, and times each step in a process of its own, whose peak memory it tells. Objects and detections are random:
-about 2.5 objects and 3 detections a photo, a third of them persons, as in VOC.
+`python -m vocbench.benchmarks.experiments.scale --images 1000000` writes the store that a finished run of so many photos
+leaves, without its photos, and times each step in a process of its own, whose peak memory it tells. Objects and detections are
+random: about 2.5 objects and 3 detections a photo, a third of them persons, as in VOC.
 """
 
 from __future__ import annotations

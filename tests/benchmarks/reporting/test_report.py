@@ -1,0 +1,252 @@
+import json
+import re
+from html import unescape
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import pearsonr
+from vocbench.benchmarks.reporting import figures
+from vocbench.benchmarks.reporting.charts import axis, bars, curves, scatter
+from vocbench.benchmarks.reporting.figures import by_photo, corners, correlation
+from vocbench.benchmarks.reporting.tables import percent
+from vocbench.benchmarks.results.sentences import harm, headline
+from vocbench.benchmarks.running.driver import run
+from vocbench.benchmarks.settings import RunSettings
+from vocbench.detection.average_precision import VOC_RULES, Matches, evaluate
+from vocbench.detection.columns import DetectionColumns, ObjectColumns
+from vocbench.detection.detections import Detections, Objects
+from vocbench.detection.error_types import error_types
+
+from tests.support.voc_folders import make_voc_folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    base = tmp_path_factory.mktemp("report")
+    settings = RunSettings(data=str(make_voc_folder(base)), split="val", recipe="voc", do_no_harm=True,
+                           restorers=("bright=tests.support.fakes:Brighten", "identity"),
+                           detectors=("blob=tests.support.fakes:BlobDetector",))  # fmt: skip
+    run(settings, base / "out")
+    return base / "out"
+
+
+def made_up(clean, distorted, restored):
+    def entry(value):
+        lost = clean - distorted
+        recovered = (value - distorted) / lost if lost else None
+        return {"map": value, "recovered": recovered, "delta_map": value - distorted, "delta_clean": value - clean,
+                "delta_map_ci95": [value - distorted - 0.2, value - distorted + 0.1],
+                "delta_clean_ci95": [value - clean - 0.2, value - clean + 0.2]}  # fmt: skip
+
+    return {
+        "variants": {"clean": entry(clean), "distorted": entry(distorted), "owan": entry(restored), "clean+owan": entry(0.7)}
+    }
+
+
+def test_the_headline_is_right_when_restoring_gained():
+    assert headline(made_up(0.8, 0.2, 0.5)) == (
+        "Distortion took mAP from 80.0 to 20.0; restoring with owan raised it by 30.0 points to 50.0, 50 % of what was lost "
+        "(95 % interval of the change +10.0 to +40.0 points)."
+    )
+
+
+def test_the_headline_says_so_when_restoring_hurt():
+    assert "restoring with owan lowered it by another 10.0 points to 10.0" in headline(made_up(0.8, 0.2, 0.1))
+    assert "changed nothing" in headline(made_up(0.8, 0.2, 0.2))
+    assert "-20.0 to +10.0 points, not distinguishable from chance)." in headline(made_up(0.8, 0.2, 0.2))
+    assert headline(made_up(0.2, 0.3, 0.4)).startswith("mAP was 20.0 on clean photos and 30.0 on distorted ones; ")
+
+
+def test_harm_to_clean_photos_is_told():
+    assert harm(made_up(0.8, 0.2, 0.5)) == [
+        "On clean photos owan lost 10.0 points "
+        "(95 % interval of the change -30.0 to +10.0 points, not distinguishable from chance)."
+    ]
+    assert harm(made_up(0.7, 0.2, 0.5))[0].startswith("On clean photos owan changed nothing (")
+
+
+def judged_run(base, **given):
+    """A run on 12 photos with a detector that loses what is blurred."""
+    settings = {"data": str(make_voc_folder(base, 12)), "split": "val", "recipe": "voc", "examples": 0,
+                "detectors": ("sharp=tests.support.fakes:KeenDetector",)} | given  # fmt: skip
+    return run(RunSettings(**settings), base / "out")
+
+
+def test_a_run_where_restoring_hurts_says_so(tmp_path):
+    out = judged_run(tmp_path, restorers=("flat=tests.support.fakes:Flatten",))
+    results = json.loads((out / "results.json").read_text())
+    page = (out / "report.html").read_text()
+    lost = results["variants"]["distorted"]["map"] - results["variants"]["flat"]["map"]
+    assert lost > 0
+    assert f"restoring with flat lowered it by another {100 * lost:.1f} points to 0.0" in page
+    assert "0.0 ▼</td>" in page
+    assert re.search(r"0 regained, 1 lost by flat", page)
+    assert "0.0$\\downarrow$" in (out / "table.tex").read_text()
+
+
+def test_a_label_that_begins_with_clean_is_a_restorer_as_any_other(tmp_path):
+    """Two draws of each photo, of which clean photos have one."""
+    out = judged_run(tmp_path, restorers=("cleaner=tests.support.fakes:Flatten",), draws=2)
+    results = json.loads((out / "results.json").read_text())
+    assert results["variants"]["cleaner"]["map"] < results["variants"]["distorted"]["map"]
+    page = (out / "report.html").read_text()
+    assert "Correlation for cleaner: " in page
+    assert "<title>cleaner, " in page.split("By degradation level")[1].split("Image quality against detection")[0]
+
+
+def test_best_is_bold_only_where_it_beats_distorted(tmp_path):
+    out = judged_run(tmp_path, restorers=("flat=tests.support.fakes:Flatten", "identity"))
+    assert "**" not in (out / "table.md").read_text()
+    assert "textbf" not in (out / "table.tex").read_text()
+    assert 'class="best' not in (out / "report.html").read_text()
+
+
+def test_under_coco_the_page_says_by_which_rule_each_part_is(tmp_path):
+    out = judged_run(tmp_path, restorers=("stretch=tests.support.fakes:Stretch",), protocol="coco")
+    page = (out / "report.html").read_text()
+    assert "protocol coco: the mean of AP at overlaps 0.50 to 0.95. It has no single curve" in page
+    assert "mAP in percent under protocol coco, as in the table, of the photos in each range" in page
+    assert "in points of mAP at overlap 0.5 over all points of the curve (the rule of voc10), so they do not" in page
+    assert "by the rule of voc10, as coco has no single overlap" in page
+    assert "data-curve=" not in page
+    assert "<circle" in page
+
+
+def test_the_numbers_shown_are_those_of_results(finished):
+    results = json.loads((finished / "results.json").read_text())
+    page = (finished / "report.html").read_text()
+    assert unescape(re.findall(r'id="headline">(.*?)<', page)[0]) == headline(results)
+    cells = re.findall(r'data-variant="(.*?)" data-column="(.*?)" class=".*?">(.*?)( ▼)?</td>', page)
+    assert len(cells) == 2 * 6
+    for variant, column, text, _ in cells:
+        entry = results["variants"][unescape(variant)]
+        assert text == percent(entry["map"] if column == "map" else entry["ap"][column])
+
+
+def test_the_file_needs_no_network(finished):
+    page = (finished / "report.html").read_text()
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert "default-src 'none'" in page
+
+
+def test_names_are_escaped():
+    chart = str(bars(["<script>alert(1)</script>"], [('"><img src=x onerror=alert(1)>', [0.5])], "<b>"))
+    assert "<script>" not in chart
+    assert "<img" not in chart
+    assert "<b>" not in chart
+
+
+def test_every_series_of_many_has_its_whole_name_and_a_look_of_its_own():
+    names = [f"a restorer with a long name, number {i}" for i in range(23)]
+    chart = str(curves([(name, [(0.5, 1.0)]) for name in names], "recall", "precision", "many"))
+    assert all(f"</svg> {name}</li>" in chart for name in names)
+    looks = re.findall(r'<polyline class="(l\d d\d)"', chart)
+    assert len(looks) == len(set(looks)) == 23
+    shades = re.findall(r'<rect class="(s\d o\d)" x=', str(bars(["dog"], [(name, [0.5]) for name in names], "many")))
+    assert len(set(shades)) == 23
+
+
+def test_numbers_of_a_chart_are_listed():
+    chart = str(bars(["dog", "cat"], [("a", [0.5, None]), ("b", [0.25, 1.0])], "two"))
+    assert '<th scope="row">dog</th><td>50.0</td><td>25.0</td>' in chart
+    assert '<th scope="row">cat</th><td>–</td><td>100.0</td>' in chart
+    falling = str(curves([("a", [(0.3, 1.0), (0.8, 0.5)])], "recall", "precision", "a curve"))
+    heights = re.findall(r'<th scope="row">(.*?)</th><td>(.*?)</td>', falling)
+    assert heights[0] == ("0.0", "1.000")
+    assert heights[3:5] == [("0.3", "1.000"), ("0.4", "0.500")]
+    assert heights[9] == ("0.9", "0.000")
+    assert str(scatter([("a", [(float(i), 0.5) for i in range(1000)])], "x", "y", "dots")).count("<td>") == 2 * 40
+
+
+def test_an_axis_has_round_steps_and_zero():
+    assert axis([0.3, 0.9]) == pytest.approx((0, 1, 5))
+    assert axis([-1.0, 1.0]) == pytest.approx((-1, 1, 4))
+    assert axis([2.0, 13.1]) == pytest.approx((0, 14, 7))
+    assert axis([]) == pytest.approx((0, 1, 5))
+    assert axis([-3.0]) == pytest.approx((-3, 0, 6))
+
+
+@pytest.mark.parametrize("rule", list(VOC_RULES))
+@pytest.mark.parametrize("count", [0, 1, 5, 400, 60000])
+def test_corners_of_a_curve_have_its_average_precision(rule, count):
+    """Beyond a thousand corners, to a thousandth."""
+    random = np.random.default_rng(count)
+    right = random.random(count) < np.linspace(1, 0.2, count)
+    none, objects = np.zeros(count, bool), np.zeros(count + 3, int)
+    match = Matches(np.linspace(1, 0, count), np.zeros(count, int), right, none, objects)
+    found = corners(match)
+    x, y = np.array([(0.0, 0.0), *found]).T[:, 1:]
+    assert VOC_RULES[rule](x, y) == pytest.approx(VOC_RULES[rule](*match.curve()), abs=1e-9 if count < 1000 else 1e-3)
+    assert len(found) < 1100
+
+
+def scene(seed):
+    """Photos of dogs and cats, difficult ones among them, and what was found; the last photo is empty."""
+    random = np.random.default_rng(seed)
+    truth, found = {}, {}
+    for i in range(8):
+        corner = random.uniform(0, 60, (3, 2))
+        boxes = np.concatenate([corner, corner + 25], 1)
+        truth[f"i{i}"] = Objects.of(boxes, random.choice([7, 11], 3), random.random(3) < 0.3)
+        moved = np.concatenate([boxes, boxes]) + random.normal(0, 3, (6, 4))
+        labels = torch.from_numpy(random.choice([7, 11], 6))
+        found[f"i{i}"] = Detections(torch.from_numpy(moved).float(), torch.from_numpy(random.random(6)).float(), labels)
+    return truth | {"i8": Objects.of([], [])}, found
+
+
+@pytest.mark.parametrize("rule", list(VOC_RULES))
+@pytest.mark.parametrize("seed", range(3))
+def test_the_ap_of_a_photo_is_that_of_the_photo_alone(rule, seed):
+    truth, found = scene(seed)
+    together = evaluate(found, truth, rule).image_maps()
+    alone = [evaluate({k: found[k]} if k in found else {}, {k: truth[k]}, rule).map for k in truth]
+    assert together.tolist() == pytest.approx([np.nan if one is None else one for one in alone], nan_ok=True)
+
+
+def test_the_photos_of_the_scatter_are_bounded(monkeypatch):
+    truth, found = (kind.of(one) for kind, one in zip((ObjectColumns, DetectionColumns), scene(0), strict=True))
+    truth = truth.select(list(found))
+    psnr = np.arange(8.0)
+    assert by_photo(psnr, found, truth, "coco")[:, 1].tolist() == evaluate(found, truth, "voc10").image_maps().tolist()
+    monkeypatch.setattr(figures, "SHOWN_DOTS", 3)
+    thin = by_photo(psnr, found, truth, "voc07")
+    assert thin[:, 0].tolist() == [0, 3, 6]
+    assert thin[:, 1].tolist() == evaluate(found, truth, "voc07").image_maps()[::3].tolist()
+
+
+def test_the_correlation_is_pearsons():
+    pairs = np.random.default_rng(0).normal(size=(20, 2))
+    assert correlation(pairs) == pytest.approx(pearsonr(*pairs.T).statistic)
+    assert correlation(pairs[:2]) is None
+    assert correlation(np.array([[1.0, 2], [1, 3], [1, 4]])) is None
+
+
+BOX, NEAR, FAR = [0.0, 0.0, 100.0, 100.0], [0.0, 0.0, 100.0, 30.0], [300.0, 300.0, 400.0, 400.0]
+
+
+def judged(*rows, objects=((BOX, 11),)):
+    boxes, scores, labels = zip(*rows, strict=True)
+    truth = Objects.of([box for box, _ in objects], [label for _, label in objects])
+    found = Detections(torch.tensor(boxes), torch.tensor(scores), torch.tensor(labels))
+    return error_types({"a": found}, {"a": truth})
+
+
+def test_each_error_has_its_type_and_weight():
+    """One object in each case; mending the one error brings AP from its value to 1."""
+    assert judged((FAR, 0.9, 11), (BOX, 0.8, 11))["background"] == pytest.approx(0.5)
+    assert judged((BOX, 0.9, 11), (BOX, 0.95, 11), objects=((BOX, 11),))["duplicate"] == 0
+    assert judged((NEAR, 0.9, 11))["localisation"] == pytest.approx(1)
+    assert judged((BOX, 0.9, 7))["class"] == pytest.approx(1)
+    two = judged((BOX, 0.9, 11), objects=((BOX, 11), (FAR, 11)))
+    assert two["missed"] == pytest.approx(0.5)
+    assert {kind for kind, value in two.items() if value} == {"missed"}
+
+
+def test_a_duplicate_above_a_second_hit_costs_precision():
+    found = judged((BOX, 0.9, 11), (BOX, 0.85, 11), (FAR, 0.8, 11), objects=((BOX, 11), (FAR, 11)))
+    assert found["duplicate"] == pytest.approx(1 - (0.5 + 0.5 * 2 / 3))
+
+
+def test_a_perfect_detector_has_no_errors():
+    assert not np.any(list(judged((BOX, 0.9, 11)).values()))

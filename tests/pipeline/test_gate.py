@@ -1,0 +1,97 @@
+import pytest
+import torch
+from vocbench.pipeline import gate
+from vocbench.pipeline.gate import Gated, fit, measures, needs_restoring
+from vocbench.restorer.degradations.recipes import degrade, level_degrade
+
+from tests.support.fakes import Brighten
+
+
+@pytest.fixture(scope="module")
+def pictures(request):
+    """Ten colour pictures of soft-edged discs on slopes, sharp and without noise."""
+    generator = torch.Generator().manual_seed(0)
+    y, x = torch.meshgrid(torch.linspace(0, 1, 150), torch.linspace(0, 1, 200), indexing="ij")
+    made = []
+    for _ in range(10):
+        picture = torch.rand(3, 1, 1, generator=generator) * 0.3 + 0.3 + 0.2 * x - 0.1 * y
+        for _ in range(80):
+            cx, cy, radius = torch.rand(3, generator=generator)
+            inside = ((x - cx) ** 2 + (y - cy) ** 2).sqrt() < radius * 0.08
+            picture = torch.where(inside, torch.rand(3, 1, 1, generator=generator), picture)
+        made.append(picture.clamp(0, 1))
+    return made
+
+
+def test_each_measure_follows_its_degradation(pictures):
+    clean = measures(pictures[0])
+    blurred, noisy, packed = (
+        measures(level_degrade(pictures[0], levels, 0, "a")) for levels in ({"blur": 2.0}, {"noise": 20.0}, {"jpeg": 10.0})
+    )
+    assert blurred.sharpness < 0.8 * clean.sharpness
+    assert noisy.noise > clean.noise + 8
+    assert noisy.chroma_noise == pytest.approx(20 * 2**0.5, rel=0.1)
+    assert packed.blocking > 1.5 * clean.blocking
+
+
+@pytest.mark.parametrize("levels", [{"blur": 3.0}, {"noise": 10.0}, {"jpeg": 20.0}])
+def test_what_is_degraded_is_restored(pictures, levels):
+    assert all(needs_restoring(level_degrade(picture, levels, 0, str(i))) for i, picture in enumerate(pictures))
+
+
+def test_real_photos_are_told_apart(shared):
+    from vocbench.detection.datasets.voc import read_voc
+    from vocbench.restorer.images import read_image
+
+    data = read_voc(shared / "data/VOCdevkit/VOC2012", "val")
+    photos = [(image, read_image(data.photo(image))) for image in data.ids[:30]]
+    assert sum(needs_restoring(photo) for _, photo in photos) <= 6
+    assert sum(needs_restoring(degrade(photo, "voc", 0, image)[0]) for image, photo in photos) >= 28
+
+
+def test_limits_fitted_to_photos_let_their_clean_ones_pass(pictures):
+    degraded = [level_degrade(p, {"blur": 2.0, "noise": 20.0, "jpeg": 30.0}, 0, str(i)) for i, p in enumerate(pictures)]
+    limits = fit(pictures, degraded, passed=1.0)
+    assert not any(needs_restoring(picture, limits) for picture in pictures)
+    assert all(needs_restoring(picture, limits) for picture in degraded)
+
+
+def test_a_gate_passes_images_untouched_and_restores_the_others(monkeypatch):
+    monkeypatch.setattr(gate, "needs_restoring", lambda image, limits: bool(image.mean() > 0.5))
+    dark, bright = torch.full((3, 40, 40), 0.2), torch.full((3, 50, 40), 0.8)
+    gated = Gated(Brighten())
+    first, second, third = gated.restore_many([dark, bright, dark])
+    assert first is dark
+    assert third is dark
+    torch.testing.assert_close(second, Brighten()(bright))
+    assert gated.last_notes == ["passed", "restored", "passed"]
+    torch.testing.assert_close(gated(torch.stack([bright])), Brighten()(torch.stack([bright])))
+
+
+def test_a_picture_too_small_to_tell_is_restored():
+    assert needs_restoring(torch.full((3, 20, 200), 0.5))
+    assert not needs_restoring(torch.full((3, 64, 200), 0.5))
+
+
+def test_the_gates_errors_are_counted_by_condition(voc_folder):
+    from click.testing import CliRunner
+    from vocbench.benchmarks.experiments.gate_errors import conditions, main
+    from vocbench.detection.datasets.voc import read_voc
+    from vocbench.restorer.images import read_image
+
+    done = CliRunner().invoke(main, ["--data", str(voc_folder), "--limit", "2"])
+    rows = [line.split("|")[1:3] for line in done.output.splitlines()[2:] if line]
+    told = {name.strip(): float(share.strip(" %")) for name, share in rows[:-1]}
+    assert list(told) == list(conditions(0))
+    data = read_voc(voc_folder, "val")
+    seen = [level_degrade(read_image(data.photo(image)), {"noise": 50}, 0, image) for image in data.ids[:2]]
+    assert told["noise 50"] == 50 * sum(map(needs_restoring, seen))
+
+
+def test_limits_are_fitted_to_a_split(voc_folder):
+    from vocbench.benchmarks.experiments.gate_errors import fitted, shares
+
+    limits = fitted(str(voc_folder), "val", 5, 0)
+    found, seconds = shares(str(voc_folder), "val", 5, 0, limits)
+    assert found["clean"] < found["noise 50"] == 1
+    assert seconds > 0

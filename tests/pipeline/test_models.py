@@ -1,0 +1,112 @@
+import pytest
+from vocbench.pipeline.models import (
+    DETECTORS,
+    RESTORERS,
+    build_detector,
+    build_restorer,
+    owan_file,
+    parse_detector,
+    parse_restorer,
+)
+from vocbench.pipeline.specs import Spec
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("owan", Spec("owan", "owan")),
+        ("mine=owan:w.safetensors", Spec("mine", "owan", "w.safetensors")),
+        ("owan:/a=b/w.pth", Spec("owan", "owan", "/a=b/w.pth")),
+        ("my.module:factory", Spec("my.module-factory", "my.module:factory")),
+        ("x=my.module:factory", Spec("x", "my.module:factory")),
+        ("identity", Spec("identity", "identity")),
+    ],
+)
+def test_specifications(text, spec):
+    assert parse_restorer(text) == spec
+
+
+def test_a_model_file_is_a_detector():
+    assert parse_detector("y=dir/yolo11n.pt") == Spec("y", "ultralytics", "dir/yolo11n.pt")
+    assert parse_detector("dir/yolo11n.onnx").label == "yolo11n"
+    assert parse_detector("mobilenet-ssd:x.caffemodel") == Spec("mobilenet-ssd", "mobilenet-ssd", "x.caffemodel")
+
+
+@pytest.mark.parametrize("text", ["clean=owan", "distorted=owan", "clean+x=owan", "a b=owan", "<b>=owan", "=owan", ""])
+def test_bad_labels_are_told(text):
+    with pytest.raises(ValueError):
+        parse_restorer(text)
+
+
+def test_unknown_names_list_the_known_ones():
+    with pytest.raises(ValueError, match="unknown restorer 'owam'; choose one of owan"):
+        build_restorer(parse_restorer("owam"))
+    with pytest.raises(ValueError, match="unknown detector 'ssd'; choose one of mobilenet-ssd"):
+        build_detector(parse_detector("ssd"))
+
+
+def test_a_factory_that_is_not_there_is_told():
+    with pytest.raises(ValueError, match=r"'no\.such:thing' could not be imported"):
+        build_restorer(parse_restorer("no.such:thing"))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("broken_factory", r"'tests\.fakes:broken_factory' could not be made: .* raised RuntimeError \(no weights here\)"),
+        ("needy_factory", r"'tests\.fakes:needy_factory' could not be made: called without arguments, it raised TypeError"),
+        ("empty_factory", r"'tests\.fakes:empty_factory' gave NoneType; expected what can be called with images"),
+    ],
+)
+def test_a_factory_that_fails_is_told(name, message):
+    with pytest.raises(ValueError, match=message):
+        build_restorer(parse_restorer(f"tests.support.fakes:{name}"))
+    with pytest.raises(ValueError, match=message):
+        build_detector(parse_detector(f"tests.support.fakes:{name}"))
+
+
+def test_a_module_that_fails_on_import_is_told(tmp_path, monkeypatch):
+    (tmp_path / "vocbench_bad_module.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ValueError, match=r"'vocbench_bad_module:make' could not be imported \(division by zero\)"):
+        build_restorer(parse_restorer("vocbench_bad_module:make"))
+
+
+def test_weights_for_what_takes_none_are_refused():
+    for name in ("identity", "nlm", "median", "bilateral", "tv", "richardson-lucy"):
+        with pytest.raises(ValueError, match=f"{name} takes no weights, got 'w.pth'; write {name} alone"):
+            build_restorer(parse_restorer(f"{name}:w.pth"))
+    for name in ("ssd300", "ssdlite"):
+        with pytest.raises(ValueError, match=f"{name} takes no weights, got 'w.pth'"):
+            build_detector(parse_detector(f"{name}:w.pth"))
+
+
+def test_the_tables_are_literal_dicts_of_builders():
+    for table in (RESTORERS, DETECTORS):
+        assert type(table) is dict
+        assert all(callable(builder) for builder in table.values())
+
+
+def test_the_weights_own_tiling_is_used_and_can_be_overridden(tmp_path):
+    from vocbench.pipeline.models import Options
+    from vocbench.restorer.networks.owan import build
+    from vocbench.restorer.weight_files import save_weights
+
+    save_weights(tmp_path / "w.safetensors", build("owan").state_dict(), "owan", "96:72")
+    spec = parse_restorer(f"owan:{tmp_path}/w.safetensors")
+    assert str(build_restorer(spec).tiling) == "96:72"
+    assert str(build_restorer(spec, Options(tile="whole")).tiling) == "whole"
+    assert len(build_restorer(spec).weights_sha256) == 64
+
+
+def test_a_users_network_is_put_into_evaluation():
+    """Batch norms that went on learning would make a photo's result depend on those before it."""
+    assert not build_restorer(parse_restorer("tests.support.fakes:Learner")).training
+    assert not build_detector(parse_detector("tests.support.fakes:Learner")).training
+
+
+def test_what_is_for_owan_alone_says_so():
+    with pytest.raises(ValueError, match=r"this is for OWAN's own networks \(owan, .*owan-2019, .*\), not dncnn"):
+        owan_file("dncnn")
+    with pytest.raises(ValueError, match="not owan-gated"):
+        owan_file("owan-gated")
