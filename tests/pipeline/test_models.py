@@ -53,9 +53,15 @@ def test_a_factory_that_is_not_there_is_told():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("broken_factory", r"'tests\.fakes:broken_factory' could not be made: .* raised RuntimeError \(no weights here\)"),
-        ("needy_factory", r"'tests\.fakes:needy_factory' could not be made: called without arguments, it raised TypeError"),
-        ("empty_factory", r"'tests\.fakes:empty_factory' gave NoneType; expected what can be called with images"),
+        (
+            "broken_factory",
+            r"'tests\.support\.fakes:broken_factory' could not be made: .* raised RuntimeError \(no weights here\)",
+        ),
+        (
+            "needy_factory",
+            r"'tests\.support\.fakes:needy_factory' could not be made: called without arguments, it raised TypeError",
+        ),
+        ("empty_factory", r"'tests\.support\.fakes:empty_factory' gave NoneType; expected what can be called with images"),
     ],
 )
 def test_a_factory_that_fails_is_told(name, message):
