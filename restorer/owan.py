@@ -154,25 +154,33 @@ class Owan(nn.Module):
     Attention averages over the whole input, so what is cut how is part of the function: see `tiling`.
     """
 
-    def __init__(self, attention: str = "input"):
+    def __init__(self, attention: str = "input", inputs: int = 3, outputs: int = 3):
         super().__init__()
         self.head = nn.Sequential(
-            nn.Conv2d(3, CHANNELS, 3, padding=1, bias=False), *(ResidualBlock(CHANNELS) for _ in range(4))
+            nn.Conv2d(inputs, CHANNELS, 3, padding=1, bias=False), *(ResidualBlock(CHANNELS) for _ in range(4))
         )
         self.groups = nn.ModuleList(Group(CHANNELS, attention) for _ in range(GROUPS))
-        self.tail = nn.Conv2d(CHANNELS, 3, 3, padding=1, bias=False)
+        self.tail = nn.Conv2d(CHANNELS, outputs, 3, padding=1, bias=False)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.with_attention(image)[0]
 
+    def enter(self, image: Tensor) -> Tensor:
+        """Return what the head convolution takes: the image itself."""
+        return image
+
+    def leave(self, image: Tensor, features: Tensor) -> Tensor:
+        """Return the restored image, of the last group's features (B, 16, H, W) and the image itself."""
+        return self.tail(features)
+
     def with_attention(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """The restored image (B, 3, H, W) and the attention weights (B, 40, 8) of every layer and operation."""
-        x = self.head(image)  # (B, 16, H, W)
+        """Return the restored image (B, 3, H, W) and the attention weights (B, 40, 8) of every layer and operation."""
+        x = self.head(self.enter(image))  # (B, 16, H, W)
         weights = []
         for group in self.groups:
             x, group_weights = group(x)
             weights.append(group_weights)
-        return self.tail(x), torch.cat(weights, 1)
+        return self.leave(image, x), torch.cat(weights, 1)
 
 
 RELEASED_TILING = "63:42"  # of the authors' weights: their training patches, a third overlapping
