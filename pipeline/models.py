@@ -46,7 +46,7 @@ def _file(given: str | None, name: str) -> Path:
 def _owan(name: str) -> Callable[[str | None, Options], nn.Module]:
     def build(given: str | None, options: Options) -> nn.Module:
         from vocbench.restorer.engines.select import fastest_batch, make_engine
-        from vocbench.restorer.networks.owan import RELEASED_TILING, load_owan
+        from vocbench.restorer.networks.owan_files import RELEASED_TILING, load_owan
         from vocbench.restorer.weight_files import read_metadata
 
         path = _file(given, name)
@@ -163,8 +163,12 @@ RESTORERS: dict[str, Callable[[str | None, Options], nn.Module]] = {
     "owan": _owan("owan"),
     "owan-2019": _owan("owan-2019"),
     "owan-gated": _owan_gated,
+    "owan-half": _owan("owan-half"),
+    "owan-quarter": _owan("owan-quarter"),
     "owan-no-attention": _owan("owan-no-attention"),
     "owan-fixed-attention": _owan("owan-fixed-attention"),
+    "owan-half-no-attention": _owan("owan-half-no-attention"),
+    "owan-half-fixed-attention": _owan("owan-half-fixed-attention"),
     "rl-restore": _rl_restore,
     "dncnn": _dncnn,
     "identity": _without_weights("identity", _identity),
@@ -194,7 +198,7 @@ def parse_detector(text: str) -> Spec:
 
 def owan_file(text: str) -> Path:
     """The weights file of an OWAN's specification; ValueError for another restorer."""
-    from vocbench.restorer.networks.owan import NETWORKS
+    from vocbench.restorer.networks.owan_files import NETWORKS
 
     spec, known = parse_restorer(text), (*NETWORKS, "owan-2019")
     if spec.name not in known:

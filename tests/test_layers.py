@@ -48,7 +48,6 @@ LAYERS = {
     ],
 }
 UPWARDS = {  # file and what it imports from a layer above: why
-    ("restorer/networks/trainable.py", "vocbench.restorer.engines.native"): "OWAN learns through its compiled layers",
 }
 
 

@@ -233,7 +233,7 @@ def weights_average(first: Path, second: Path, share: float, out: Path) -> None:
     FIRST is a safetensors file of `vocbench train`, whose recipe and cutting policy the new file keeps; SECOND any file of the
     same network. Their average often keeps what was learned and regains what was forgotten (WiSE-FT, Wortsman et al. 2022).
     """
-    from vocbench.restorer.networks.trainable import average
+    from vocbench.restorer.training.trainable import average
 
     if out.exists():
         raise ValueError(f"{out}: already there; choose another --out")

@@ -57,7 +57,7 @@ def attention(folder: Path, restorer: str, limit: int, seed: int, out: Path) -> 
     """Attention weights by distortion: the paper's Figures 7 and 8, as pictures and arrays."""
     from vocbench.benchmarks.experiments.attention import measure_attention, write_figures
     from vocbench.pipeline.models import owan_file
-    from vocbench.restorer.networks.owan import load_owan
+    from vocbench.restorer.networks.owan_files import load_owan
 
     network = load_owan(owan_file(restorer))
     make_folder(out)

@@ -27,7 +27,7 @@ def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> 
     from vocbench.benchmarks.experiments import speed as timing
     from vocbench.pipeline.models import owan_file
     from vocbench.restorer.files import cache_folder
-    from vocbench.restorer.networks.owan import RELEASED_TILING
+    from vocbench.restorer.networks.owan_files import RELEASED_TILING
     from vocbench.restorer.tiling import Tiling
     from vocbench.restorer.weight_files import read_metadata
 
@@ -60,7 +60,7 @@ def export(restorer: str, name: str, out: Path) -> None:
     from vocbench.pipeline.models import owan_file
     from vocbench.restorer.engines.export import check_path
     from vocbench.restorer.engines.export import export as write
-    from vocbench.restorer.networks.owan import load_owan
+    from vocbench.restorer.networks.owan_files import load_owan
 
     check_path(name, out)
     error = write(load_owan(owan_file(restorer)), name, out)

@@ -38,8 +38,8 @@ def train(network, folders, recipe, out, init, patch, device, resume, tile, **gi
 
     Start it under torchrun to use several processes or GPUs.
     """
-    from vocbench.restorer.networks.trainable import TRAINABLE
     from vocbench.restorer.training.patches import parse_mixture
+    from vocbench.restorer.training.trainable import TRAINABLE
     from vocbench.restorer.training.trainer import Process, Trainer, Training
     from vocbench.restorer.weight_files import save_weights
 
@@ -93,6 +93,6 @@ def _fresh(chosen, seed: int):
 
 
 def _task_loss(device):
-    from vocbench.pipeline.task_loss import FeatureLoss
+    from vocbench.pipeline.task_loss import DetectorLoss, MobileNetView
 
-    return FeatureLoss().to(device)
+    return DetectorLoss(MobileNetView()).to(device)

@@ -22,7 +22,8 @@ from torch.nn.functional import interpolate
 from vocbench.benchmarks.settings import hardware, versions
 from vocbench.restorer.engines import select
 from vocbench.restorer.images import from_uint8
-from vocbench.restorer.networks.owan import Owan, load_owan
+from vocbench.restorer.networks.owan import Owan
+from vocbench.restorer.networks.owan_files import load_owan
 from vocbench.restorer.tiling import Tiled, Tiling
 
 BASE = "plain"  # the plain network, eager; ratios and errors are against it

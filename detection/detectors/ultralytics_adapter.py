@@ -98,6 +98,13 @@ def load_ultralytics(path: str | Path, device: str = "cpu", trust: bool = False)
         raise ValueError(f"{path}: ultralytics could not load it ({' '.join(str(error).split())[:160]})") from None
 
 
+def load_fused_network(path: str | Path) -> nn.Module:
+    """Return the network of a `.pt` file that the caller trusts, its batch norms folded in, in evaluation mode."""
+    from ultralytics import YOLO
+
+    return YOLO(str(path)).model.float().fuse(verbose=False).eval()
+
+
 def filtering_predictor(change: Callable[[list[Tensor]], Sequence[Tensor]]) -> type:
     """A predictor class of ultralytics whose pictures pass through `change` before they are letterboxed.
 

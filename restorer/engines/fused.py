@@ -80,13 +80,14 @@ class FusedOwan(nn.Module):
     def __init__(self, network: Owan):
         super().__init__()
         self.head, self.tail = network.head, network.tail
+        self.enter, self.leave = network.enter, network.leave
         self.groups = nn.ModuleList(FusedGroup(group) for group in network.groups)  # type: ignore[arg-type]
 
     def forward(self, image: Tensor) -> Tensor:
-        x = self.head(image)
+        x = self.head(self.enter(image))
         for group in self.groups:
             x = group(x)
-        return self.tail(x)
+        return self.leave(image, x)
 
 
 def fuse(network: Owan) -> FusedOwan:

@@ -181,10 +181,10 @@ def prepare(network: Owan) -> list[list[tuple[Tensor, ...]]]:
 
 def forward(network: Owan, image: Tensor, prepared: list[list[tuple[Tensor, ...]]] | None = None) -> Tensor:
     """What `network(image)` gives, (B, 3, H, W) float32 on the CPU, through the compiled layers."""
-    x = network.head(image.contiguous(memory_format=torch.channels_last))
+    x = network.head(network.enter(image).contiguous(memory_format=torch.channels_last))
     for group, numbers in zip(network.groups, prepared or prepare(network), strict=True):
         x = _group(group, x, numbers)  # type: ignore[arg-type]
-    return network.tail(x)
+    return network.leave(image, x)
 
 
 class NativeOwan(nn.Module):

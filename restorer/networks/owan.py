@@ -11,12 +11,8 @@ layer's input, `none` sets every weight to 1, `fixed` learns weights that do not
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
-from vocbench.restorer.weight_files import check_state, read_state
 
 CHANNELS = 16
 GROUPS = 10
@@ -154,77 +150,30 @@ class Owan(nn.Module):
     Attention averages over the whole input, so what is cut how is part of the function: see `tiling`.
     """
 
-    def __init__(self, attention: str = "input"):
+    def __init__(self, attention: str = "input", inputs: int = 3, outputs: int = 3):
         super().__init__()
         self.head = nn.Sequential(
-            nn.Conv2d(3, CHANNELS, 3, padding=1, bias=False), *(ResidualBlock(CHANNELS) for _ in range(4))
+            nn.Conv2d(inputs, CHANNELS, 3, padding=1, bias=False), *(ResidualBlock(CHANNELS) for _ in range(4))
         )
         self.groups = nn.ModuleList(Group(CHANNELS, attention) for _ in range(GROUPS))
-        self.tail = nn.Conv2d(CHANNELS, 3, 3, padding=1, bias=False)
+        self.tail = nn.Conv2d(CHANNELS, outputs, 3, padding=1, bias=False)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.with_attention(image)[0]
 
+    def enter(self, image: Tensor) -> Tensor:
+        """Return what the head convolution takes: the image itself."""
+        return image
+
+    def leave(self, image: Tensor, features: Tensor) -> Tensor:
+        """Return the restored image, of the last group's features (B, 16, H, W) and the image itself."""
+        return self.tail(features)
+
     def with_attention(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """The restored image (B, 3, H, W) and the attention weights (B, 40, 8) of every layer and operation."""
-        x = self.head(image)  # (B, 16, H, W)
+        """Return the restored image (B, 3, H, W) and the attention weights (B, 40, 8) of every layer and operation."""
+        x = self.head(self.enter(image))  # (B, 16, H, W)
         weights = []
         for group in self.groups:
             x, group_weights = group(x)
             weights.append(group_weights)
-        return self.tail(x), torch.cat(weights, 1)
-
-
-RELEASED_TILING = "63:42"  # of the authors' weights: their training patches, a third overlapping
-NETWORKS = {"owan": "input", "owan-no-attention": "none", "owan-fixed-attention": "fixed"}
-
-
-def build(network: str) -> Owan:
-    """A network with fresh weights by its name in `NETWORKS`."""
-    if network not in NETWORKS:
-        raise ValueError(f"unknown network {network!r}; choose one of {', '.join(NETWORKS)}")
-    return Owan(NETWORKS[network])
-
-
-# The released file's names, rewritten to ours in this order.
-RELEASED_NAMES = (
-    (r"^FEB\.", "head."),
-    (r"^conv2\.", "tail."),
-    (r"^layers\.(\d+)\.ca_fc\.0\.", lambda m: f"groups.{int(m[1]) // 2}.attention.squeeze."),
-    (r"^layers\.(\d+)\.ca_fc\.2\.", lambda m: f"groups.{int(m[1]) // 2}.attention.expand."),
-    (r"^layers\.(\d+)\.preprocess\.op\.0\.", lambda m: f"groups.{int(m[1]) // 2}.preprocess."),
-    (r"^layers\.(\d+)\._ops\.(\d+)\._out\.0\.", lambda m: f"groups.{int(m[1]) // 2}.layers.{m[2]}.join."),
-    (
-        r"^layers\.(\d+)\._ops\.(\d+)\._ops\.(\d+)\.op\.(\d+)\.",
-        lambda m: f"groups.{int(m[1]) // 2}.layers.{m[2]}.operations.{m[3]}.{m[4]}.",
-    ),
-)
-
-
-def rename_released(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The released state dict under this module's names; names of this module stay as they are."""
-    renamed = {}
-    for name, tensor in state.items():
-        for pattern, replacement in RELEASED_NAMES:
-            name = re.sub(pattern, replacement, name)
-        renamed[name] = tensor
-    return renamed
-
-
-def guess_network(state: dict[str, Tensor]) -> str:
-    if any(".attention.squeeze." in name for name in state):
-        return "owan"
-    return "owan-fixed-attention" if any(".attention.logits" in name for name in state) else "owan-no-attention"
-
-
-def load_owan(path: str | Path, network: str | None = None) -> Owan:
-    """The network saved in the authors' `model_best.pth` or in a `.safetensors` of this project, in evaluation mode.
-
-    Where `network` of `NETWORKS` is given, only that one. Raises FileNotFoundError for a missing file and ValueError for a
-    damaged file or one of another network.
-    """
-    state = rename_released(read_state(path))
-    made = build(network or guess_network(state))
-    check_state(path, network or "OWAN", made.state_dict(), state)
-    made.load_state_dict(state)
-    return made.eval()
+        return self.leave(image, x), torch.cat(weights, 1)

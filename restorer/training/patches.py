@@ -20,6 +20,7 @@ from vocbench.restorer.degradations.blur_noise_jpeg import BLUR_RADIUS
 from vocbench.restorer.degradations.on_tensors import degrade_batch
 from vocbench.restorer.degradations.recipes import RECIPES, Levels, draw_levels
 from vocbench.restorer.images import read_image, to_uint8
+from vocbench.restorer.training.drawn import draw, letterboxed
 
 SCALES = (1.0, 2 / 3, 1 / 3)
 MARGIN = BLUR_RADIUS + 16  # pixels around a patch: the blur's reach and one JPEG block row
@@ -32,6 +33,7 @@ class Sample:
     crop: np.ndarray  # (size + 2 MARGIN, same, 3) uint8
     levels: Levels
     recipe: str
+    is_photo: bool = True  # whether it shows a photo, at least in part; else it is drawn
 
 
 def list_photos(folders: Sequence[str | Path]) -> list[Path]:
@@ -67,8 +69,17 @@ def parse_mixture(text: str) -> dict[str, float]:
 class PhotoPatches:
     """Clean photos kept as 8-bit arrays at three scales, giving samples by (step, index)."""
 
-    def __init__(self, photos: Sequence[Path], mixture: dict[str, float], seed: int, scales: Sequence[float] = SCALES):
+    def __init__(
+        self,
+        photos: Sequence[Path],
+        mixture: dict[str, float],
+        seed: int,
+        scales: Sequence[float] = SCALES,
+        drawn: float = 0.0,
+    ):
+        """`drawn` is the share of samples that are flat, smooth or drawn pictures; a third of it more get bars."""
         self.photos, self.mixture, self.seed, self.scales = list(photos), mixture, seed, tuple(scales)
+        self.drawn = drawn
         self._kept: dict[tuple[int, float], np.ndarray] = {}
 
     def photo(self, number: int, scale: float) -> np.ndarray:
@@ -93,17 +104,23 @@ class PhotoPatches:
         crop = _cut(array, size, random)
         names = list(self.mixture)
         recipe = names[int(random.choice(len(names), p=list(self.mixture.values())))]
-        return Sample(crop, draw_levels(recipe, random), recipe)
+        levels = draw_levels(recipe, random)
+        chance = random.random() if self.drawn else 1.0
+        if chance < self.drawn:
+            return Sample(draw(len(crop), random), levels, recipe, is_photo=False)
+        if chance < self.drawn * 4 / 3:
+            crop = letterboxed(crop, random).astype(np.uint8)
+        return Sample(crop, levels, recipe)
 
     def batch(self, size: int, step: int, indices: Sequence[int], device: torch.device | str = "cpu"):
-        """Degraded and clean patches, each (B, 3, size, size) float32 in [0, 1], and the samples' recipes."""
+        """Degraded and clean patches, each (B, 3, size, size) float32 in [0, 1], and their samples."""
         samples = [self.sample(size, step, index) for index in indices]
         crops = torch.stack([torch.from_numpy(sample.crop) for sample in samples]).to(device)
         crops = crops.permute(0, 3, 1, 2).float().div(255)  # (B, 3, S, S)
         seeds = [int(np.random.default_rng([self.seed, step, index, 1]).integers(2**62)) for index in indices]
         degraded = degrade_batch(crops, [sample.levels for sample in samples], seeds)
         inside = slice(MARGIN, MARGIN + size)
-        return degraded[..., inside, inside], crops[..., inside, inside], [sample.recipe for sample in samples]
+        return degraded[..., inside, inside], crops[..., inside, inside], samples
 
 
 def _cut(array: np.ndarray, size: int, random: np.random.Generator) -> np.ndarray:

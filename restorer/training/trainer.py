@@ -23,7 +23,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from vocbench.restorer.quality import psnr, ssim
-from vocbench.restorer.training.patches import PhotoPatches, list_photos
+from vocbench.restorer.training.patches import SCALES, PhotoPatches, list_photos
 
 ENOUGH = 40  # dB, 2.5 of 255 levels: better ones do not count, or a network that changes nothing would win by clean patches
 
@@ -48,6 +48,8 @@ class Training:
     validate: int = 250  # steps between validations and checkpoints
     held: int = 20  # every how many photos one is held out for validation
     task_weight: float = 0.0  # weight of the task loss, beside L1
+    drawn: float = 0.0  # share of patches that are flat, smooth or drawn pictures
+    scales: tuple[float, ...] = SCALES  # of the photos that patches are cut from
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):
@@ -99,11 +101,11 @@ class Average:
     def update(self, network: nn.Module) -> None:
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        for name, tensor in network.state_dict().items():
-            if tensor.is_floating_point():
-                self.state[name].lerp_(tensor, 1 - decay)
-            else:
-                self.state[name].copy_(tensor)
+        state = network.state_dict()
+        floating = [name for name, tensor in state.items() if tensor.is_floating_point()]
+        torch._foreach_lerp_([self.state[name] for name in floating], [state[name] for name in floating], 1 - decay)
+        for name in state.keys() - set(floating):
+            self.state[name].copy_(state[name])
 
 
 class Patches:
@@ -114,11 +116,11 @@ class Patches:
         self.settings, self.process = settings, process
         self.held = photos[:: settings.held]
         train = [photo for i, photo in enumerate(photos) if i % settings.held] or photos
-        self.source = PhotoPatches(train, dict(settings.mixture), settings.seed)
+        self.source = PhotoPatches(train, dict(settings.mixture), settings.seed, settings.scales, settings.drawn)
         self._worker = ThreadPoolExecutor(1)
         self._ahead: dict[int, Future] = {}
 
-    def next(self, step: int) -> tuple[Tensor, Tensor]:
+    def next(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
         """The batch of a step; the following one is begun."""
         now = self._ahead.pop(step, None) or self._worker.submit(self.batch, step)
         self._ahead = {step + 1: self._worker.submit(self.batch, step + 1)}
@@ -129,13 +131,14 @@ class Patches:
         generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + step)
         return choices[int(torch.randint(len(choices), (), generator=generator))]
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+    def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return degraded and clean patches, and which of them show photos (B,) bool."""
         size = self.size(step)
         count = max(1, round(self.settings.batch * (self.settings.patch[0] / size) ** 2))
         first = self.process.rank * count
         indices = range(first, first + count)
-        degraded, clean, _ = self.source.batch(size, step, indices, self.process.device)
-        return degraded, clean
+        degraded, clean, samples = self.source.batch(size, step, indices, self.process.device)
+        return degraded, clean, torch.tensor([sample.is_photo for sample in samples])
 
     def validation(self, count: int = 16) -> dict[str, tuple[Tensor, Tensor]]:
         """Per recipe of the mixture, `count` degraded and clean patches of the held-out photos."""
@@ -227,10 +230,10 @@ class Trainer:
                 begun = time.monotonic() - self.elapsed  # validation does not use up the budget
 
     def _train_step(self) -> float:
-        degraded, clean = self.patches.next(self.step)
+        degraded, clean, photos = self.patches.next(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = schedule(self.settings, self.step, self.elapsed)
-        loss, total = self._gradient(degraded, clean)
+        loss, total = self._gradient(degraded, clean, photos)
         if not torch.isfinite(total):
             raise FloatingPointError(
                 f"the loss became {total.item()} at step {self.step}; lower --learning-rate or --clip and resume from "
@@ -263,7 +266,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         return {"data": count / data, "step": count / step, "together": count / (data + step)}
 
-    def _gradient(self, degraded: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
+    def _gradient(self, degraded: Tensor, clean: Tensor, photos: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The L1 loss and the whole loss of a batch, its gradient left in the parameters."""
         self.optimizer.zero_grad(set_to_none=True)
         with _autocast(self.process.device):
@@ -271,7 +274,9 @@ class Trainer:
         restored = restored.float()
         loss = total = (restored - clean).abs().mean()
         if self.task is not None and self.settings.task_weight:
-            total = loss + self.settings.task_weight * self.task(restored, clean)
+            chosen = slice(None) if photos is None else photos  # a drawn picture holds nothing to detect
+            if photos is None or photos.any():
+                total = loss + self.settings.task_weight * self.task(restored[chosen], clean[chosen])
         total.backward()
         return loss.detach(), total.detach()
 

@@ -95,7 +95,7 @@ def test_the_tables_are_literal_dicts_of_builders():
 
 def test_the_weights_own_tiling_is_used_and_can_be_overridden(tmp_path):
     from vocbench.pipeline.models import Options
-    from vocbench.restorer.networks.owan import build
+    from vocbench.restorer.networks.owan_files import build
     from vocbench.restorer.weight_files import save_weights
 
     save_weights(tmp_path / "w.safetensors", build("owan").state_dict(), "owan", "96:72")

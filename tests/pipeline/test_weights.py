@@ -264,7 +264,7 @@ def test_rl_restores_checkpoints_are_imported_into_the_cache(shared, cache):
 
 
 def test_an_average_lies_between_its_files_and_keeps_the_policy(shared, tmp_path):
-    from vocbench.restorer.networks.owan import load_owan
+    from vocbench.restorer.networks.owan_files import load_owan
     from vocbench.restorer.weight_files import read_metadata
 
     ours, theirs = find("owan"), shared / "weights/owan/model_best.pth"

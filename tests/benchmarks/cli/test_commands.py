@@ -309,7 +309,7 @@ def test_quality_measures_pairs_and_patches(tmp_path):
 def test_attention_writes_figures_and_arrays(tmp_path):
     import numpy as np
     from PIL import Image
-    from vocbench.restorer.networks.owan import build
+    from vocbench.restorer.networks.owan_files import build
     from vocbench.restorer.weight_files import save_weights
 
     (tmp_path / "photos").mkdir()

@@ -8,7 +8,7 @@ from vocbench.restorer.engines import native, select
 from vocbench.restorer.engines.fused import fuse
 from vocbench.restorer.engines.select import ENGINES, make_engine
 from vocbench.restorer.images import read_image
-from vocbench.restorer.networks.owan import build, load_owan
+from vocbench.restorer.networks.owan_files import build, load_owan
 from vocbench.restorer.tiling import Tiled, Tiling
 from vocbench.restorer.weight_files import save_weights
 

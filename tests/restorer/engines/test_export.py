@@ -3,7 +3,7 @@ from click.testing import CliRunner
 from vocbench.benchmarks.cli.main import cli
 from vocbench.restorer.engines import export as module
 from vocbench.restorer.engines.export import FORMATS, check_path, export
-from vocbench.restorer.networks.owan import build, load_owan
+from vocbench.restorer.networks.owan_files import build, load_owan
 from vocbench.restorer.weight_files import save_weights
 
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 from vocbench.restorer.engines import select
-from vocbench.restorer.networks.owan import build
+from vocbench.restorer.networks.owan_files import build
 from vocbench.restorer.tiling import Tiled, Tiling
 
 from tests.support.commands import PYTHONPATH
@@ -18,7 +18,8 @@ cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GP
 BEGIN = """
 import torch
 from vocbench.restorer.engines.native import constants
-from vocbench.restorer.networks.owan import OperationLayer, build
+from vocbench.restorer.networks.owan import OperationLayer
+from vocbench.restorer.networks.owan_files import build
 from vocbench.restorer.engines.triton_layer import TritonOwan, _moved, available, layer
 assert available("cpu")
 torch.manual_seed(0)

@@ -4,7 +4,8 @@ from safetensors.torch import save_file
 from vocbench.pipeline.models import build_restorer, parse_restorer
 from vocbench.restorer.engines import native
 from vocbench.restorer.images import read_image
-from vocbench.restorer.networks.owan import NETWORKS, OPERATIONS, Owan, build, load_owan
+from vocbench.restorer.networks.owan import OPERATIONS, Owan
+from vocbench.restorer.networks.owan_files import NETWORKS, build, load_owan
 from vocbench.restorer.quality import psnr
 from vocbench.restorer.training.patches import list_photos
 from vocbench.restorer.weight_files import read_metadata, save_weights

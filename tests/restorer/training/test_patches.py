@@ -44,10 +44,10 @@ def test_a_sample_depends_on_seed_step_and_index_alone(folder):
 
 
 def test_clean_patches_are_the_clean_patches(folder):
-    degraded, clean, recipes = PhotoPatches(list_photos([folder]), {"clean": 1.0}, 0).batch(48, 0, range(4))
+    degraded, clean, samples = PhotoPatches(list_photos([folder]), {"clean": 1.0}, 0).batch(48, 0, range(4))
     assert degraded.shape == (4, 3, 48, 48)
     torch.testing.assert_close(degraded, clean)
-    assert recipes == ["clean"] * 4
+    assert [sample.recipe for sample in samples] == ["clean"] * 4
 
 
 def test_photos_smaller_than_a_patch_are_grown(tmp_path):

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 from torch import nn
-from vocbench.restorer.networks.owan import build, load_owan
+from vocbench.restorer.networks.owan_files import build, load_owan
 from vocbench.restorer.training.trainer import Process, Trainer, Training, schedule
 from vocbench.restorer.weight_files import save_weights
 
@@ -198,7 +198,7 @@ def test_training_for_minutes_from_the_released_weights_improves_validation(shar
 
 
 def test_a_fresh_dncnn_changes_nothing_and_learns_to_denoise_at_once():
-    from vocbench.restorer.networks.trainable import TRAINABLE
+    from vocbench.restorer.training.trainable import TRAINABLE
 
     torch.manual_seed(0)
     network = TRAINABLE["dncnn"].build().train()

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from vocbench.restorer.engines import native
-from vocbench.restorer.networks import owan
+from vocbench.restorer.networks.owan_files import NETWORKS, RELEASED_TILING, begin_from, build
 from vocbench.restorer.weight_files import check_state, read_metadata, save_weights
 
 
@@ -21,7 +21,7 @@ class Trainable:
     build: Callable[[], nn.Module]
     load: Callable[[Path], nn.Module]
     fast: Callable[[nn.Module, torch.device], nn.Module | None] = lambda network, device: None
-    tiling: str = owan.RELEASED_TILING
+    tiling: str = RELEASED_TILING
 
 
 def _compiled_owan(network: nn.Module, device: torch.device) -> nn.Module | None:
@@ -40,10 +40,13 @@ def _load_dncnn(path: Path) -> nn.Module:
     return load_dncnn(path)
 
 
+def _owan(network: str) -> Trainable:
+    tiling = RELEASED_TILING if NETWORKS[network][1] == 1 else "whole"
+    return Trainable(partial(build, network), partial(begin_from, network), _compiled_owan, tiling)
+
+
 TRAINABLE: dict[str, Trainable] = {
-    "owan": Trainable(partial(owan.build, "owan"), owan.load_owan, _compiled_owan),
-    "owan-no-attention": Trainable(partial(owan.build, "owan-no-attention"), owan.load_owan, _compiled_owan),
-    "owan-fixed-attention": Trainable(partial(owan.build, "owan-fixed-attention"), owan.load_owan, _compiled_owan),
+    **{network: _owan(network) for network in NETWORKS},
     "dncnn": Trainable(_build_dncnn, _load_dncnn, tiling="whole"),
 }
 
