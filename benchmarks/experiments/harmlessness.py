@@ -1,0 +1,83 @@
+"""Whether a restorer leaves alone what needs no restoring: flat, smooth, drawn and letterboxed pictures, and clean photos.
+
+`python -m vocbench.benchmarks.experiments.harmlessness --restorer NAME[:WEIGHTS]` prints one row a picture, worst first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import click
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
+from vocbench.restorer.images import from_uint8
+from vocbench.restorer.training.drawn import drawing, gradient, letterboxed
+
+SIDE = 256  # pixels
+COLOURS = {
+    "black": (0, 0, 0), "grey 64": (64, 64, 64), "grey 114": (114, 114, 114), "grey 128": (128, 128, 128),
+    "grey 200": (200, 200, 200), "white": (255, 255, 255), "red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255),
+    "cyan": (0, 255, 255), "yellow": (255, 255, 0), "sky": (135, 190, 235), "grass": (70, 120, 50), "skin": (220, 170, 140),
+}  # fmt: skip
+BLOCK = 16  # pixels, of which the mean is compared
+
+
+@dataclass(frozen=True)
+class Harm:
+    """What restoring did to a picture that needed none."""
+
+    name: str
+    psnr: float  # dB, at most 100
+    largest: float  # of 1, the largest change of a pixel
+    block: float  # of 1, the largest change of the mean of a block of 16x16 pixels
+
+
+def pictures(photo: Tensor | None = None, seed: int = 0) -> Iterator[tuple[str, Tensor]]:
+    """Give names and pictures (3, 256, 256) in [0, 1]; a `photo` (3, H, W) of at least that size also gets bars."""
+    for name, values in COLOURS.items():
+        yield name, torch.tensor(values).float().div(255)[:, None, None].expand(3, SIDE, SIDE).contiguous()
+    random = np.random.default_rng(seed)
+    for kind, make in (("gradient", gradient), ("drawing", drawing)):
+        for number in range(8):
+            yield f"{kind} {number}", from_uint8(make(SIDE, random).round().clip(0, 255).astype(np.uint8))
+    if photo is not None:
+        crop = (photo[:, :SIDE, :SIDE].permute(1, 2, 0).numpy() * 255).round()
+        for number in range(4):
+            yield f"letterbox {number}", from_uint8(letterboxed(crop, random).astype(np.uint8))
+
+
+def harm(name: str, picture: Tensor, restored: Tensor) -> Harm:
+    """Return how far (3, H, W) came back changed."""
+    change = restored - picture
+    error = change.double().square().mean().item()
+    blocks = avg_pool2d(change[None], min(BLOCK, *picture.shape[1:]))
+    psnr = min(100.0, -10 * np.log10(error)) if error else 100.0
+    return Harm(name, float(psnr), change.abs().max().item(), blocks.abs().max().item())
+
+
+def measure(restorer: nn.Module, photo: Tensor | None = None) -> list[Harm]:
+    """Return what a restorer does to each of the pictures, the worst first."""
+    from vocbench.pipeline.chain import restore_images
+
+    found = [harm(name, picture, restore_images(restorer, [picture])[0]) for name, picture in pictures(photo)]
+    return sorted(found, key=lambda row: row.psnr)
+
+
+@click.command()
+@click.option("--restorer", default="owan", show_default=True, metavar="NAME[:WEIGHTS]")
+@click.option("--tile", metavar="SIZE:STRIDE|whole", help="Cutting policy in place of the weights' own.")
+@click.option("--engine", default="auto", show_default=True)
+def main(restorer: str, tile: str | None, engine: str) -> None:
+    """Show what a restorer does to pictures that need no restoring, worst first."""
+    from vocbench.pipeline.models import Options, build_restorer, parse_restorer
+
+    model = build_restorer(parse_restorer(restorer), Options(tile=tile, engine=engine))
+    for row in measure(model):
+        click.echo(f"{row.name:<14} {row.psnr:6.1f} dB   largest {row.largest:.3f}   block mean {row.block:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""A guard behind a restorer: no block of the picture may change its mean colour more than degrading could have changed it.
+
+Blur, noise and JPEG keep local means, but for two known amounts: blur mixes a block with its neighbours, which can hide as much
+again as they differ by, and noise that is clipped at black or white darkens what is bright and brightens what is dark (for white noise of standard deviation s around a
+value t, by s L((1 - t) / s) at white, with the unit normal loss L(z) = pdf(z) - z (1 - cdf(z))). Where a restored block's mean
+lies beyond its neighbours' means, that amount and a tolerance, it is brought back to the bound, smoothly between blocks.
+A network that paints where it should not is caught by this, whatever its weights.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, pad
+
+BLOCK = 16  # pixels a side
+TOLERANCE = 0.06  # of 1, of a block's mean
+MIXED = 0.75  # of the difference between a block's darkest and brightest neighbours
+CLIPPED = math.sqrt(0.5 - 0.5 / math.pi)  # standard deviation of unit noise of which one half is clipped
+
+
+def _loss(z: Tensor) -> Tensor:
+    """Return the unit normal loss E[max(n - z, 0)] for n ~ N(0, 1)."""
+    return torch.exp(-z.square() / 2) / math.sqrt(2 * math.pi) - z * torch.special.ndtr(-z)
+
+
+def _blocks(image: Tensor) -> Tensor:
+    """Return block means (B, C, ceil(H / 16), ceil(W / 16)); the last rows and columns stand for what is missing."""
+    height, width = image.shape[2:]
+    return avg_pool2d(pad(image, (0, -width % BLOCK, 0, -height % BLOCK), mode="replicate"), BLOCK)
+
+
+def bounds(degraded: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the least and the largest mean of each restored block, both (B, 3, h, w), for degraded images (B, 3, H, W)."""
+    means = _blocks(degraded)
+    deviation = (_blocks(degraded.square()) - means.square()).clamp(min=1e-12).sqrt() / CLIPPED  # the noise's, at most
+    lowest = -max_pool2d(-means, 3, stride=1, padding=1)
+    highest = max_pool2d(means, 3, stride=1, padding=1)
+    extreme = deviation * _loss(means.new_zeros(()))  # the most that clipping moves
+    darkened = deviation * _loss((1 - means - extreme).clamp(min=0) / deviation)
+    brightened = deviation * _loss((means - extreme).clamp(min=0) / deviation)
+    slack = MIXED * (highest - lowest) + TOLERANCE
+    return lowest - brightened - slack, highest + darkened + slack
+
+
+def guard(restored: Tensor, degraded: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the restored images (B, 3, H, W) in [0, 1] within the bounds, and each image's share of blocks out of them (B,).
+
+    Images whose blocks all lie within come back untouched, to the bit.
+    """
+    low, high = bounds(degraded)
+    means = _blocks(restored)
+    change = means.clamp(low, high) - means  # (B, 3, h, w)
+    outside = (change != 0).any(1).float().mean((1, 2))  # (B,)
+    if not change.any():
+        return restored, outside
+    height, width = restored.shape[2:]
+    smooth = interpolate(change, scale_factor=float(BLOCK), mode="bilinear", align_corners=False)[..., :height, :width]
+    # A block's own change is kept whole; between it and an untouched neighbour it falls off.
+    return (restored + smooth).clamp(0, 1), outside

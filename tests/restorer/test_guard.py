@@ -1,0 +1,63 @@
+"""The guard's bounds: what restoring may change, and what it may not."""
+
+import pytest
+import torch
+from vocbench.restorer.degradations.recipes import level_degrade
+from vocbench.restorer.guard import TOLERANCE, bounds, guard
+
+
+def edge() -> torch.Tensor:
+    """A black half beside a white half, (3, 96, 96)."""
+    image = torch.zeros(3, 96, 96)
+    image[:, :, 48:] = 1
+    return image
+
+
+@pytest.mark.parametrize("grey", [0.0, 0.3, 1.0])
+def test_paint_on_a_flat_picture_is_taken_back_to_the_tolerance(grey):
+    picture = torch.full((1, 3, 64, 64), grey)
+    painted = picture.clone()
+    painted[:, 0, 16:32, 16:32] = 1 - grey if grey != 0.3 else 0.9
+    guarded, outside = guard(painted, picture)
+    middle = (guarded - picture)[:, :, 23:25, 23:25].abs().max().item()  # where no neighbour takes part of the change
+    assert middle < TOLERANCE + 0.15
+    assert outside.item() == pytest.approx(1 / 16)
+    assert torch.equal(guarded[:, 1:], picture[:, 1:])
+
+
+def test_a_painted_block_among_painted_blocks_ends_at_the_tolerance():
+    picture = torch.full((1, 3, 96, 96), 0.5)
+    guarded, outside = guard(picture + 0.4, picture)
+    assert (guarded - picture).abs().max().item() == pytest.approx(TOLERANCE, abs=1e-3)
+    assert outside.item() == 1
+
+
+def test_what_lies_within_the_bounds_comes_back_to_the_bit():
+    picture = torch.rand(2, 3, 50, 70, generator=torch.Generator().manual_seed(0))
+    restored = (picture + 0.01).clamp(0, 1)
+    guarded, outside = guard(restored, picture)
+    assert guarded is restored and not outside.any()
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0])
+@pytest.mark.parametrize("sigma", [10.0, 30.0, 60.0])
+def test_noise_that_is_clipped_leaves_room_for_the_true_black_and_white(level, sigma):
+    clean = torch.full((3, 96, 96), level)
+    noisy = level_degrade(clean, {"noise": sigma}, 0, "flat")
+    assert (noisy.mean() - level).abs() > 0.3 * sigma / 255  # clipping did move the mean
+    guarded, outside = guard(clean[None], noisy[None])
+    assert torch.equal(guarded[0], clean) and not outside.any()
+
+
+def test_a_sharp_edge_may_come_back_from_heavy_blur_and_noise():
+    degraded = level_degrade(edge(), {"blur": 10.0, "noise": 30.0, "jpeg": 20}, 0, "edge")
+    assert not guard(edge()[None], degraded[None])[1].any()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 40), (17, 33)])
+def test_any_size_has_bounds(size):
+    picture = torch.full((1, 3, *size), 0.5)
+    low, high = bounds(picture)
+    assert low.shape[2:] == (-(-size[0] // 16), -(-size[1] // 16))
+    assert (low < 0.5).all() and (high > 0.5).all()
+    assert guard(picture, picture)[0].shape == picture.shape
