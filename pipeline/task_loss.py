@@ -1,8 +1,8 @@
 """A loss that asks whether detectors see the same: features and outputs of a restored crop against the clean one's.
 
 The features are a perceptual loss in the sense of Johnson et al. (ECCV 2016, arXiv:1603.08155) through frozen detectors in
-place of VGG; the outputs are distilled from the clean crop (Hinton et al., 2015, arXiv:1503.02531). Each detector sees a crop as it
-would see that part of a photo of 500x375 pixels, resized exactly as it resizes photos.
+place of VGG; the outputs are distilled from the clean crop (Hinton et al., 2015, arXiv:1503.02531). Each detector sees a crop
+as it would see that part of a photo of 500x375 pixels, resized exactly as it resizes photos.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """A guard behind a restorer: no block of the picture may change its mean colour more than degrading could have changed it.
 
-Blur, noise and JPEG keep local means, but for two known amounts: blur mixes a block with its neighbours, which can hide as much
-again as they differ by, and noise that is clipped at black or white darkens what is bright and brightens what is dark (for white noise of standard deviation s around a
-value t, by s L((1 - t) / s) at white, with the unit normal loss L(z) = pdf(z) - z (1 - cdf(z))). Where a restored block's mean
-lies beyond its neighbours' means, that amount and a tolerance, it is brought back to the bound, smoothly between blocks.
-A network that paints where it should not is caught by this, whatever its weights.
+Blur, noise and JPEG keep local means, but for two known amounts: blur mixes a block with its neighbours, which can hide as
+much again as they differ by, and noise that is clipped at black or white darkens what is bright and brightens what is dark
+(white noise of standard deviation s around a value t by s L((1 - t) / s) at white, with the unit normal loss
+L(z) = pdf(z) - z (1 - cdf(z))). Where a restored block's mean lies beyond its neighbours' means, that amount and a tolerance,
+it is brought back to the bound, smoothly between blocks. A network that paints where it should not is caught by this, whatever
+its weights.
 """
 
 from __future__ import annotations
