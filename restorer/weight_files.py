@@ -14,6 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 from vocbench.restorer.files import replacing
 
+# Under which a training's checkpoint keeps the network beside the optimizer's state and the like; the averaged weights first.
+WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net")
+DEPTH = 3  # wrappers inside each other
+PREFIXES = ("module.", "_orig_mod.")  # of torch.nn.DataParallel and of torch.compile
+
 FACTS = "vocbench"  # the one key of the metadata: safetensors shuffles several, and equal weights would differ in checksum
 
 
@@ -38,12 +43,15 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """Tensors of a `.safetensors` or `.pth` file by name; never runs code from the file."""
+    """Tensors of a `.safetensors` or `.pth` file by name; never runs code from the file.
+
+    A checkpoint that keeps them under one of `WRAPPERS` is opened, and prefixes of `PREFIXES` are taken off the names.
+    """
     path = _present(path)
     if path.suffix == ".safetensors":
         read_metadata(path)
         with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            return _without_prefixes({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - not a dict
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
@@ -55,12 +63,27 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         raise ValueError(
             f"{path}: not a PyTorch state dict of plain tensors (damaged, or another kind of file); fetch or copy it again"
         ) from None
-    if not isinstance(state, dict):
+    for _ in range(DEPTH):
+        wrapper = next((key for key in WRAPPERS if _is_state(state.get(key))), None) if isinstance(state, Mapping) else None
+        state = state if wrapper is None else state[wrapper]
+    if not isinstance(state, Mapping):
         raise ValueError(f"{path}: expected a state dict of tensors, got {type(state).__name__}; save model.state_dict()")
-    odd = next((key for key, value in state.items() if not isinstance(value, Tensor)), None)
+    odd = next((key for key, value in state.items() if not (isinstance(key, str) and isinstance(value, Tensor))), None)
     if odd is not None:
         raise ValueError(f"{path}: expected a state dict of tensors, but {odd!r} is none; save only model.state_dict()")
-    return state
+    return _without_prefixes(state)
+
+
+def _is_state(value: Any) -> bool:
+    return isinstance(value, Mapping) and bool(value)
+
+
+def _without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors without a prefix that all their names share."""
+    for prefix in PREFIXES:
+        if state and all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    return dict(state)
 
 
 def check_state(path: str | Path, name: str, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
