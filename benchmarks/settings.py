@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from vocbench.pipeline.models import Options
+from vocbench.pipeline.specs import Options
 from vocbench.restorer.files import write_whole
 
 PACKAGES = ("vocbench", "torch", "torchvision", "numpy", "pillow", "openvino", "pycocotools", "ultralytics")

@@ -4,37 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 from vocbench.pipeline import weights as store
 from vocbench.pipeline.chain import reason
-from vocbench.pipeline.specs import OWN, Spec, parse_spec
+from vocbench.pipeline.specs import OWN, Options, Spec, parse_spec
 from vocbench.restorer.files import cache_folder
 from vocbench.restorer.tiling import Tiled, Tiling
-
-
-@dataclass(frozen=True)
-class Options:
-    """How models are executed: cutting policy (None: the weights' own), engine, device, tiles at a time.
-
-    The cutting policy is for OWAN, DnCNN and spandrel's networks, the engine for OWAN.
-    """
-
-    tile: str | None = None
-    engine: str = "auto"
-    device: str = "cpu"
-    batch: int = 0  # tiles at a time; 0: the number that is fastest here
-    trust_weights: bool = False  # whether a file that runs code when loaded may be loaded
-
-    def check(self) -> None:
-        """Raise ValueError for a cutting policy or an engine that does not exist, whether a model uses it or not."""
-        from vocbench.restorer.engines.select import check_engine
-
-        check_engine(self.engine)
-        if self.tile is not None:
-            Tiling.parse(self.tile)
 
 
 def _file(given: str | None, name: str) -> Path:

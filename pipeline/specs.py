@@ -1,4 +1,4 @@
-"""Specifications of the command line: `[LABEL=]NAME[:WEIGHTS]`.
+"""Specifications of models, `[LABEL=]NAME[:WEIGHTS]`, and how they are executed. Imports nothing heavy.
 
 NAME is one of the names of `models`, or `package.module:factory` for a user's own: a function without arguments that returns
 the restorer or detector.
@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+
+from vocbench.pipeline.names import ENGINES
+from vocbench.restorer.cutting import Tiling
 
 
 @dataclass(frozen=True)
@@ -47,3 +50,24 @@ def parse_spec(text: str, names: tuple[str, ...] = ()) -> Spec:
     if label in RESERVED or label.startswith("clean+"):
         raise ValueError(f"the label {label!r} is taken by a variant of every run; choose another")
     return Spec(label, name, file or None)
+
+
+@dataclass(frozen=True)
+class Options:
+    """How models are executed: cutting policy (None: the weights' own), engine, device, tiles at a time.
+
+    The cutting policy is for OWAN, DnCNN and spandrel's networks, the engine for OWAN.
+    """
+
+    tile: str | None = None
+    engine: str = "auto"
+    device: str = "cpu"
+    batch: int = 0  # tiles at a time; 0: the number that is fastest here
+    trust_weights: bool = False  # whether a file that runs code when loaded may be loaded
+
+    def check(self) -> None:
+        """Raise ValueError for a cutting policy or an engine that does not exist, whether a model uses it or not."""
+        if self.engine not in ENGINES:
+            raise ValueError(f"unknown engine {self.engine!r}; choose one of {', '.join(ENGINES)}")
+        if self.tile is not None:
+            Tiling.parse(self.tile)

@@ -7,42 +7,14 @@ the memory for any photo and give every engine one compiled shape.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
+from vocbench.restorer.cutting import Tiling
 
 BATCH = 16  # tiles at a time
-
-
-@dataclass(frozen=True)
-class Tiling:
-    """Square tiles of `size` pixels, every `stride` pixels; both None for the whole photo at once."""
-
-    size: int | None = None
-    stride: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.size is None and self.stride is None:
-            return
-        if not (self.size and self.stride and 0 < self.stride <= self.size):
-            raise ValueError(f"a tiling needs 0 < stride <= size, got size {self.size}, stride {self.stride}")
-
-    @classmethod
-    def parse(cls, text: str) -> Tiling:
-        """`whole`, or SIZE:STRIDE in pixels, such as 63:42."""
-        if text == "whole":
-            return cls()
-        found = re.fullmatch(r"(\d{1,5}):(\d{1,5})", text)
-        if not found:
-            raise ValueError(f"tiling {text!r} is neither 'whole' nor SIZE:STRIDE in pixels, such as 63:42")
-        return cls(int(found[1]), int(found[2]))
-
-    def __str__(self) -> str:
-        return "whole" if self.size is None else f"{self.size}:{self.stride}"
 
 
 def starts(length: int, size: int, stride: int) -> list[int]:

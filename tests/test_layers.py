@@ -24,7 +24,7 @@ MAY_IMPORT = {
 # Inside a folder: its modules and folders from the lowest layer up. Those of one layer may import each other.
 LAYERS = {
     "restorer": [
-        {"files", "weight_files", "images", "tiling", "quality", "guard"},
+        {"files", "cutting", "weight_files", "images", "tiling", "quality", "guard"},
         {"degradations"},
         {"networks"},
         {"engines"},
@@ -35,7 +35,7 @@ LAYERS = {
         {"datasets", "detectors"},
         {"average_precision", "error_types", "exchange"},
     ],
-    "pipeline": [{"specs", "chain", "weights"}, {"gate", "integrations", "task_loss"}, {"models"}],
+    "pipeline": [{"names", "specs", "chain", "weights"}, {"gate", "integrations", "task_loss"}, {"models"}],
     "benchmarks": [
         {"settings", "variants", "sample", "voc_folder"},
         {"storage"},

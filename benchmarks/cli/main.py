@@ -7,34 +7,46 @@ message names, 130 interrupted.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 
 import click
+from vocbench.benchmarks.cli.messages import Notices, in_options
+from vocbench.benchmarks.cli.options import Group
 
-# name: (module:attribute, one line of help)
-COMMANDS = {
-    "run": ("run:run", "Distort, restore, detect, and report mAP per class."),
-    "sweep": ("run:sweep", "mAP at fixed degradation levels, with mPC and rPC."),
-    "evaluate": ("evaluate:evaluate_command", "Average precision of any detector's results under a named protocol."),
-    "report": ("report:report", "Make the outputs of finished runs again."),
-    "compare": ("report:compare", "The difference of two runs, and whether it is more than chance."),
-    "runs": ("report:runs", "List runs with their headline."),
-    "export-predictions": ("report:export_predictions", "A run's predictions for other evaluators."),
-    "restore": ("files:restore", "Restore photos."),
-    "detect": ("files:detect", "Detect objects in photos, restored first if wanted."),
-    "data": ("files:data", "Fetch PASCAL VOC, or check a folder of it."),
-    "weights": ("files:weights", "List, fetch and verify weights."),
-    "doctor": ("report:doctor", "Device, versions, caches, what is installed and missing."),
-    "train": ("train:train", "Train a restorer."),
-    "speed": ("speed:speed", "Milliseconds per photo under every engine, beside its peers."),
-    "export": ("speed:export", "Write OWAN for ONNX, OpenVINO, TorchScript or torch.export."),
-    "quality": ("paper:quality", "PSNR and SSIM of restorers: the paper's Tables 1, 3 and 4."),
-    "attention": ("paper:attention", "Attention weights by distortion: the paper's Figures 7 and 8."),
+# section: {name: (module:attribute, one line of help)}
+SECTIONS = {
+    "Your own photos": {
+        "restore": ("photos:restore", "Restore photos."),
+        "detect": ("photos:detect", "Detect objects in photos, restored first if wanted."),
+    },
+    "The benchmark": {
+        "run": ("run:run", "Distort, restore, detect, and report mAP per class."),
+        "sweep": ("run:sweep", "mAP at fixed degradation levels, with mPC and rPC."),
+        "report": ("report:report", "Make the outputs of finished runs again."),
+        "compare": ("report:compare", "The difference of two runs, and whether it is more than chance."),
+        "runs": ("report:runs", "List runs with their headline."),
+        "export-predictions": ("report:export_predictions", "A run's predictions for other evaluators."),
+        "evaluate": ("evaluate:evaluate_command", "Average precision of any detector's results under a named protocol."),
+    },
+    "Data, weights and this machine": {
+        "data": ("files:data", "Fetch PASCAL VOC, or check a folder of it."),
+        "weights": ("weights:weights", "List, fetch and verify weights."),
+        "doctor": ("report:doctor", "Device, versions, caches, what is installed and missing."),
+    },
+    "Networks": {
+        "train": ("train:train", "Train a restorer."),
+        "speed": ("speed:speed", "Milliseconds per photo under every engine, beside its peers."),
+        "export": ("speed:export", "Write OWAN for ONNX, OpenVINO, TorchScript or torch.export."),
+        "quality": ("paper:quality", "PSNR and SSIM of restorers: the paper's Tables 1, 3 and 4."),
+        "attention": ("paper:attention", "Attention weights by distortion: the paper's Figures 7 and 8."),
+    },
 }
+COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
 
 
-class Lazy(click.Group):
+class Lazy(Group):
     """A group whose commands live in modules that are imported when needed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -47,14 +59,18 @@ class Lazy(click.Group):
         return getattr(importlib.import_module(f"vocbench.benchmarks.cli.{module}"), attribute)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, text) for name, (_, text) in commands.items()])
 
 
 @click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="vocbench")
 def cli() -> None:
     """Restores degraded photos in front of an unchanged detector and measures the detections that come back."""
+    with_notices = logging.getLogger("vocbench")
+    if not any(isinstance(handler, Notices) for handler in with_notices.handlers):
+        with_notices.addHandler(Notices())
 
 
 def main() -> None:
@@ -74,5 +90,5 @@ def main() -> None:
     except (ValueError, OSError, ArithmeticError) as error:
         if os.environ.get("VOCBENCH_DEBUG"):
             raise
-        click.echo(f"Error: {' '.join(str(error).split())}", err=True)
+        click.echo(f"Error: {in_options(str(error))}", err=True)
         sys.exit(1 if isinstance(error, ArithmeticError) else 2)

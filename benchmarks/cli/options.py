@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they mean where the user leaves them open.
+"""What the commands share: their classes, the types of their options, and what options mean where the user leaves them open.
 
 Nothing here is slow to import, so that help and typing errors answer at once.
 """
@@ -6,43 +6,175 @@ Nothing here is slow to import, so that help and typing errors answer at once.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import click
+from vocbench.pipeline.names import DETECTORS, ENGINES, NETWORKS, RESTORERS
+from vocbench.pipeline.specs import OWN as OWN_FACTORY
+from vocbench.pipeline.specs import parse_spec
+from vocbench.restorer.cutting import Tiling
+
+
+def did_you_mean(given: str, known: Sequence[str]) -> str:
+    """Return a question that suggests the closest of the known names, empty where none is close."""
+    close = get_close_matches(given.lower(), known, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+def unknown(kind: str, given: str, names: Sequence[str], known: str) -> str:
+    """Return the message for a name that is none of those there are."""
+    question = did_you_mean(given, names)
+    return f"unknown {kind} {given!r}; {f'{question} Choose' if question else 'choose'} one of {known}"
+
+
+class Command(click.Command):
+    """A command whose help ends with examples."""
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **given: Any):
+        super().__init__(*args, **given)
+        self.examples = tuple(examples)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_epilog(ctx, formatter)
+        if self.examples:
+            with formatter.section("Examples"):
+                formatter.write("".join(f"  {line}\n" for line in self.examples))
+
+
+class Group(click.Group):
+    """A group that suggests the command a mistyped one is close to."""
+
+    command_class = Command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            known = self.list_commands(ctx)
+            ctx.fail(unknown("command", args[0], known, ", ".join(known)))
+        return super().resolve_command(ctx, args)
+
+
+class Named(click.Choice):
+    """One of some names; an unknown one is refused with the names, and the closest."""
+
+    def __init__(self, kind: str, names: Sequence[str]):
+        super().__init__(list(names))
+        self.kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value not in self.choices:
+            self.fail(unknown(self.kind, str(value), self.choices, ", ".join(self.choices)), param, ctx)
+        return value
+
+
+class Model(click.ParamType):
+    """A specification `[LABEL=]NAME[:WEIGHTS]` of a restorer or a detector, given on as its text."""
+
+    name = "[LABEL=]NAME[:WEIGHTS]"
+
+    def __init__(self, kind: str, names: Sequence[str]):
+        self.kind, self.names = kind, tuple(names)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            spec = parse_spec(str(value), self.names)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if spec.name not in self.names and not OWN_FACTORY.fullmatch(spec.name):
+            known = f"{', '.join(self.names)}, or package.module:factory for your own"
+            self.fail(unknown(self.kind, spec.name, self.names, known), param, ctx)
+        if spec.weights and spec.name != "ultralytics" and not Path(spec.weights).is_file():
+            self.fail(f"{spec.weights}: no such weights file; `vocbench weights list` names the known ones", param, ctx)
+        return str(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(name) for name in self.names if name.startswith(incomplete)]
+
+
+RESTORER = Model("restorer", RESTORERS)
+DETECTOR = Model("detector", DETECTORS)
+OWAN = Model("network of OWAN", (*NETWORKS, "owan-2019"))
+
+
+class Cutting(click.ParamType):
+    """SIZE:STRIDE in pixels or `whole`, given on as its text."""
+
+    name = "SIZE:STRIDE|whole"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return str(Tiling.parse(str(value)))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Device(click.ParamType):
+    """auto, cpu, cuda or cuda:N; whether it is there is asked by `choose_device`."""
+
+    name = "auto|cpu|cuda[:N]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", str(value)):
+            self.fail(f"{value}: expected auto, cpu, cuda or cuda:N", param, ctx)
+        return str(value)
+
+
+device_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    type=Device(),
+    metavar="auto|cpu|cuda[:N]",
+    help="Where networks are computed.",
+)
+tile_option = click.option(
+    "--tile", type=Cutting(), metavar="SIZE:STRIDE", help="Cutting policy in pixels; default: the weights' own."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of the table.")
 
 
 def choose_device(device: str, elsewhere: bool = False) -> str:
-    """`auto` is CUDA where there is a GPU; a device that is not there is refused, unless it is to be found `elsewhere`."""
-    import torch
+    """Return the device to compute on: `auto` is CUDA where there is a GPU.
 
+    A device that is not there is refused, unless it is to be found `elsewhere`.
+    """
     if elsewhere and device.startswith("cuda"):
         return "cuda"  # the one that Ray gives to a worker
+    if device == "cpu":
+        return device
+    import torch
+
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", device):
+        return "cuda" if gpus else "cpu"
+    if not re.fullmatch(r"cuda(:\d{1,3})?", device):
         raise ValueError(f"--device {device}: expected auto, cpu, cuda or cuda:N")
-    boards = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device.startswith("cuda") and not boards:
+    if not gpus:
         raise ValueError(f"--device {device}: PyTorch sees no CUDA GPU here; use --device cpu")
-    if int(device.partition(":")[2] or 0) >= max(boards, 1):
-        raise ValueError(f"--device {device}: PyTorch sees {boards} CUDA GPUs here, counted from 0")
+    if int(device.partition(":")[2] or 0) >= gpus:
+        raise ValueError(f"--device {device}: PyTorch sees {gpus} CUDA GPUs here, counted from 0")
     return device
 
 
 def model_options(command: Callable) -> Callable:
-    """Options of every command that builds a restorer."""
+    """Add the options of every command that builds a restorer."""
     options = [
         click.option(
-            "--tile",
-            metavar="SIZE:STRIDE|whole",
-            help="Cutting policy of OWAN, DnCNN and spandrel's, in pixels; default: the weights' own.",
+            "--tile", type=Cutting(), help="Cutting policy of OWAN, DnCNN and spandrel's networks; default: the weights' own."
         ),
-        click.option("--engine", default="auto", show_default=True, help="How OWAN is executed."),
-        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
-        click.option("--batch", default=0, help="Tiles at a time; default: the fastest here, found once."),
+        click.option(
+            "--engine", default="auto", show_default=True, type=Named("engine", ENGINES), help="How OWAN is executed."
+        ),
+        device_option,
+        click.option(
+            "--batch", default=0, type=click.IntRange(0), help="Tiles at a time; default: the fastest here, found once."
+        ),
         click.option("--trust-weights", is_flag=True, help="Allow models that may run code when loaded."),
-    ]
+    ]  # fmt: skip
     for option in reversed(options):
         command = option(command)
     return command
@@ -78,7 +210,9 @@ def read_config(context: click.Context, parameter: click.Parameter, path: Path |
 
 
 def only_split(data: str) -> str:
-    """The image set of a VOC20xx folder that has one; where it has several, the user must say which."""
+    """Return the image set of a VOC20xx folder that has one; where it has several, the user must say which."""
+    if not Path(data).is_dir():
+        raise FileNotFoundError(f"{data}: no such folder; expected a VOC20xx folder with JPEGImages and Annotations")
     from vocbench.detection.datasets.voc import list_splits, read_voc
 
     names = list_splits(Path(data))

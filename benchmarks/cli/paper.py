@@ -5,19 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from vocbench.benchmarks.cli.options import choose_device, model_options
-from vocbench.restorer.degradations.recipes import RECIPES
+from vocbench.benchmarks.cli.options import OWAN, RESTORER, Command, Named, choose_device, model_options
+from vocbench.pipeline.names import RECIPES
 from vocbench.restorer.files import make_folder
 
 FOLDER = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        "vocbench quality --clean photos --restorer owan --restorer dncnn",
+        "vocbench quality --pairs degraded/ clean/ --restorer owan --out tables",
+    ],
+)
 @click.option("--clean", "folder", type=FOLDER, help="Folder of clean photos, cut and degraded by --recipe.")
 @click.option("--recipe", "recipes", multiple=True, default=("mild", "moderate", "severe"), show_default=True,
-              help=f"Repeatable: {', '.join(RECIPES)}.")  # fmt: skip
+              type=Named("recipe", RECIPES), help="Repeatable.")  # fmt: skip
 @click.option("--pairs", nargs=2, multiple=True, type=FOLDER, metavar="INPUT TARGET", help="Folders of pairs; repeatable.")
-@click.option("--restorer", "restorers", multiple=True, metavar="[LABEL=]NAME[:WEIGHTS]", help="Repeatable; default owan.")
+@click.option("--restorer", "restorers", multiple=True, type=RESTORER, help="Repeatable; default owan.")
 @click.option("--patch", default=63, show_default=True, help="Pixels.")
 @click.option("--limit", default=400, show_default=True, help="Patches of a recipe, spread over photos and scales.")
 @click.option("--seed", default=0, show_default=True)
@@ -28,11 +34,12 @@ def quality(folder, recipes, pairs, restorers, patch, limit, seed, out, tile, en
 
     Patches are restored whole unless --tile says otherwise. SSIM: uniform 7x7 window, three channels averaged, data range 1.
     """
-    from vocbench.benchmarks.experiments import restoration_quality as tables
-    from vocbench.pipeline.models import Options, build_restorer, parse_restorer
-
     if (folder is None) == (not pairs):
         raise click.UsageError("give either --clean with --recipe, or --pairs")
+    from vocbench.benchmarks.experiments import restoration_quality as tables
+    from vocbench.pipeline.models import build_restorer, parse_restorer
+    from vocbench.pipeline.specs import Options
+
     options = Options(tile or "whole", engine, choose_device(device), batch, trust_weights)
     specs = [parse_restorer(text) for text in restorers or ("owan",)]
     models = {spec.label: build_restorer(spec, options) for spec in specs}
@@ -47,9 +54,9 @@ def quality(folder, recipes, pairs, restorers, patch, limit, seed, out, tile, en
         tables.write(out, rows)
 
 
-@click.command()
+@click.command(cls=Command, examples=["vocbench attention --clean photos --out figures"])
 @click.option("--clean", "folder", required=True, type=FOLDER, help="Folder of clean photos.")
-@click.option("--restorer", default="owan", show_default=True, metavar="NAME[:WEIGHTS]", help="Weights of OWAN.")
+@click.option("--restorer", default="owan", show_default=True, type=OWAN, help="Weights of OWAN.")
 @click.option("--limit", default=200, show_default=True, help="Patches of each set.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--out", required=True, type=FOLDER, help="Folder for attention.npz and the two figures.")

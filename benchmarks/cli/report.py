@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 
 import click
+from vocbench.benchmarks.cli.machine import facts
+from vocbench.benchmarks.cli.options import Command, json_option
 from vocbench.restorer.files import make_folder, write_whole
 
 FOLDER = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(cls=Command, examples=["vocbench report runs/first"])
 @click.argument("runs", nargs=-1, required=True, type=FOLDER)
 def report(runs: tuple[Path, ...]) -> None:
     """Make every output of finished runs again from their stores."""
@@ -22,7 +24,7 @@ def report(runs: tuple[Path, ...]) -> None:
             click.echo(f"{folder}: {detector}")
 
 
-@click.command()
+@click.command(cls=Command, examples=["vocbench compare runs/first runs/second --variant owan"])
 @click.argument("run_a", type=FOLDER)
 @click.argument("run_b", type=FOLDER)
 @click.option("--variant", help="Of both runs; default: the only restored one, else distorted.")
@@ -30,7 +32,7 @@ def report(runs: tuple[Path, ...]) -> None:
 @click.option("--variant-b", help="Of the second run.")
 @click.option("--detector", help="Default: the first run's first.")
 @click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
-@click.option("--json", "as_json", is_flag=True)
+@json_option
 def compare(run_a, run_b, variant, variant_a, variant_b, detector, seed, as_json) -> None:
     """B minus A per class, with a paired bootstrap interval over photos, and whether it is more than chance."""
     from dataclasses import asdict
@@ -60,12 +62,12 @@ def _restored(run) -> str:
     return names[0] if len(names) == 1 else "distorted"
 
 
-@click.command()
+@click.command(cls=Command, examples=["vocbench runs", "vocbench runs --root results --json"])
 @click.option("--root", default="runs", show_default=True, type=FOLDER, help="Folder to look below.")
-@click.option("--json", "as_json", is_flag=True)
+@json_option
 def runs(root: Path, as_json: bool) -> None:
     """List runs with their headline."""
-    from vocbench.benchmarks.results.compare import runs_below
+    from vocbench.benchmarks.results.listing import runs_below
 
     found = runs_below(root)
     if as_json:
@@ -84,7 +86,11 @@ def runs(root: Path, as_json: bool) -> None:
             click.echo(f"    {one['headline']}")
 
 
-@click.command("export-predictions")
+@click.command(
+    "export-predictions",
+    cls=Command,
+    examples=["vocbench export-predictions runs/first --format coco --variant owan --out predictions"],
+)
 @click.argument("run", type=FOLDER)
 @click.option("--format", "form", type=click.Choice(["coco", "voc", "json"]), required=True)
 @click.option("--variant", default="distorted", show_default=True)
@@ -125,29 +131,11 @@ def export_predictions(run: Path, form: str, variant: str, detector: str | None,
     click.echo(f"{len(files)} files in {out}")
 
 
-@click.command()
-@click.option("--json", "as_json", is_flag=True)
+@click.command(cls=Command, examples=["vocbench doctor", "vocbench doctor --json"])
+@json_option
 def doctor(as_json: bool) -> None:
     """Device, versions, caches, what is installed and what is missing."""
-    from importlib.util import find_spec
-
-    import torch
-    from vocbench.benchmarks.settings import hardware, versions
-    from vocbench.pipeline.weights import WEIGHTS, location
-    from vocbench.restorer.engines import native
-    from vocbench.restorer.files import cache_folder
-
-    optional = ("ultralytics", "openvino", "onnxruntime", "spandrel", "imagecorruptions", "ray", "mlflow", "wandb")
-    told = {
-        "device": "cuda" if torch.cuda.is_available() else "cpu",
-        "hardware": hardware("cuda" if torch.cuda.is_available() else "cpu"),
-        "threads": torch.get_num_threads(),
-        "versions": versions(),
-        "cache": str(cache_folder()),
-        "weights": {name: location(name).is_file() for name in WEIGHTS},
-        "compiled CPU layers": native.available(),
-        "optional packages": {name: find_spec(name) is not None for name in optional},
-    }
+    told = facts()
     if as_json:
         click.echo(json.dumps(told, indent=2))
         return

@@ -7,16 +7,27 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
-from vocbench.benchmarks.cli.options import choose_device, model_options, only_split, read_config
+from vocbench.benchmarks.cli.options import (
+    DETECTOR,
+    RESTORER,
+    Command,
+    Named,
+    choose_device,
+    model_options,
+    only_split,
+    read_config,
+    unknown,
+)
+from vocbench.benchmarks.cli.progress import EVERY, Progress
 from vocbench.benchmarks.reporting.trackers import TRACKERS, check_trackers, write_to
-from vocbench.benchmarks.running.driver import run as run_benchmark
-from vocbench.benchmarks.running.local_workers import Here, Runner
-from vocbench.benchmarks.running.ray_workers import OnRay
 from vocbench.benchmarks.settings import RunSettings, plain
-from vocbench.detection.average_precision import PROTOCOLS
-from vocbench.restorer.degradations.recipes import RECIPES
+from vocbench.pipeline.names import DEGRADATIONS, PROTOCOLS, RECIPES
+
+if TYPE_CHECKING:
+    from vocbench.benchmarks.running.local_workers import Runner
 
 SAMPLE_DRAWS = 4  # degradations of each of the few photos of the sample
 SAMPLE_NOTE = (
@@ -27,21 +38,21 @@ SAMPLE_NOTE = (
 
 def run_options(command: Callable) -> Callable:
     """Options of the commands that run the benchmark."""
-    named = "[LABEL=]NAME[:WEIGHTS]"
     options = [
         click.option("--config", type=click.Path(path_type=Path), is_eager=True, expose_value=False, callback=read_config,
                      metavar="FILE.yaml", help="Options from a file; those given here override it."),
         click.option("--data", default="sample", show_default=True, metavar="sample|DIR", help="A VOC20xx folder."),
         click.option("--split", help="Image set of the folder, such as val or test; the sample has only `all`."),
-        click.option("--restorer", "restorers", multiple=True, metavar=named, help="Repeatable; default owan."),
-        click.option("--detector", "detectors", multiple=True, metavar=named, help="Repeatable; default mobilenet-ssd."),
-        click.option("--protocol", default="voc07", show_default=True, type=click.Choice(list(PROTOCOLS)),
+        click.option("--restorer", "restorers", multiple=True, type=RESTORER, help="Repeatable; default owan."),
+        click.option("--detector", "detectors", multiple=True, type=DETECTOR, help="Repeatable; default mobilenet-ssd."),
+        click.option("--protocol", default="voc07", show_default=True, type=Named("protocol", PROTOCOLS),
                      help="Average precision."),
         click.option("--seed", default=0, show_default=True, help="Of the drawn levels and the noise."),
-        click.option("--draws", type=int, help=f"Degradations of each photo; default 1, for the sample {SAMPLE_DRAWS}."),
-        click.option("--limit", type=int, metavar="N", help="Only the first N photos."),
+        click.option("--draws", type=click.IntRange(1), metavar="N",
+                     help=f"Degradations of each photo; default 1, for the sample {SAMPLE_DRAWS}."),
+        click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N photos."),
         click.option("--do-no-harm", is_flag=True, help="Also restore the clean photos and detect on them."),
-        click.option("--workers", default=0, show_default=True,
+        click.option("--workers", default=0, show_default=True, type=click.IntRange(0),
                      help="Processes that read and degrade, 0: a thread; with --runner ray its actors, 0: as many as fit."),
         click.option("--runner", default="here", show_default=True, type=click.Choice(["here", "ray"]),
                      help="Compute in this process, or by actors on Ray."),
@@ -49,28 +60,37 @@ def run_options(command: Callable) -> Callable:
         click.option("--gpus-per-worker", type=float, help="GPUs of each actor on Ray; default 1 on CUDA."),
         click.option("--cpus-per-worker", type=float, help="Cores of each actor on Ray; default an equal share."),
         click.option("--store", metavar="DIR|URL", help="Where predictions go, such as s3://bucket/run; default --out/store."),
-        click.option("--unit", default=8, show_default=True, help="Photos computed and stored together."),
-        click.option("--examples", default=6, show_default=True, help="Photos shown side by side in examples/."),
+        click.option("--unit", default=8, show_default=True, type=click.IntRange(1), metavar="N",
+                     help="Photos computed and stored together."),
+        click.option("--examples", default=6, show_default=True, type=click.IntRange(0), metavar="N",
+                     help="Photos shown side by side in examples/."),
         click.option("--on-error", default="stop", show_default=True, type=click.Choice(["stop", "skip"]),
                      help="When a restorer fails."),
         click.option("--resume", is_flag=True, help="Go on with what is in --out."),
         click.option("--quiet", is_flag=True, help="No progress, no table."),
-        click.option("--verbose", is_flag=True, help="Tell what is used, and the progress also where there is no terminal."),
+        click.option("--verbose", is_flag=True, help="Say what is used, and how far it is after every few photos."),
     ]  # fmt: skip
     for option in reversed(options):
         command = option(command)
     return model_options(command)
 
 
+def check_runner(runner: str, ray_address: str | None, gpus_per_worker: float | None, cpus_per_worker: float | None) -> None:
+    """Raise UsageError for options of Ray's without Ray."""
+    given = {"--ray-address": ray_address, "--gpus-per-worker": gpus_per_worker, "--cpus-per-worker": cpus_per_worker}
+    alone = [name for name, value in given.items() if value is not None and runner != "ray"]
+    if alone:
+        raise click.UsageError(f"{alone[0]} needs --runner ray")
+
+
 def make_runner(runner: str, workers: int, ray_address, gpus_per_worker, cpus_per_worker) -> Runner:
-    """Where a run is computed, from the command line's options."""
-    if workers < 0:
-        raise ValueError(f"--workers must be at least 0, got {workers}")
+    """Return where a run is computed, from the command line's options."""
     if runner == "here":
-        for name, value in (("address", ray_address), ("gpus", gpus_per_worker), ("cpus", cpus_per_worker)):
-            if value is not None:
-                raise click.UsageError(f"--{'ray-address' if name == 'address' else f'{name}-per-worker'} needs --runner ray")
+        from vocbench.benchmarks.running.local_workers import Here
+
         return Here(workers)
+    from vocbench.benchmarks.running.ray_workers import OnRay
+
     return OnRay(ray_address, workers, gpus_per_worker, cpus_per_worker)
 
 
@@ -99,26 +119,38 @@ def told(settings: RunSettings, out: Path, quiet: bool, verbose: bool) -> Iterat
             click.echo(f"{name}: {value}", err=True)
     try:
         with ExitStack() as stack:
-            yield None if quiet else _progress(stack, verbose)
+            yield None if quiet else _progress(stack, out, verbose)
     except KeyboardInterrupt:
         click.echo(f"Interrupted; what is done is kept. Go on with the same command and --out {out} --resume.", err=True)
         sys.exit(130)
 
 
-@click.command()
-@click.option("--recipe", default="voc", show_default=True, help=f"Distortion: {', '.join(RECIPES)}.")
+@click.command(
+    cls=Command,
+    examples=[
+        "vocbench run",
+        "vocbench run --data VOCdevkit/VOC2012 --split val --limit 100 --restorer owan --restorer dncnn --out runs/first",
+        "vocbench run --data VOCdevkit/VOC2012 --split val --out runs/first --resume",
+    ],
+)
+@click.option("--recipe", default="voc", show_default=True, type=Named("recipe", RECIPES), help="Distortion.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the results; default runs/TIME-RECIPE.")
-@click.option("--track", multiple=True, type=click.Choice(list(TRACKERS)), help="Also write the results there; repeatable.")
+@click.option(
+    "--track", multiple=True, type=Named("tracker", tuple(TRACKERS)), help="Also write the results there; repeatable."
+)
 @run_options
 def run(runner, workers, ray_address, gpus_per_worker, cpus_per_worker, store, out, track, resume, quiet, verbose, **given):
     """Distort photos, restore them, detect, and report mAP per class.
 
     Without options it runs the built-in sample. Variants: clean, distorted, and one per --restorer.
     """
+    check_runner(runner, ray_address, gpus_per_worker, cpus_per_worker)
+    check_trackers(track)
+    out = out or _new_folder(given["recipe"], resume)
     settings = make_settings(**given, elsewhere=runner == "ray")
     where = make_runner(runner, workers, ray_address, gpus_per_worker, cpus_per_worker)
-    check_trackers(track)
-    out = out or _new_folder(settings.recipe, resume, quiet)
+    from vocbench.benchmarks.running.driver import run as run_benchmark
+
     with told(settings, out, quiet, verbose) as progress:
         run_benchmark(settings, out, resume, where, progress, store)
     for name in track:
@@ -132,9 +164,31 @@ def run(runner, workers, ray_address, gpus_per_worker, cpus_per_worker, store, o
     click.echo(f"Results in {out}")
 
 
-@click.command()
+class Degradation(click.ParamType):
+    """NAME=LEVEL,… or `corruptions`, given on as its text."""
+
+    name = "NAME=LEVEL,…|corruptions"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        name, _, levels = str(value).partition("=")
+        if name == "corruptions" and not levels:
+            return value
+        known = (*DEGRADATIONS, "corruptions")
+        if name not in DEGRADATIONS and not name.startswith("corruption:"):
+            self.fail(unknown("degradation", name, known, ", ".join(known)), param, ctx)
+        try:
+            [float(level) for level in levels.split(",")]
+        except ValueError:
+            self.fail(f"{value!r}: expected NAME=LEVEL,… such as noise=10,20,30", param, ctx)
+        return value
+
+
+@click.command(
+    cls=Command,
+    examples=["vocbench sweep --data VOCdevkit/VOC2012 --split val --degradation noise=10,20,30 --degradation blur=1,2,4"],
+)
 @click.option(
-    "--degradation", "degradations", multiple=True, metavar="NAME=LEVEL,…|corruptions",
+    "--degradation", "degradations", multiple=True, required=True, type=Degradation(),
     help="Levels to run: noise=10,20,30, blur=…, jpeg=…, motion=…, corruption:snow=1,3, or the common corruptions; repeatable.",
 )  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the runs; default runs/TIME-sweep.")
@@ -143,12 +197,13 @@ def sweep(
     degradations, runner, workers, ray_address, gpus_per_worker, cpus_per_worker, store, out, resume, quiet, verbose, **given
 ):
     """mAP at fixed degradation levels, with the means mPC and rPC of the robustness benchmarks."""
-    from vocbench.benchmarks.experiments import sweep as sweeping
-
+    check_runner(runner, ray_address, gpus_per_worker, cpus_per_worker)
+    out = out or _new_folder("sweep", resume)
     settings = make_settings(**given, recipe="clean", elsewhere=runner == "ray")
     where = make_runner(runner, workers, ray_address, gpus_per_worker, cpus_per_worker)
-    levels = sweeping.parse_degradations(degradations, lambda text: click.echo(text, err=True))
-    out = out or _new_folder("sweep", resume, quiet)
+    from vocbench.benchmarks.experiments import sweep as sweeping
+
+    levels = sweeping.parse_degradations(degradations)
     with told(settings, out, quiet, verbose) as progress:
         content = sweeping.sweep(settings, levels, out, resume, where, progress, store)
     if not quiet:
@@ -156,47 +211,22 @@ def sweep(
         click.echo(f"Results in {out}")
 
 
-def _new_folder(what: str, resume: bool, quiet: bool) -> Path:
-    """Where results go without --out; told at once, as a run that is killed goes on from there."""
+def _new_folder(what: str, resume: bool) -> Path:
+    """Return where results go without --out."""
     if resume:
         raise click.UsageError("--resume needs --out, the folder of the run that it goes on with")
-    folder = Path("runs") / time.strftime(f"%Y%m%d-%H%M%S-{what}")
-    if not quiet:
-        click.echo(f"results go to {folder}", err=True)
-    return folder
+    return Path("runs") / time.strftime(f"%Y%m%d-%H%M%S-{what}")
 
 
-def _progress(stack: ExitStack, verbose: bool) -> Callable[[int, int], Callable[[int], None]]:
-    """A bar with rate and time left on a terminal; elsewhere a line for each unit, if wanted."""
+def _progress(stack: ExitStack, out: Path, verbose: bool) -> Callable[[int, int], Callable[[int], None]]:
+    """Return what a run calls as it begins to compute: it says where results go, and gives what counts photos."""
+    announced: list[Path] = []
 
     def begin(total: int, done: int) -> Callable[[int], None]:
-        if not sys.stderr.isatty():
-            return _lines(total, done) if verbose else lambda photos: None
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-        columns = (TextColumn("photos"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-                   TimeElapsedColumn(), TimeRemainingColumn())  # fmt: skip
-        bar = stack.enter_context(Progress(*columns, console=Console(stderr=True)))
-        task = bar.add_task("", total=total, completed=done, rate="")
-        begun, state = time.monotonic(), {"photos": 0}
-
-        def advance(photos: int) -> None:
-            state["photos"] += photos
-            rate = state["photos"] / max(time.monotonic() - begun, 1e-9)
-            bar.update(task, advance=photos, rate=f"{rate:.2f}/s")
-
-        return advance
+        stack.close()  # the bar of a sweep's level before
+        if not announced:
+            announced.append(out)
+            click.echo(f"results go to {out}", err=True)  # a run that is killed goes on from there
+        return stack.enter_context(Progress(total, done, every=0 if verbose else EVERY)).advance
 
     return begin
-
-
-def _lines(total: int, done: int) -> Callable[[int], None]:
-    begun, state = time.monotonic(), {"photos": 0}
-
-    def advance(photos: int) -> None:
-        state["photos"] += photos
-        rate = state["photos"] / max(time.monotonic() - begun, 1e-9)
-        click.echo(f"{done + state['photos']} of {total} photos, {rate:.2f}/s", err=True)
-
-    return advance

@@ -6,35 +6,38 @@ import json
 from pathlib import Path
 
 import click
-from vocbench.benchmarks.cli.options import choose_device
+from vocbench.benchmarks.cli.options import OWAN, Command, Named, choose_device, device_option, json_option, tile_option
+from vocbench.pipeline.names import EXPORTS
+from vocbench.restorer.cutting import Tiling
 
 
-@click.command()
-@click.option("--restorer", default="owan", show_default=True, metavar="NAME[:WEIGHTS]", help="Weights of OWAN.")
+@click.command(cls=Command, examples=["vocbench speed", "vocbench speed --size 1920x1080 --engine native --json"])
+@click.option("--restorer", default="owan", show_default=True, type=OWAN, help="Weights of OWAN.")
 @click.option("--size", default="500x375", show_default=True, metavar="WIDTHxHEIGHT", help="Of the photo, in pixels.")
 @click.option("--engine", "wanted", multiple=True, help="Only these engines and peers (repeatable); the plain one always runs.")
-@click.option("--tile", metavar="SIZE:STRIDE", help="Cutting policy; default: the weights' own.")
+@tile_option
 @click.option("--batch", default=4, show_default=True, help="Tiles at a time.")
 @click.option("--rounds", default=5, show_default=True, help="Timed rounds after one of warm-up.")
-@click.option("--device", default="auto", show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON in place of the table.")
+@device_option
+@json_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for speed.json and speed.md.")
 def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> None:
     """Milliseconds per photo under every engine at hand, beside what a user would take instead.
 
     Engines take turns, so that a noisy machine treats them alike. Errors are against the plain float32 network.
     """
-    from vocbench.benchmarks.experiments import speed as timing
-    from vocbench.pipeline.models import owan_file
-    from vocbench.restorer.files import cache_folder
-    from vocbench.restorer.networks.owan_files import RELEASED_TILING
-    from vocbench.restorer.tiling import Tiling
-    from vocbench.restorer.weight_files import read_metadata
-
     try:
         width, height = (int(side) for side in size.lower().split("x"))
     except ValueError:
         raise ValueError(f"--size {size!r}: expected WIDTHxHEIGHT in pixels, such as 500x375") from None
+    if tile == "whole":
+        raise ValueError("--tile whole: speed is measured on tiles of one size; give SIZE:STRIDE")
+    from vocbench.benchmarks.experiments import speed as timing
+    from vocbench.pipeline.models import owan_file
+    from vocbench.restorer.files import cache_folder
+    from vocbench.restorer.networks.owan_files import RELEASED_TILING
+    from vocbench.restorer.weight_files import read_metadata
+
     path = owan_file(restorer)
     tiling = Tiling.parse(tile or read_metadata(path).get("tiling", RELEASED_TILING))
     if tiling.size is None:
@@ -51,9 +54,9 @@ def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> 
     click.echo(json.dumps(content, indent=2) if as_json else text)
 
 
-@click.command()
-@click.argument("restorer", default="owan", metavar="NAME[:WEIGHTS]")
-@click.option("--format", "name", required=True, help="onnx, openvino, torchscript or torch-export.")
+@click.command(cls=Command, examples=["vocbench export owan --format onnx --out owan.onnx"])
+@click.argument("restorer", default="owan", type=OWAN, metavar="NAME[:WEIGHTS]")
+@click.option("--format", "name", required=True, type=Named("format", EXPORTS), help="Of the file.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to write.")
 def export(restorer: str, name: str, out: Path) -> None:
     """Write OWAN for another runtime, height and width free, and check the file against the network."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from vocbench.benchmarks.cli.options import choose_device
+from vocbench.benchmarks.cli.options import Named, choose_device, device_option
+from vocbench.pipeline.names import TRAINABLE
 from vocbench.restorer.files import make_folder
 
 FOLDER = click.Path(path_type=Path)
@@ -13,7 +14,7 @@ DEFAULT_MIXTURE = "voc=0.6,moderate=0.3,clean=0.1"
 
 
 @click.command()
-@click.argument("network")
+@click.argument("network", type=Named("network", TRAINABLE), metavar="NETWORK")
 @click.option("--clean", "folders", multiple=True, required=True, type=FOLDER, help="Folder of clean photos; repeatable.")
 @click.option("--recipe", default=DEFAULT_MIXTURE, show_default=True, metavar="NAME=SHARE,…", help="Mixture of recipes.")
 @click.option("--out", required=True, type=FOLDER, help="Folder of weights, curve and checkpoint.")
@@ -30,7 +31,7 @@ DEFAULT_MIXTURE = "voc=0.6,moderate=0.3,clean=0.1"
 @click.option("--task-weight", default=0.04, show_default=True, help="Of the detector's feature loss beside L1; 0: L1 alone.")
 @click.option("--validate", default=250, show_default=True, help="Steps between validations and checkpoints.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--device", default="auto", show_default=True)
+@device_option
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out.")
 @click.option("--tile", metavar="SIZE:STRIDE|whole", help="Cutting policy written into the weights.")
 def train(network, folders, recipe, out, init, patch, device, resume, tile, **given) -> None:
@@ -38,14 +39,12 @@ def train(network, folders, recipe, out, init, patch, device, resume, tile, **gi
 
     Start it under torchrun to use several processes or GPUs.
     """
+    from vocbench.restorer.training import trainable
     from vocbench.restorer.training.patches import parse_mixture
-    from vocbench.restorer.training.trainable import TRAINABLE
     from vocbench.restorer.training.trainer import Process, Trainer, Training
     from vocbench.restorer.weight_files import save_weights
 
-    if network not in TRAINABLE:
-        raise ValueError(f"unknown network {network!r}; choose one of {', '.join(TRAINABLE)}")
-    chosen = TRAINABLE[network]
+    chosen = trainable.TRAINABLE[network]
     settings = Training(
         network=network,
         clean=tuple(str(folder) for folder in folders),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from vocbench.benchmarks.variants import is_clean
 from vocbench.restorer.degradations import corruptions
 from vocbench.restorer.degradations.recipes import DEGRADATIONS, UNITS
 
+logger = logging.getLogger(__name__)
 Levels = dict[str, list[float]]
 
 # The common corruptions that the project has itself, at the levels of the library's five severities.
@@ -33,12 +35,12 @@ OWN_CORRUPTIONS: Levels = {
 }
 
 
-def parse_degradations(given: Sequence[str], say: Callable[[str], None] = lambda text: None) -> Levels:
+def parse_degradations(given: Sequence[str]) -> Levels:
     """`NAME=LEVEL,…` of this project's degradations, `corruption:NAME=SEVERITY,…`, or the set `corruptions`."""
     levels: Levels = {}
     for text in given:
         if text == "corruptions":
-            levels |= _common(say)
+            levels |= _common()
             continue
         name, _, values = text.partition("=")
         if name not in DEGRADATIONS and not name.startswith(corruptions.PREFIX):
@@ -55,13 +57,15 @@ def parse_degradations(given: Sequence[str], say: Callable[[str], None] = lambda
     return levels
 
 
-def _common(say: Callable[[str], None]) -> Levels:
+def _common() -> Levels:
     works, fails = corruptions.usable()
     if not works:
-        say('notice: imagecorruptions cannot be imported (pip install "vocbench[corruptions]"); noise, blur and JPEG instead')
+        logger.warning(
+            'imagecorruptions cannot be imported (pip install "vocbench[corruptions]"); noise, blur and JPEG instead'
+        )
         return dict(OWN_CORRUPTIONS)
     if fails:
-        say(f"notice: left out, as imagecorruptions fails on them here: {', '.join(fails)}")
+        logger.warning("left out, as imagecorruptions fails on them here: %s", ", ".join(fails))
     return {corruptions.PREFIX + name: [float(severity) for severity in corruptions.SEVERITIES] for name in works}
 
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from vocbench.benchmarks.results.finished import Finished, load_run, predictions
-from vocbench.benchmarks.results.sentences import headline
-from vocbench.benchmarks.storage.records import RESULTS, read_json, read_record, settings_of
 from vocbench.detection.average_precision import Evaluation, evaluate, resample
 from vocbench.detection.detections import VOC_CLASSES
 
@@ -97,38 +94,6 @@ def _difference(one: float | None, two: float | None, spread: np.ndarray, photos
     if one is None or two is None:
         return Difference(None, None, None, photos)
     return Difference(two - one, *_interval(spread), photos)
-
-
-def runs_below(root: Path) -> list[dict[str, Any]]:
-    """One entry per run folder below `root`: its folder, start, settings and, where finished, its headline and mAPs.
-
-    A folder that cannot be read has nothing but its name and, as `unreadable`, the reason.
-    """
-    found = []
-    for path in sorted(root.glob("**/run.json")):
-        try:
-            found.append(_told(path))
-        except (ValueError, OSError) as error:
-            found.append({"folder": str(path.parent), "unreadable": str(error)})
-    return found
-
-
-def _told(path: Path) -> dict[str, Any]:
-    """What is told of the run with this run.json."""
-    record, results = read_record(path), path.with_name("results.json")
-    content = read_json(results, RESULTS) if results.is_file() else {"variants": {}}
-    settings = record["settings"]
-    return {
-        "folder": str(path.parent),
-        "started": record["started"],
-        "data": f"{record['dataset']['name']} {settings['split']}",
-        "photos": record["dataset"]["images"],
-        "recipe": settings["recipe"],
-        "protocol": settings_of(record).protocol,
-        "finished": results.is_file(),
-        "headline": headline(content) if results.is_file() else None,
-        "map": {name: entry["map"] for name, entry in content["variants"].items()},
-    }
 
 
 def open_runs(*folders: Path) -> list[Finished]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vocbench.benchmarks.settings import RunSettings
-from vocbench.detection.average_precision import PROTOCOLS
+from vocbench.pipeline.names import PROTOCOLS
 
 # What is expected of a value: a type, several of them, `[form]` for a list, `[form, form]` for one of two, `{key: form}` for an
 # object with these keys at least, `Each(form)` for an object of any keys, None for anything.

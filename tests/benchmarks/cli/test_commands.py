@@ -141,10 +141,8 @@ def test_detect_says_how_to_draw(voc_folder):
 def test_options_that_a_restorer_ignores_are_checked_all_the_same(voc_folder, tmp_path):
     photo = voc_folder / "JPEGImages" / "2099_000000.jpg"
     arguments = ["restore", photo, "--restorer", "identity", "--out", tmp_path / "out"]
-    with pytest.raises(ValueError, match="tiling 'abc' is neither 'whole' nor SIZE:STRIDE"):
-        invoke(*arguments, "--tile", "abc")
-    with pytest.raises(ValueError, match="unknown engine 'warp'; choose one of auto, native"):
-        invoke(*arguments, "--engine", "warp")
+    assert "tiling 'abc' is neither 'whole' nor SIZE:STRIDE" in invoke(*arguments, "--tile", "abc").stderr
+    assert "unknown engine 'warp'; choose one of auto, native" in invoke(*arguments, "--engine", "warp").stderr
     assert not (tmp_path / "out").exists()
 
 

@@ -1,0 +1,67 @@
+"""How far a long command is: a bar with rate and time left on a terminal, elsewhere a line every so often."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+EVERY = 30  # seconds between two lines where there is no terminal
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them: 42 s, 3 min 20 s, 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+class Progress:
+    """Counts what is done, on standard error; a context, as a bar on a terminal must be taken down.
+
+    Without a terminal it says a line after the first step and then at most one every `every` seconds, the last always.
+    """
+
+    def __init__(
+        self, total: int, done: int = 0, unit: str = "photos", every: float = EVERY, clock: Callable[[], float] = time.monotonic
+    ):
+        self.total, self.before, self.unit, self.every, self.clock = total, done, unit, every, clock
+        self.done = 0  # in this session
+        self.begun = self.said = clock()
+        self.bar: Any = None
+
+    def __enter__(self) -> Progress:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bar
+
+            columns = (TextColumn(self.unit), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+                       TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))  # fmt: skip
+            self.bar = Bar(*columns, console=Console(stderr=True), transient=True)
+            self.bar.start()
+            self.task = self.bar.add_task("", total=self.total, completed=self.before, rate="", note="")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Count steps done; `note` says what the last one was."""
+        first, now = not self.done, self.clock()
+        self.done += steps
+        rate = self.done / max(now - self.begun, 1e-9)
+        if self.bar is not None:
+            self.bar.update(self.task, advance=steps, rate=f"{rate:.2f}/s", note=note)
+        elif first or now - self.said >= self.every or self.before + self.done >= self.total:
+            self.said = now
+            left = (self.total - self.before - self.done) / rate
+            rest = f", about {duration(left)} left" if left > 0 else ""
+            click.echo(f"{self.before + self.done} of {self.total} {self.unit}, {rate:.2f}/s{rest}", err=True)

@@ -1,0 +1,43 @@
+"""The names of what can be chosen, as plain literals: reading them imports no torch.
+
+The tables hold what the names stand for (`models.RESTORERS`, `recipes.RECIPES`, …).
+"""
+
+from __future__ import annotations
+
+RESTORERS = (
+    "owan",
+    "owan-2019",
+    "owan-gated",
+    "owan-half",
+    "owan-quarter",
+    "owan-no-attention",
+    "owan-fixed-attention",
+    "owan-half-no-attention",
+    "owan-half-fixed-attention",
+    "rl-restore",
+    "dncnn",
+    "identity",
+    "nlm",
+    "median",
+    "bilateral",
+    "tv",
+    "richardson-lucy",
+    "spandrel",
+)
+DETECTORS = ("mobilenet-ssd", "ssd300", "ssdlite", "ssd300-voc", "ultralytics")
+ENGINES = ("auto", "native", "openvino", "triton", "torch")
+EXPORTS = ("onnx", "openvino", "torchscript", "torch-export")
+NETWORKS = (
+    "owan",
+    "owan-half",
+    "owan-quarter",
+    "owan-no-attention",
+    "owan-fixed-attention",
+    "owan-half-no-attention",
+    "owan-half-fixed-attention",
+)
+TRAINABLE = (*NETWORKS, "dncnn")
+RECIPES = ("voc", "voc-blur", "mild", "moderate", "severe", "mix", "novel-train", "novel-test", "clean")
+DEGRADATIONS = ("motion", "blur", "noise", "jpeg")
+PROTOCOLS = ("voc07", "voc10", "coco")
