@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 from vocbench.benchmarks.cli.options import Group, Named
@@ -19,7 +20,7 @@ def weights() -> None:
 @click.option("--json", "as_json", is_flag=True)
 def weights_list(as_json: bool) -> None:
     """Every entry of the table, and whether its file is at hand."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"name": name, "here": location(name).is_file(), "bytes": entry.size, "licence": entry.licence, "about": entry.about,
          "path": str(location(name)), "sha256": entry.sha256}
         for name, entry in WEIGHTS.items()
