@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import functools
+import glob
+import logging
 import os
-import sys
+import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 
+logger = logging.getLogger(__name__)
+PHOTOS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")  # suffixes that are looked for in folders
+
 
 def cache_folder() -> Path:
-    """`VOCBENCH_CACHE`, or the platform's cache folder for vocbench; made when first written to."""
+    """Return `VOCBENCH_CACHE`, or the platform's cache folder for vocbench; made when first written to.
+
+    Without a home directory it is a folder that goes with this process.
+    """
     chosen = os.environ.get("VOCBENCH_CACHE")
-    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("vocbench"))
+    try:
+        return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("vocbench")).expanduser()
+    except (RuntimeError, KeyError):  # no home directory, or a user without a name
+        if chosen:
+            raise OSError(f"VOCBENCH_CACHE={chosen}: this user has no home directory; give a full path") from None
+        return _homeless()
+
+
+@functools.cache
+def _homeless() -> Path:
+    logger.warning("there is no home directory to keep weights in; set VOCBENCH_CACHE to a folder that lasts")
+    return Path(_own_folder().name)
 
 
 @functools.cache
@@ -31,7 +51,7 @@ def usable(cache: Path) -> Path:
         return cache
     except OSError as error:
         reason = error.strerror or error
-        print(f"notice: {cache}: cannot be written to ({reason}); what it would keep is made anew each time", file=sys.stderr)
+        logger.warning("%s: cannot be written to (%s); what it would keep is made anew each time", cache, reason)
         return Path(_own_folder().name)
 
 
@@ -55,19 +75,81 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OSError(f"{path}: cannot be made ({error.strerror}); choose another --out") from None
+        raise OSError(f"{path}: cannot be made ({error.strerror}); choose another `out`") from None
 
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A file beside `path` to be written, which takes the place of `path` at the end; it is removed where writing fails."""
+    """A file beside `path` to be written, which takes the place of `path` at the end; it is removed where writing fails.
+
+    What was written is on the disk before it takes that place. Its permissions are those that the umask leaves.
+    """
     path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    part = Path(name)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    open(part, "xb").close()
     try:
         yield part
-        part.chmod(0o644)
+        _to_disk(part)
         part.replace(path)
+        _to_disk(path.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file or folder is on the disk, where the platform can."""
+    if path.is_dir() and os.name == "nt":
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    except OSError:
+        if not path.is_dir():  # some network file systems sync no folders
+            raise
+    finally:
+        os.close(handle)
+
+
+@dataclass(frozen=True)
+class FoundPhoto:
+    """A photo, and its place below a folder of results: a photo given alone has its name, one of a folder its path in it."""
+
+    path: Path
+    place: Path
+
+
+def find_photos(given: Iterable[str | Path], leave_out: Path | None = None) -> list[FoundPhoto]:
+    """Return the photos of files, folders (at any depth, hidden ones left out) and patterns such as `photos/**/*.jpg`.
+
+    What lies below `leave_out` in a folder is not looked at: results of an earlier call. Raises FileNotFoundError for what is
+    not there and ValueError for a folder without photos.
+    """
+    found: dict[Path, FoundPhoto] = {}
+    for path in (one for pattern in map(Path, given) for one in _expanded(pattern)):
+        photos = _photos_of(path, leave_out) if path.is_dir() else [FoundPhoto(path, Path(path.name))]
+        if not photos:
+            raise ValueError(f"{path}: this folder holds no photos ({', '.join(PHOTOS)})")
+        for photo in photos:
+            found.setdefault(photo.path.resolve(), photo)
+    return list(found.values())
+
+
+def _expanded(path: Path) -> list[Path]:
+    if path.exists():
+        return [path]
+    matches = sorted(glob.glob(str(path), recursive=True)) if glob.has_magic(str(path)) else []
+    if not matches:
+        raise FileNotFoundError(f"{path}: no such photo")
+    return [Path(match) for match in matches]
+
+
+def _photos_of(folder: Path, leave_out: Path | None) -> list[FoundPhoto]:
+    results = leave_out.resolve() if leave_out and leave_out.resolve() != folder.resolve() else None
+    photos = []
+    for path in sorted(folder.rglob("*")):
+        place = path.relative_to(folder)
+        if any(part.startswith(".") for part in place.parts) or (results and path.resolve().is_relative_to(results)):
+            continue
+        if path.suffix.lower() in PHOTOS and path.is_file():
+            photos.append(FoundPhoto(path, place))
+    return photos

@@ -1,26 +1,54 @@
 """Files to images and back: the one place where a photo is decoded or written.
 
-An image is a float32 RGB tensor (3, H, W) in [0, 1]. Only the JPEG and PNG decoders are used, and a picture above
-`MAX_MEGAPIXELS` is refused before it is decoded.
+An image is a float32 RGB tensor (3, H, W) in [0, 1]. Only the decoders of `READERS` are used, and a picture above a limit of
+megapixels is refused before it is decoded. Pixels are numbers of the file's own colour space, which nothing here converts: a
+`Photo` keeps the colour profile, so that what is written shows the same colours.
 """
 
 from __future__ import annotations
 
 import io
+import logging
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin
+from PIL import BmpImagePlugin, Image, ImageOps, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 from torch import Tensor
 from vocbench.restorer.files import write_whole
 
+logger = logging.getLogger(__name__)
 MAX_MEGAPIXELS = 50  # a 12-megapixel phone photo four times over; larger ones are refused by name
 # Pillow's readers, chosen by the first bytes. `Image.open` is not used: other packages replace it with their own.
-READERS = {b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile, b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile}
+READERS: dict[bytes, Any] = {
+    b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile,
+    b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
+    b"II*\0": TiffImagePlugin.TiffImageFile,
+    b"MM\0*": TiffImagePlugin.TiffImageFile,
+    b"BM": BmpImagePlugin.BmpImageFile,
+}
+WRITERS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+ORIENTATION, EXIF_FOLDER, GPS_FOLDER = 0x0112, 0x8769, 0x8825
+# What of a TIFF's own tags is about the photo and not about how the file stores it.
+ABOUT = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, EXIF_FOLDER, GPS_FOLDER)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo with what its file says beside the colours, upright as people see it."""
+
+    image: Tensor  # (3, H, W) float32 in [0, 1]
+    alpha: np.ndarray | None = None  # (H, W) uint8
+    grey: bool = False  # every pixel is grey
+    single: bool = False  # stored as one channel
+    profile: bytes | None = None  # ICC
+    exif: bytes | None = None  # without its rotation, which is applied
+    resolution: tuple[float, float] | None = None  # dots per inch
 
 
 def to_uint8(image: Tensor) -> np.ndarray:
@@ -46,15 +74,68 @@ def _rgb_array(file: Image.Image) -> np.ndarray:
 
 
 def read_image(path: str | Path, upright: bool = False) -> Tensor:
-    """A JPEG or PNG file as (3, H, W) float32 RGB in [0, 1]; grey is repeated, alpha dropped.
+    """Return a picture file as (3, H, W) float32 RGB in [0, 1]; grey is repeated, alpha dropped.
 
     EXIF rotation is applied where `upright`: a photo is then as people see it; annotations count pixels as stored. Raises
-    FileNotFoundError for a missing file and ValueError, naming the file, for one that is truncated, not a JPEG or PNG, or above
-    `MAX_MEGAPIXELS`.
+    FileNotFoundError for a missing file and ValueError, naming the file, for one that is truncated, not a JPEG, PNG, WebP, TIFF
+    or BMP picture, or above `MAX_MEGAPIXELS`.
     """
     with _opened(Path(path)) as file:
         file.load()
         return from_uint8(_rgb_array(ImageOps.exif_transpose(file) if upright else file))
+
+
+def read_photo(path: str | Path, max_megapixels: float = MAX_MEGAPIXELS) -> Photo:
+    """Return a picture file with its alpha, colour profile, EXIF and resolution; raises as `read_image`.
+
+    16 bits a channel are read as 8, which is logged.
+    """
+    path = Path(path)
+    with _opened(path, max_megapixels) as file:
+        file.load()
+        single = file.mode in ("1", "L", "LA", "I") or file.mode.startswith("I;16")
+        if file.mode.startswith("I;16") or file.mode == "I" or _png_depth(path) == 16:
+            logger.warning("%s: its 16 bits a channel are read as 8", path)
+        resolution, profile = file.info.get("dpi"), file.info.get("icc_profile")
+        exif = file.getexif()
+        if isinstance(file, TiffImagePlugin.TiffImageFile):
+            exif = _about(exif)
+        upright = ImageOps.exif_transpose(file)
+        exif.pop(ORIENTATION, None)
+        alpha = None
+        if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
+            alpha = np.asarray(upright.convert("RGBA"))[:, :, 3].copy()
+        levels = _rgb_array(upright)
+        if file.mode == "CMYK" and profile:
+            logger.warning("%s: CMYK is read as RGB without its colour profile", path)
+            profile = None
+        return Photo(
+            from_uint8(levels),
+            alpha if alpha is not None and alpha.min() < 255 else None,
+            single or bool((levels == levels[:, :, :1]).all()),
+            single,
+            profile,
+            exif.tobytes() if len(exif) else None,
+            (float(resolution[0]), float(resolution[1])) if resolution else None,
+        )
+
+
+def _about(exif: Image.Exif) -> Image.Exif:
+    kept = Image.Exif()
+    for tag in ABOUT:
+        if tag in (EXIF_FOLDER, GPS_FOLDER):
+            if folder := exif.get_ifd(tag):
+                kept[tag] = dict(folder)
+        elif tag in exif:
+            kept[tag] = exif[tag]
+    return kept
+
+
+def _png_depth(path: Path) -> int | None:
+    """Return the bits a channel of a PNG, which Pillow does not tell of colour ones; None for other files."""
+    with open(path, "rb") as stream:
+        start = stream.read(25)
+    return start[24] if len(start) == 25 and start.startswith(b"\x89PNG") else None
 
 
 def check_image(path: str | Path) -> tuple[int, int]:
@@ -65,19 +146,21 @@ def check_image(path: str | Path) -> tuple[int, int]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path, limit: float | None = None) -> Iterator[Image.Image]:
     """The picture with its header read; what goes wrong in the block names the file too."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such photo")
     with open(path, "rb") as stream:
         start = stream.read(16)
         reader = next((READERS[magic] for magic in READERS if start.startswith(magic)), None)
+        if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
+            reader = WebPImagePlugin.WebPImageFile
         if reader is None:
-            raise ValueError(f"{path}: not a JPEG or PNG picture; convert it or remove it from the list")
+            raise ValueError(f"{path}: not a JPEG or PNG picture, nor WebP, TIFF or BMP; convert it or remove it from the list")
         stream.seek(0)
         try:
             file = reader(stream)
-            _check_size(path, *file.size)
+            _check_size(path, *file.size, limit)
             yield file
         except _TooLarge as error:
             raise ValueError(str(error)) from None
@@ -86,33 +169,59 @@ def _opened(path: Path) -> Iterator[Image.Image]:
 
 
 class _TooLarge(Exception):
-    """A picture above `MAX_MEGAPIXELS`."""
+    """A picture above the limit of megapixels."""
 
 
-def _check_size(path: Path, width: int, height: int) -> None:
-    megapixels = width * height / 1e6
-    if megapixels > MAX_MEGAPIXELS:
-        raise _TooLarge(
-            f"{path}: {width}x{height} is {megapixels:.0f} megapixels, above the limit of {MAX_MEGAPIXELS}; scale it down first"
-        )
+def _check_size(path: Path, width: int, height: int, limit: float | None) -> None:
+    megapixels, most = width * height / 1e6, MAX_MEGAPIXELS if limit is None else limit
+    if megapixels > most:
+        size = f"{megapixels:.1f}" if 1 <= megapixels < 1000 else f"{megapixels:.0f}" if megapixels > 1 else f"{megapixels:.2g}"
+        advice = "scale it down first" if limit is None else "scale it down, or raise `max_megapixels`"
+        raise _TooLarge(f"{path}: {width}x{height} is {size} megapixels, above the limit of {most:g}; {advice}")
 
 
 def encode_image(image: Tensor, suffix: str) -> bytes:
-    """(3, H, W) in [0, 1] as the bytes of a PNG, or of a JPEG of quality 95 where `suffix` is .jpg or .jpeg."""
-    formats = {".png": ("PNG", {}), ".jpg": ("JPEG", {"quality": 95}), ".jpeg": ("JPEG", {"quality": 95})}
-    if suffix.lower() not in formats:
-        raise ValueError(f"pictures are written as .png, .jpg or .jpeg, not {suffix!r}")
-    name, options = formats[suffix.lower()]
+    """Return (3, H, W) in [0, 1] as the bytes of a PNG, JPEG or WebP by `suffix`; JPEG and WebP of quality 95."""
+    return encode_photo(Photo(image), suffix)
+
+
+def encode_photo(photo: Photo, suffix: str, quality: int = 95) -> bytes:
+    """Return the bytes of a PNG, JPEG or WebP with the photo's profile, EXIF, resolution and, but for JPEG, its alpha."""
+    form = WRITERS.get(suffix.lower())
+    if form is None:
+        raise ValueError(f"pictures are written as {', '.join(WRITERS)}, not {suffix!r}")
+    made = Image.fromarray(to_uint8(photo.image))
+    if photo.single and form != "WEBP":
+        made = made.getchannel(0)
+    if photo.alpha is not None and form != "JPEG":
+        made.putalpha(Image.fromarray(photo.alpha))
+    given: dict[str, Any] = {"exif": photo.exif, "dpi": photo.resolution}
+    if not (photo.single and form == "WEBP"):  # a grey profile does not fit the colours that WebP has
+        given["icc_profile"] = photo.profile
+    if form != "PNG":
+        given["quality"] = quality
     buffer = io.BytesIO()
-    Image.fromarray(to_uint8(image)).save(buffer, name, **options)
+    made.save(buffer, form, **{name: value for name, value in given.items() if value is not None})
     return buffer.getvalue()
 
 
+def grey_as(photo: Photo, image: Tensor) -> Tensor:
+    """Return a restored image (3, H, W) without the colours that restoring gave to a grey photo."""
+    return image.mean(0, keepdim=True).expand_as(image).contiguous() if photo.grey else image
+
+
 def write_image(path: str | Path, image: Tensor) -> None:
-    """Write (3, H, W) in [0, 1] to a .png, .jpg or .jpeg file, whole or not at all; OSError names it."""
+    """Write (3, H, W) in [0, 1] to a file of a suffix in `WRITERS`, whole or not at all; OSError names it."""
+    write_photo(path, Photo(image))
+
+
+def write_photo(path: str | Path, photo: Photo, quality: int = 95) -> None:
+    """Write a photo to a file of a suffix in `WRITERS`, whole or not at all; OSError names it."""
     path = Path(path)
+    if photo.alpha is not None and WRITERS.get(path.suffix.lower()) == "JPEG":
+        logger.warning("%s: JPEG keeps no transparency; PNG and WebP do", path)
     try:
-        data = encode_image(image, path.suffix)
+        data = encode_photo(photo, path.suffix, quality)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     write_whole(path, data)

@@ -3,127 +3,191 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
-from vocbench.benchmarks.cli.options import DETECTOR, RESTORER, choose_device, model_options
+from vocbench.benchmarks.cli.messages import in_options
+from vocbench.benchmarks.cli.options import DETECTOR, RESTORER, Command, choose_device, model_options
+from vocbench.benchmarks.cli.progress import Progress
 from vocbench.pipeline.specs import Options
-from vocbench.restorer.files import make_folder
+from vocbench.restorer.files import FoundPhoto, find_photos, make_folder
 
-FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+if TYPE_CHECKING:
+    from torch import Tensor
+    from vocbench.restorer.images import Photo
+
+FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PHOTO|FOLDER|PATTERN...")
+SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+MEGAPIXELS = click.option(
+    "--max-megapixels", default=50.0, show_default=True, type=click.FloatRange(0, min_open=True), metavar="N",
+    help="Larger photos are not read.",
+)  # fmt: skip
 
 
 def _options(tile, engine, device, batch, trust_weights) -> Options:
-    options = Options(tile, engine, choose_device(device), batch, trust_weights)
-    options.check()
-    return options
+    return Options(tile, engine, choose_device(device), batch, trust_weights)
 
 
-def _outputs(files: tuple[Path, ...], out: Path, suffix: str = ".png") -> list[Path]:
-    """Where each file's result goes; never onto a file, never two into one."""
-    made = [out / f"{path.stem}{suffix}" for path in files]
-    inputs = {path.resolve() for path in files}
-    for path, target in zip(files, made, strict=True):
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such photo")
-        if made.count(target) > 1:
-            raise ValueError(f"{path}: another of the photos is also called {path.stem}; restore them into separate folders")
+def _targets(found: list[FoundPhoto], out: Path, suffix: str, skip_existing: bool = False) -> dict[Path, Path]:
+    """Return where each photo's result goes: never onto a file, never two into one; those that are there may be skipped."""
+    inputs = {photo.path.resolve() for photo in found}
+    targets: dict[Path, Path] = {}
+    for photo in found:
+        target = out / photo.place.with_suffix(suffix)
+        if target in targets.values():
+            raise ValueError(f"{photo.path}: another of the photos is also called {photo.place.stem}; use separate folders")
         if target.resolve() in inputs:
             raise ValueError(f"{target}: would overwrite a photo; choose another --out")
-        if target.exists():
-            raise ValueError(f"{target}: already there; choose another --out")
-    return made
+        if target.exists() and not skip_existing:
+            raise ValueError(f"{target}: already there; choose another --out, or go on with --skip-existing")
+        targets[photo.path] = target
+    return {path: target for path, target in targets.items() if not target.exists()}
 
 
-def _check(files: tuple[Path, ...]) -> None:
-    """Raise for a file that is no photo or a damaged one, before anything is written."""
-    from vocbench.restorer.images import check_image
+@dataclass
+class Failures:
+    """The photos that could not be read or restored, each with the reason."""
 
-    for path in files:
-        check_image(path)
+    reasons: list[str] = field(default_factory=list)
+
+    def report(self, total: int) -> None:
+        """List them and end with exit code 1; where nothing else was done, raise the reason in place of a list."""
+        if not self.reasons:
+            return
+        if len(self.reasons) == total:
+            more = f" (and {total - 1} more)" if total > 1 else ""
+            raise ValueError(self.reasons[0] + more)
+        click.echo(f"{len(self.reasons)} of {total} photos failed:", err=True)
+        for reason in self.reasons:
+            click.echo(f"  {in_options(reason)}", err=True)
+        raise SystemExit(1)
 
 
-def _reader(restorer: str | None, options: Options) -> Callable:
-    """What reads the photo of a path, upright, and restores it where a restorer is named."""
+def _each(paths: list[Path], max_megapixels: float, restorer: Callable, failures: Failures) -> Iterator[tuple[Path, Photo]]:
+    """Yield each photo restored; those that fail are noted and left out."""
+    from vocbench.restorer.images import grey_as, read_photo
+
+    with Progress(len(paths)) as shown:
+        for path in paths:
+            try:
+                photo = read_photo(path, max_megapixels)
+                restored = replace(photo, image=grey_as(photo, restorer(path, photo.image)))
+            except (ValueError, OSError) as error:
+                failures.reasons.append(" ".join(str(error).split()))
+            else:
+                yield path, restored
+            shown.advance(note=path.name)
+
+
+def _restorer(text: str | None, options: Options) -> Callable[[Path, Tensor], Tensor]:
+    """Return what restores the image of a path, or leaves it alone where no restorer is named."""
+    if text is None:
+        return lambda path, image: image
     from vocbench.pipeline.chain import restore_photo
-    from vocbench.restorer.images import read_image
-
-    read = partial(read_image, upright=True)
-    if restorer is None:
-        return read
     from vocbench.pipeline.models import build_restorer, parse_restorer
 
-    spec = parse_restorer(restorer)
+    spec = parse_restorer(text)
     model = build_restorer(spec, options)
-    return lambda path: restore_photo(spec.label, model, str(path), read(path))
+    return lambda path, image: restore_photo(spec.label, model, str(path), image)
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        "vocbench restore photo.jpg --out restored",
+        "vocbench restore holiday/ --out restored --format jpeg --skip-existing",
+        "vocbench restore 'scans/**/*.tif' --restorer dncnn --out restored",
+    ],
+)
 @FILES
 @click.option("--restorer", default="owan", show_default=True, type=RESTORER)
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the restored photos (PNG).")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the restored photos.")
+@click.option("--format", "form", default="png", show_default=True, type=click.Choice(list(SUFFIXES)), help="Of the files.")
+@click.option("--quality", default=95, show_default=True, type=click.IntRange(1, 100), metavar="N", help="Of JPEG and WebP.")
+@click.option("--skip-existing", is_flag=True, help="Leave out photos whose result is there already.")
+@MEGAPIXELS
 @model_options
-def restore(files: tuple[Path, ...], restorer: str, out: Path, **given) -> None:
-    """Restore photos (JPEG or PNG) at their own size, upright where EXIF says how."""
-    targets = _outputs(files, out)
-    from vocbench.restorer.images import write_image
+def restore(files, restorer: str, out: Path, form: str, quality: int, skip_existing: bool, max_megapixels, **given) -> None:
+    """Restore photos at their own size, upright where EXIF says how.
 
-    _check(files)
-    read = _reader(restorer, _options(**given))
-    make_folder(out)
-    for path, target in zip(files, targets, strict=True):
-        write_image(target, read(path))
-        click.echo(f"{path} -> {target}")
+    Photos are JPEG, PNG, WebP, TIFF or BMP files; folders are searched at any depth, and their tree is kept. Colour profile,
+    EXIF, resolution and transparency are kept, and grey photos stay grey. A photo that fails is listed at the end.
+    """
+    found = find_photos(files, out)
+    targets = _targets(found, out, SUFFIXES[form], skip_existing)
+    if len(targets) < len(found):
+        click.echo(f"{len(found) - len(targets)} of {len(found)} photos are restored already", err=True)
+    if not targets:
+        return
+    from vocbench.restorer.images import write_photo
+
+    failures = Failures()
+    for path, photo in _each(list(targets), max_megapixels, _restorer(restorer, _options(**given)), failures):
+        make_folder(targets[path].parent)
+        write_photo(targets[path], photo, quality)
+        click.echo(f"{path} -> {targets[path]}")
+    failures.report(len(targets))
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        "vocbench detect street.jpg --out drawn",
+        "vocbench detect photos/ --restorer owan --json",
+        "vocbench detect photos/ --restorer owan --detector yolo11n.pt --out drawn",
+    ],
+)
 @FILES
 @click.option("--restorer", type=RESTORER, help="Restore the photos first.")
 @click.option("--detector", default="mobilenet-ssd", show_default=True, type=DETECTOR)
 @click.option("--score", default=0.3, show_default=True, help="Boxes below it are left out.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for copies (PNG) with the boxes drawn; without it, none.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object by file.")
+@MEGAPIXELS
 @model_options
-def detect(files, restorer, detector, score, out, as_json, **given) -> None:
-    """Detect objects in photos, print them, and draw them with --out."""
-    targets = _outputs(files, out) if out else [None] * len(files)
-    if missing := [path for path in files if not path.is_file()]:
-        raise FileNotFoundError(f"{missing[0]}: no such photo")
+def detect(files, restorer, detector, score, out, as_json, max_megapixels, **given) -> None:
+    """Detect objects in photos, print them, and draw them with --out.
+
+    Photos are files, folders (searched at any depth) or patterns. A photo that fails is listed at the end.
+    """
+    found = find_photos(files, out)
+    targets = _targets(found, out, ".png") if out else {}
     from vocbench.detection.drawing import draw_boxes
     from vocbench.pipeline.chain import detect_photos
     from vocbench.pipeline.models import build_detector, parse_detector
-    from vocbench.restorer.images import from_uint8, to_uint8, write_image
+    from vocbench.restorer.images import Photo, from_uint8, to_uint8, write_photo
 
-    _check(files)
-    options, spec = _options(**given), parse_detector(detector)
-    read, model = _reader(restorer, options), build_detector(spec, options)
-    if out:
-        make_folder(out)
-    told = {}
-    for path, target in zip(files, targets, strict=True):
-        image = read(path)
-        (found,) = detect_photos(spec.label, model, [str(path)], [image])
-        rows = told[str(path)] = _rows(found, score)
+    options, spec, failures = _options(**given), parse_detector(detector), Failures()
+    restored, model = _restorer(restorer, options), build_detector(spec, options)
+    results: dict[str, list[dict[str, Any]]] = {}
+    for path, photo in _each([one.path for one in found], max_megapixels, restored, failures):
+        (detections,) = detect_photos(spec.label, model, [str(path)], [photo.image])
+        rows = results[str(path)] = _rows(detections, score)
+        target = targets.get(path)
         if target:
-            write_image(target, from_uint8(draw_boxes(to_uint8(image), found, score)))
+            make_folder(target.parent)
+            drawn = from_uint8(draw_boxes(to_uint8(photo.image), detections, score))
+            write_photo(target, Photo(drawn, profile=None if photo.single else photo.profile))
         if not as_json:
-            click.echo(f"{path}: {len(rows)} objects" + (f" -> {target}" if target else ""))
+            click.echo(f"{path}: {len(rows)} object{'' if len(rows) == 1 else 's'}" + (f" -> {target}" if target else ""))
             for row in rows:
                 click.echo(f"  {row['class']:12s} {row['score']:.3f}  {row['box']}")
     if as_json:
-        click.echo(json.dumps(told, indent=2))
-    if not out:
+        click.echo(json.dumps(results, indent=2))
+    if not out and results:
         click.echo("nothing is drawn; --out FOLDER draws the boxes into copies of the photos", err=True)
+    failures.report(len(found))
 
 
-def _rows(found, score: float) -> list[dict]:
-    """What is printed of the `Detections` of a photo."""
+def _rows(detections, score: float) -> list[dict[str, Any]]:
+    """Return what is printed of the detections of a photo."""
     from vocbench.detection.detections import VOC_CLASSES
 
     return [
         {"class": VOC_CLASSES[label], "score": round(s, 4), "box": [round(v, 1) for v in box]}
-        for box, s, label in zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True)
+        for box, s, label in zip(detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True)
         if s >= score
     ]

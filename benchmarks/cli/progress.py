@@ -25,7 +25,8 @@ def duration(seconds: float) -> str:
 class Progress:
     """Counts what is done, on standard error; a context, as a bar on a terminal must be taken down.
 
-    Without a terminal it says a line after the first step and then at most one every `every` seconds, the last always.
+    Without a terminal it says a line after the first step, where `every` seconds or more are left, and then one each time
+    that as many have passed.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Progress:
 
             columns = (TextColumn(self.unit), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
                        TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))  # fmt: skip
-            self.bar = Bar(*columns, console=Console(stderr=True), transient=True)
+            self.bar = Bar(*columns, console=Console(stderr=True), transient=True, redirect_stdout=sys.stdout.isatty())
             self.bar.start()
             self.task = self.bar.add_task("", total=self.total, completed=self.before, rate="", note="")
         return self
@@ -60,8 +61,9 @@ class Progress:
         rate = self.done / max(now - self.begun, 1e-9)
         if self.bar is not None:
             self.bar.update(self.task, advance=steps, rate=f"{rate:.2f}/s", note=note)
-        elif first or now - self.said >= self.every or self.before + self.done >= self.total:
+            return
+        left = (self.total - self.before - self.done) / rate
+        if (first and left >= self.every) or now - self.said >= self.every:
             self.said = now
-            left = (self.total - self.before - self.done) / rate
             rest = f", about {duration(left)} left" if left > 0 else ""
             click.echo(f"{self.before + self.done} of {self.total} {self.unit}, {rate:.2f}/s{rest}", err=True)

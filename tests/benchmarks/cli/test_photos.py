@@ -1,0 +1,97 @@
+"""`restore` and `detect` on folders, broken photos, and photos of other forms."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image, ImageCms
+from vocbench.benchmarks.cli.main import cli
+
+DETECTOR = ["--detector", "tests.support.fakes:BlobDetector"]
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+@pytest.fixture
+def album(tmp_path):
+    """Two photos at two depths, and a broken one between them."""
+    (tmp_path / "album" / "2024").mkdir(parents=True)
+    for name in ("2024/a.png", "c.png"):
+        Image.effect_noise((40, 36), 50).convert("RGB").save(tmp_path / "album" / name)
+    (tmp_path / "album" / "b.png").write_text("no photo")
+    return tmp_path / "album"
+
+
+def names(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_folder_is_restored_with_its_tree_and_the_broken_photo_is_listed(album, tmp_path):
+    done = invoke("restore", album, "--restorer", "identity", "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    assert names(tmp_path / "out") == ["2024/a.png", "c.png"]
+    assert "1 of 3 photos failed:\n" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith(f"  {album}/b.png: not a JPEG or PNG picture")
+
+
+def test_what_is_restored_already_is_skipped(album, tmp_path):
+    given = ["restore", album, "--restorer", "identity", "--out", tmp_path / "out"]
+    invoke(*given)
+    (album / "b.png").unlink()
+    before = (tmp_path / "out" / "c.png").stat().st_mtime_ns
+    with pytest.raises(ValueError, match="already there; choose another --out, or go on with --skip-existing"):
+        invoke(*given)
+    Image.new("RGB", (33, 33), (9, 0, 0)).save(album / "d.png")
+    done = invoke(*given, "--skip-existing")
+    assert done.stderr.startswith("2 of 3 photos are restored already\n")
+    assert (tmp_path / "out" / "d.png").is_file()
+    assert (tmp_path / "out" / "c.png").stat().st_mtime_ns == before
+    assert invoke(*given, "--skip-existing").exit_code == 0
+
+
+def test_detect_takes_folders_and_goes_on_after_a_broken_photo(album):
+    done = invoke("detect", album, *DETECTOR, "--json")
+    assert done.exit_code == 1
+    assert list(json.loads(done.stdout)) == [str(album / "2024" / "a.png"), str(album / "c.png")]
+    assert "1 of 3 photos failed:" in done.stderr
+
+
+@pytest.mark.parametrize(("form", "suffix"), [("jpeg", ".jpg"), ("webp", ".webp")])
+def test_other_formats_are_written(tmp_path, form, suffix):
+    Image.new("RGB", (40, 40), (200, 10, 10)).save(tmp_path / "a.bmp")
+    done = invoke("restore", tmp_path / "a.bmp", "--restorer", "identity", "--out", tmp_path / "out", "--format", form)
+    assert done.stdout == f"{tmp_path}/a.bmp -> {tmp_path}/out/a{suffix}\n"
+    with Image.open(tmp_path / "out" / f"a{suffix}") as made:
+        assert made.format == form.upper()
+
+
+def test_a_photo_of_another_colour_space_shows_the_same_colours(tmp_path):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    profile = profile[:80] + b"XXXX" + profile[84:]  # another maker: told apart from one that is put in
+    levels = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    Image.fromarray(levels).save(tmp_path / "a.png", icc_profile=profile)
+    invoke("restore", tmp_path / "a.png", "--restorer", "identity", "--out", tmp_path / "out")
+    with Image.open(tmp_path / "out" / "a.png") as made:
+        assert made.info["icc_profile"] == profile
+        assert np.array_equal(np.asarray(made), levels)
+
+
+def test_a_grey_photo_comes_back_grey(tmp_path):
+    Image.effect_noise((70, 70), 50).save(tmp_path / "a.png")
+    invoke("restore", tmp_path / "a.png", "--restorer", "dncnn", "--out", tmp_path / "out", "--batch", 1)
+    with Image.open(tmp_path / "out" / "a.png") as made:
+        assert made.mode == "L"
+
+
+def test_the_limit_of_megapixels_is_an_option(tmp_path):
+    from tests.support.commands import vocbench
+
+    Image.new("RGB", (200, 100)).save(tmp_path / "a.png")
+    given = ["restore", tmp_path / "a.png", "--restorer", "identity", "--out", tmp_path / "out", "--max-megapixels"]
+    done = vocbench(*given, "0.01")
+    assert done.returncode == 2
+    assert "a.png: 200x100 is 0.02 megapixels, above the limit of 0.01; scale it down, or raise --max-megapixels" in done.stderr
+    assert invoke(*given, "0.02").exit_code == 0
