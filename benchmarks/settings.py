@@ -50,13 +50,13 @@ class RunSettings:
     def __post_init__(self) -> None:
         self.options.check()
         if self.draws < 1 or self.unit < 1:
-            raise ValueError("--draws and --unit must be at least 1")
+            raise ValueError("`draws` and `unit` must be at least 1")
         if self.batch < 0:
-            raise ValueError(f"--batch must be at least 1, or 0 for the fastest, got {self.batch}")
+            raise ValueError(f"`batch` must be at least 1, or 0 for the fastest, got {self.batch}")
         if self.examples < 0:
-            raise ValueError(f"--examples must be at least 0, got {self.examples}")
+            raise ValueError(f"`examples` must be at least 0, got {self.examples}")
         if self.limit is not None and self.limit < 1:
-            raise ValueError(f"--limit must be at least 1, got {self.limit}")
+            raise ValueError(f"`limit` must be at least 1, got {self.limit}")
 
 
 def differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:

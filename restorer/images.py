@@ -160,7 +160,8 @@ def _opened(path: Path, limit: float | None = None) -> Iterator[Image.Image]:
         stream.seek(0)
         try:
             file = reader(stream)
-            _check_size(path, *file.size, limit)
+            width, height = file.size
+            _check_size(path, width, height, limit)
             yield file
         except _TooLarge as error:
             raise ValueError(str(error)) from None
@@ -175,7 +176,7 @@ class _TooLarge(Exception):
 def _check_size(path: Path, width: int, height: int, limit: float | None) -> None:
     megapixels, most = width * height / 1e6, MAX_MEGAPIXELS if limit is None else limit
     if megapixels > most:
-        size = f"{megapixels:.1f}" if 1 <= megapixels < 1000 else f"{megapixels:.0f}" if megapixels > 1 else f"{megapixels:.2g}"
+        size = f"{megapixels:.0f}" if megapixels >= 1000 else f"{megapixels:.4g}"
         advice = "scale it down first" if limit is None else "scale it down, or raise `max_megapixels`"
         raise _TooLarge(f"{path}: {width}x{height} is {size} megapixels, above the limit of {most:g}; {advice}")
 

@@ -14,9 +14,7 @@ import click
 RENAMED = {
     "restorers": "restorer",
     "detectors": "detector",
-    "clean": "clean",
     "address": "ray-address",
-    "levels": "degradation",
 }
 SAME = (
     "batch", "betas", "clip", "cpus_per_worker", "data", "device", "do_no_harm", "draws", "ema", "engine", "examples",

@@ -44,16 +44,16 @@ def parse_degradations(given: Sequence[str]) -> Levels:
             continue
         name, _, values = text.partition("=")
         if name not in DEGRADATIONS and not name.startswith(corruptions.PREFIX):
-            raise ValueError(f"--degradation {text!r}: {name!r} is none of {', '.join(DEGRADATIONS)}, corruptions")
+            raise ValueError(f"the degradation {text!r}: {name!r} is none of {', '.join(DEGRADATIONS)}, corruptions")
         try:
             numbers = [float(value) for value in values.split(",")]
         except ValueError:
-            raise ValueError(f"--degradation {text!r}: expected NAME=LEVEL,… such as noise=10,20,30") from None
+            raise ValueError(f"the degradation {text!r}: expected NAME=LEVEL,… such as noise=10,20,30") from None
         if name in levels or len(set(numbers)) < len(numbers):
-            raise ValueError(f"--degradation {text!r}: a degradation or level is given twice")
+            raise ValueError(f"the degradation {text!r}: a degradation or level is given twice")
         levels[name] = numbers
     if not levels:
-        raise ValueError("nothing to sweep; give --degradation NAME=LEVEL,… or --degradation corruptions")
+        raise ValueError("nothing to sweep; give NAME=LEVEL,… or corruptions")
     return levels
 
 
@@ -91,7 +91,7 @@ def sweep(
             step = replace(settings, levels=json.dumps({degradation: level}))
             folder = out / step_name(degradation, level)
             if folder.exists() and not resume:
-                raise ValueError(f"{folder}: already there; continue the sweep with --resume or choose another --out")
+                raise ValueError(f"{folder}: already there; continue the sweep with `resume=True` or choose another `out`")
             place = f"{store.rstrip('/')}/{folder.name}" if store else None
             run(step, folder, resume, runner, progress, place)
             rows.append(json.loads((folder / "results.json").read_text()))

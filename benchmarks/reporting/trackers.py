@@ -74,7 +74,7 @@ def check_trackers(names: Iterable[str]) -> None:
     for name in names:
         package = TRACKERS[name][0]
         if find_spec(package) is None:
-            raise ValueError(f"--track {name}: the package {package} is not installed; pip install {package}")
+            raise ValueError(f"the tracker {name}: the package {package} is not installed; pip install {package}")
 
 
 def write_to(name: str, folder: Path) -> None:

@@ -1,6 +1,6 @@
 """The driver of a run: settings first, then unit by unit, resumable at any moment, and the results from the store.
 
-A run killed at any moment goes on with `--resume` and ends in the same numbers, wherever its units are computed.
+A run killed at any moment goes on where it was resumed and ends in the same numbers, wherever its units are computed.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ def _locked(out: Path) -> Iterator[None]:
         made = not lock.exists()
         handle = open(lock, "a")  # noqa: SIM115 - held by the with below
     except OSError as error:
-        raise OSError(f"{out}: cannot be written to ({error.strerror}); choose another --out") from None
+        raise OSError(f"{out}: cannot be written to ({error.strerror}); choose another `out`") from None
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ValueError(f"{out}: another run is writing here; wait for it or choose another --out") from None
+            raise ValueError(f"{out}: another run is writing here; wait for it or choose another `out`") from None
         try:
             yield
         finally:
@@ -110,25 +110,25 @@ def _begin(out: Path, record: dict, inventory: dict, resume: bool) -> dict:
         ours = {".lock"} | ({"inventory.json"} if _listed(out) == inventory else set())  # of a run killed as it began
         leftovers = sorted(p.name for p in out.iterdir() if p.name not in ours)
         if leftovers:
-            raise ValueError(f"{out}: not empty ({leftovers[0]}) and holds no run; choose another --out")
+            raise ValueError(f"{out}: not empty ({leftovers[0]}) and holds no run; choose another `out`")
         if record["store"]:
             Store(record["store"]).claim(record["id"], new=True)
         write_json(out / "inventory.json", inventory)
         write_json(path, record)
         return record
     if not resume:
-        raise ValueError(f"{out}: already holds a run; continue it with --resume or choose another --out")
+        raise ValueError(f"{out}: already holds a run; continue it with `resume=True` or choose another `out`")
     then = read_record(path)
     for group in ("settings", "weights_sha256"):
         changed = differences(record[group], then[group])
         if changed:
-            raise ValueError(f"{out}: was begun with other {group}: {'; '.join(changed)}; use the same or another --out")
+            raise ValueError(f"{out}: was begun with other {group}: {'; '.join(changed)}; use the same or another `out`")
     changed = differences(_engines(record), _engines(then))
     if changed:
-        raise ValueError(f"{out}: was begun with another engine: {'; '.join(changed)}; use the same or another --out")
+        raise ValueError(f"{out}: was begun with another engine: {'; '.join(changed)}; use the same or another `out`")
     if record["store"] and record["store"] != then.get("store"):
         kept = then.get("store") or out / "store"
-        raise ValueError(f"{out}: its predictions are in {kept}, not in {record['store']}; give the same --store or none")
+        raise ValueError(f"{out}: its predictions are in {kept}, not in {record['store']}; give the same `store` or none")
     before = _listed(out)
     changed = [name for name in inventory if inventory[name] != before.get(name)] + [n for n in before if n not in inventory]
     if changed:
@@ -220,7 +220,7 @@ def _keep_one_of_each(store: Store, units: list[list[str]]) -> None:
     if lost:
         raise OSError(
             f"{store.place}: {len(lost)} parts that were written are not seen from here, first that of {units[lost[0]][0]}; "
-            "use a folder that all machines share, or --store URL"
+            "use a folder that all machines share, or a URL as `store`"
         )
     store.clear(sound.values())
 

@@ -94,7 +94,7 @@ class _Local:
             photos = ", ".join(plan.units[number])
             raise OSError(
                 f"a worker died over the photos {photos} or those after, perhaps for want of memory; "
-                "go on with --resume, with fewer --workers"
+                "go on with `resume=True`, with fewer `workers`"
             ) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

@@ -96,9 +96,7 @@ class OnRay:
             try:
                 ray.init(address=self.address or "local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
             except (ConnectionError, ValueError, RuntimeError) as error:
-                raise OSError(
-                    f"--ray-address {self.address}: no Ray there ({_line(error)}); start it with `ray start`"
-                ) from None
+                raise OSError(f"`address={self.address}`: no Ray there ({_line(error)}); start it with `ray start`") from None
         try:
             crew = _RayCrew(ray, settings, _share(self, settings, [n for n in ray.nodes() if n["Alive"]]))
             try:
@@ -115,7 +113,7 @@ def _import_ray():
     try:
         import ray
     except ImportError:
-        raise ValueError("--runner ray needs Ray; install vocbench[ray]") from None
+        raise ValueError("`runner=ray` needs Ray; install vocbench[ray]") from None
     return ray
 
 
@@ -141,7 +139,7 @@ def _share(asked: OnRay, settings: RunSettings, nodes: list[dict[str, Any]]) -> 
     if workers < 1 or not any(g >= gpus and c >= cpus for g, c in zip(boards, cores, strict=True)):
         raise ValueError(
             f"no node of the Ray cluster has the {gpus:g} GPUs and {cpus:g} cores of a worker (nodes have {boards} GPUs and "
-            f"{cores} cores); give other --gpus-per-worker and --cpus-per-worker"
+            f"{cores} cores); give other `gpus_per_worker` and `cpus_per_worker`"
         )
     return replace(asked, workers=workers, gpus=gpus, cpus=cpus)
 
@@ -211,7 +209,9 @@ class _RayCrew:
             done, _ = self.ray.wait([*in_hand, *self.starting], timeout=5.0)
             lonely_since = (lonely_since or time.monotonic()) if not (done or in_hand) else None
             if lonely_since and time.monotonic() - lonely_since > PATIENCE:
-                raise OSError("all workers on Ray are gone and no new one starts; see `ray status`, then go on with --resume")
+                raise OSError(
+                    "all workers on Ray are gone and no new one starts; see `ray status`, then go on with `resume=True`"
+                )
             for reference in done:
                 if reference in self.starting:
                     came = self._arrived(reference)

@@ -163,7 +163,7 @@ def _variants(settings: RunSettings, items: list[Prepared], restorers: dict[str,
         )
         errors = [result.error for result in restored]
         if settings.on_error == "stop" and any(errors):
-            raise RestorerError(f"{next(e for e in errors if e)}; mend it, or leave such photos out with --on-error skip")
+            raise RestorerError(f"{next(e for e in errors if e)}; mend it, or leave such photos out with `on_error='skip'`")
         notes = [json.dumps(result.note) if result.note is not None else None for result in restored]
         variants.append(_Variant(name, chosen, [result.image for result in restored], errors, notes, seconds))
     return variants

@@ -133,7 +133,7 @@ class RemoteFiles:
         try:
             self.system, self.folder = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
-            raise ValueError(f"--store {url}: {scheme} cannot be opened ({error}); install fsspec's package for it") from None
+            raise ValueError(f"`store={url}`: {scheme} cannot be opened ({error}); install fsspec's package for it") from None
 
     def names(self) -> list[str]:
         self.system.invalidate_cache()
@@ -174,7 +174,7 @@ class Store:
     def _refuse_others(self, mine: str, new: bool) -> None:
         others = [n for n in self.files.names() if (OWNER.fullmatch(n) and n != mine) or (new and PART.fullmatch(n))]
         if others:
-            raise ValueError(f"{self.place}: holds the predictions of another run ({others[0]}); choose another --store")
+            raise ValueError(f"{self.place}: holds the predictions of another run ({others[0]}); choose another `store`")
 
     def write(self, unit: int, rows: Sequence[dict[str, Any]]) -> str:
         """Write the rows of a unit, whole or not at all, and return the part's name. OSError where the disk is full."""
@@ -193,7 +193,7 @@ class Store:
         except OSError as error:
             raise OSError(
                 f"{self.place}/{name}: could not be written ({error.strerror or error}); "
-                "free some space and resume with --resume"
+                "free some space and go on with `resume=True`"
             ) from error
         return name
 

@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
-import sys
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -24,6 +24,7 @@ from vocbench.restorer.files import replacing, usable
 from vocbench.restorer.networks.owan import Owan
 from vocbench.restorer.tiling import Tiling
 
+logger = logging.getLogger(__name__)
 HALF_ERROR = 0.02  # of 1, the most that half precision may change a pixel
 Builder = Callable[[nn.Module, str, Tiling, int, Path], nn.Module]
 
@@ -82,7 +83,7 @@ def torch_engine(network: nn.Module, device: str, tiling: Tiling, batch: int, ca
 def native_engine(network: nn.Module, device: str, tiling: Tiling, batch: int, cache: Path) -> nn.Module:
     """OWAN's compiled layers, on a CPU with a C++ compiler."""
     if not isinstance(network, Owan) or device != "cpu":
-        raise ValueError("the engine 'native' runs OWAN on a CPU; use --engine torch here")
+        raise ValueError("the engine 'native' runs OWAN on a CPU; use `engine='torch'` here")
     return native.FrozenOwan(network)
 
 
@@ -90,7 +91,7 @@ def openvino_engine(network: nn.Module, device: str, tiling: Tiling, batch: int,
     """OpenVINO on the fused network, on a CPU and for tiles only."""
     if device != "cpu" or not _is_fixed(tiling) or find_spec("openvino") is None:
         raise ValueError(
-            "the engine 'openvino' needs the package openvino, a CPU and tiles of one size; use --engine torch here"
+            "the engine 'openvino' needs the package openvino, a CPU and tiles of one size; use `engine='torch'` here"
         )
     assert tiling.size
     return OpenVinoEngine(fuse(network) if isinstance(network, Owan) else network, batch, tiling.size, cache)
@@ -101,7 +102,7 @@ def triton_engine(network: nn.Module, device: str, tiling: Tiling, batch: int, c
     from vocbench.restorer.engines.triton_layer import TritonOwan
 
     if not isinstance(network, Owan):
-        raise ValueError("the engine 'triton' runs OWAN; use --engine torch here")
+        raise ValueError("the engine 'triton' runs OWAN; use `engine='torch'` here")
     return TritonOwan(network, device)
 
 
@@ -121,7 +122,7 @@ def _checked_triton(network: Owan, device: str) -> nn.Module | None:
             reason = f"its result is off by {error:.3f}"
         except Exception as failure:  # a compiler or driver that does not take the kernels
             reason = " ".join(str(failure).split())[:120]
-    print(f"notice: the Triton kernels are not used ({reason}); OWAN runs in plain PyTorch", file=sys.stderr)
+    logger.warning("the Triton kernels are not used (%s); OWAN runs in plain PyTorch", reason)
     return None
 
 
@@ -132,7 +133,7 @@ def auto_engine(network: nn.Module, device: str, tiling: Tiling, batch: int, cac
             return native_engine(network, device, tiling, batch, cache)
         if _is_fixed(tiling) and find_spec("openvino"):
             return openvino_engine(network, device, tiling, batch, cache)
-        print("notice: no C++ compiler and no openvino here; OWAN runs in plain PyTorch, several times slower", file=sys.stderr)
+        logger.warning("no C++ compiler and no openvino here; OWAN runs in plain PyTorch, several times slower")
     if device.startswith("cuda") and isinstance(network, Owan) and (made := _checked_triton(network, device)):
         return made
     return torch_engine(network, device, tiling, batch, cache)

@@ -59,7 +59,7 @@ def average(first: Path, second: Path, share: float, out: Path) -> None:
     """
     for path in (first, out):
         if path.suffix != ".safetensors":
-            raise ValueError(f"{path}: FIRST and --out must end in .safetensors, as files of `vocbench train` do")
+            raise ValueError(f"{path}: the first file and `out` must end in .safetensors, as files of `vocbench train` do")
     if not first.is_file():
         raise FileNotFoundError(f"{first}: no such weights file; give one that `vocbench train` wrote")
     facts = read_metadata(first)

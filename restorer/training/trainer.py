@@ -201,12 +201,12 @@ class Trainer:
         try:
             kept = torch.load(path, map_location=self.process.device, weights_only=True)
         except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError):
-            raise ValueError(f"{path}: damaged, or no checkpoint of a training; start again with another --out") from None
+            raise ValueError(f"{path}: damaged, or no checkpoint of a training; start again with another `out`") from None
         if not isinstance(kept, dict) or "settings" not in kept:
-            raise ValueError(f"{path}: no checkpoint of a training; start again with another --out")
+            raise ValueError(f"{path}: no checkpoint of a training; start again with another `out`")
         if kept["settings"] != _plain(self.settings):
             changed = [k for k, v in _plain(self.settings).items() if kept["settings"].get(k) != v]
-            raise ValueError(f"{path}: made with other settings ({', '.join(changed)}); give the same ones or another --out")
+            raise ValueError(f"{path}: made with other settings ({', '.join(changed)}); give the same ones or another `out`")
         self.network.load_state_dict(kept["network"])
         self.average.state, self.average.steps = kept["average"], kept["average_steps"]
         self.optimizer.load_state_dict(kept["optimizer"])
@@ -236,7 +236,7 @@ class Trainer:
         loss, total = self._gradient(degraded, clean, photos)
         if not torch.isfinite(total):
             raise FloatingPointError(
-                f"the loss became {total.item()} at step {self.step}; lower --learning-rate or --clip and resume from "
+                f"the loss became {total.item()} at step {self.step}; lower `learning_rate` or `clip` and resume from "
                 f"{self.out / 'checkpoint.pt'}"
             )
         self._alternate()

@@ -284,7 +284,7 @@ def test_an_average_names_the_file_that_does_not_fit(shared, tmp_path):
     theirs = shared / "weights/owan/model_best.pth"
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
     for files, message in (
-        ((theirs, find("owan")), "model_best.pth: FIRST and --out must end in .safetensors"),
+        ((theirs, find("owan")), "model_best.pth: the first file and --out must end in .safetensors"),
         ((tmp_path / "none.safetensors", theirs), "none.safetensors: no such weights file"),
         ((tmp_path / "other.safetensors", theirs), "other.safetensors: does not name its network"),
         ((find("owan"), find("dncnn")), "dncnn.safetensors: not weights of OWAN"),

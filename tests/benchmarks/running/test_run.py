@@ -482,6 +482,8 @@ def test_a_killed_worker_process_is_told_in_one_line(voc_folder, tmp_path, monke
     settings = fake_settings(voc_folder)
     with monkeypatch.context() as patched:
         patched.setattr(local_workers, "prepare", dying_prepare)
-        with pytest.raises(OSError, match=r"a worker died over the photos 2099_000000, 2099_000001 .*; go on with --resume"):
+        with pytest.raises(
+            OSError, match=r"a worker died over the photos 2099_000000, 2099_000001 .*; go on with `resume=True`"
+        ):
             driver.run(settings, tmp_path / "out", runner=local_workers.Here(1))
     driver.run(settings, tmp_path / "out", resume=True)

@@ -65,7 +65,7 @@ def spoil(path, *keys, **given):
         (("settings", "colour"), {"value": 1}, "there is no setting 'colour'"),
         (("settings", "protocol"), {"value": "voc99"}, "unknown protocol 'voc99'"),
         (("settings", "levels"), {"value": "[1]"}, "levels should be an object of numbers as JSON"),
-        (("settings", "draws"), {"value": 0}, "--draws and --unit must be at least 1"),
+        (("settings", "draws"), {"value": 0}, "`draws` and `unit` must be at least 1"),
         (("settings", "tile"), {"value": "x"}, "tiling 'x'"),
         (("dataset", "images"), {"value": None}, "'images' of 'dataset' of the content should be a whole number, got null"),
         (("weights_sha256", "flat"), {"value": 3}, "should be text or null, got 3"),
