@@ -81,7 +81,8 @@ def load_ultralytics(path: str | Path, device: str = "cpu", trust: bool = False)
         raise FileNotFoundError(f"{path}: no such model file; {WHENCE[kind]} and give its path")
     if kind != ".onnx" and not own and not trust:
         raise ValueError(
-            f"{path}: a {kind} file of ultralytics may run code when it is loaded; allow it by `trust_weights=True` if you trust it"
+            f"{path}: a {kind} file of ultralytics may run code when it is loaded; "
+            "allow it by `trust_weights=True` if you trust it"
         )
     if kind == ".onnx" and find_spec("onnxruntime") is None:
         raise ValueError(f'{path}: an ONNX model needs onnxruntime; `pip install "vocbench[export]"` brings it')

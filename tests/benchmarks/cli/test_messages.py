@@ -57,7 +57,7 @@ def test_arguments_are_translated_into_options_that_there_are():
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("a: already there; go on with `resume=True` or choose another `out`", "a: already there; go on with --resume or choose another --out"),
+        ("a: there; go on with `resume=True` or choose another `out`", "a: there; go on with --resume or choose another --out"),
         ("use `engine='torch'` here", "use --engine torch here"),
         ("`learning_rate` or\n  `clip`", "--learning-rate or --clip"),
         ("see `vocbench weights list`", "see `vocbench weights list`"),
