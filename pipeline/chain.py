@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from vocbench.detection.detections import Detections
+from vocbench.pipeline.scale import Scale, check_scale, enlarged, shrunk
 from vocbench.restorer.tiling import out_of_memory
 
 T = TypeVar("T")
@@ -95,18 +97,59 @@ def detect_photos(label: str, detector: Callable, photos: Sequence[str], images:
     return checked
 
 
-def restore_images(restorer: nn.Module, images: Sequence[Tensor]) -> list[Tensor]:
-    """Images (3, H, W) in [0, 1], each at its own size, restored; in [0, 1], same sizes, types and devices.
+TOLERANCE = 0.5 / 255  # half a level of 8 bits, which rounding to a file would not show
 
-    A restorer with `restore_many` gets them all at once, so that tiles of several photos share batches. Raises ValueError where
-    a restorer changes a size, gives whole numbers or NaN.
+
+def check_images(images: Sequence[Tensor]) -> None:
+    """Raise ValueError, naming the image and the remedy, for what is not (3, H, W) floats of RGB in [0, 1] with pixels.
+
+    Values may leave [0, 1] by half a level of 8 bits, as resizing and half precision leave it.
     """
-    with torch.inference_mode():
-        together = getattr(restorer, "restore_many", None)
-        if callable(together):
-            restored = list(together(list(images)))
-        else:
-            restored = [restorer(image[None])[0] for image in images]
+    for i, image in enumerate(images):
+        fault = _fault(image)
+        if fault:
+            raise ValueError(f"image {i}: {fault}")
+
+
+def _fault(image: Tensor) -> str | None:
+    """What is wrong with an image, and what to do, or None."""
+    if not isinstance(image, Tensor):
+        return f"expected a float tensor (3, H, W) in [0, 1], got {type(image).__name__}"
+    if image.ndim != 3 or image.shape[0] != 3 or not image.numel():
+        return f"expected (3, H, W) in RGB with at least one pixel, got {tuple(image.shape)}"
+    if not image.is_floating_point():
+        return f"expected floats in [0, 1], got {image.dtype}; use image.float() / 255 for whole numbers from 0 to 255"
+    if image.is_meta:
+        return "it is on the device 'meta', where tensors hold no pixels"
+    low, high = (float(value) for value in image.detach().aminmax())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return "it holds NaN or infinite pixels"
+    if low >= -TOLERANCE and high <= 1 + TOLERANCE:
+        return None
+    got = f"expected values in [0, 1], got {low:.3g} to {high:.3g}"
+    if low >= -TOLERANCE and high > 2:
+        return f"{got}; divide by 255"
+    if low < -0.1:
+        return f"{got}, as of a normalised image; restore it before it is normalised"
+    return f"{got}; clamp it if it was resized"
+
+
+def _through(restorer: nn.Module, images: Sequence[Tensor]) -> list[Tensor]:
+    """What the restorer makes of checked images, in its own precision."""
+    own = next((p.dtype for p in _parameters(restorer) if p.is_floating_point()), torch.float32)
+    given = [image.to(own).clamp(0, 1) for image in images]
+    together = getattr(restorer, "restore_many", None)
+    if callable(together) and not torch.is_grad_enabled():
+        return list(together(given))
+    return [restorer(image[None])[0] for image in given]
+
+
+def _parameters(restorer: Callable[..., Any]) -> Iterable[Tensor]:
+    return restorer.parameters() if isinstance(restorer, nn.Module) else ()
+
+
+def _checked(images: Sequence[Tensor], restored: Sequence[Tensor]) -> list[Tensor]:
+    """The restored images, clipped to [0, 1], in the precision and on the device of the given ones; ValueError for a breach."""
     if len(restored) != len(images):
         raise ValueError(f"the restorer gave {len(restored)} images for {len(images)}")
     for before, after in zip(images, restored, strict=True):
@@ -119,22 +162,91 @@ def restore_images(restorer: nn.Module, images: Sequence[Tensor]) -> list[Tensor
     return [after.to(before).clamp(0, 1) for before, after in zip(images, restored, strict=True)]
 
 
+def restore_images(restorer: nn.Module, images: Sequence[Tensor]) -> list[Tensor]:
+    """Images (3, H, W) in [0, 1], each at its own size, restored; in [0, 1], same sizes, types and devices.
+
+    A restorer with `restore_many` gets them all at once, so that tiles of several photos share batches. Raises ValueError for
+    images that are not so (see `check_images`), and where a restorer changes a size, gives whole numbers or NaN.
+    """
+    check_images(images)
+    with torch.inference_mode():
+        return _checked(images, _through(restorer, images))
+
+
+def restore_with_gradients(restorer: nn.Module, images: Sequence[Tensor]) -> list[Tensor]:
+    """As `restore_images`, with gradients for the restorer's parameters that ask for them, and for the images.
+
+    Raises ValueError where gradients are asked for and the restorer gives none.
+    """
+    check_images(images)
+    restored = _checked(images, _through(restorer, images))
+    asked = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (*_parameters(restorer), *images))
+    if asked and not all(image.requires_grad for image in restored):
+        raise ValueError(
+            "the restorer gives no gradients, as its network is compiled for restoring alone; load it with engine='torch'"
+        )
+    return restored
+
+
 class RestoredDetector(nn.Module):
     """A detector whose images pass through a restorer first.
 
-    Takes what a torchvision detector takes, a list of (3, H, W) RGB tensors in [0, 1], and gives back what the wrapped
-    detector gives. Images are restored at their native size. Training targets pass through unchanged.
+    Takes what a torchvision detector takes, a list of (3, H, W) float RGB tensors in [0, 1], and gives back what the wrapped
+    detector gives, in the pixels of the images given. Other values are refused with a ValueError (see `check_images`).
+
+    The restorer stays in evaluation mode whatever `train` says, and frozen: its parameters ask for no gradients. With
+    `differentiable`, gradients pass through it, to the images and to those of its parameters that the caller lets ask for them
+    (`restorer.requires_grad_(True)`), so that both parts can be trained together.
+
+    `scale` is where images are restored: at their `native` size, or at that of the `detector`, to which they are shrunk with
+    antialiasing first, and which is faster; boxes are brought back to the pixels of the image given. Then the detector must
+    say what size it sees (see `vocbench.pipeline.scale`), and is called with images alone. Otherwise training targets and
+    other arguments pass through unchanged.
     """
 
-    def __init__(self, restorer: nn.Module, detector: Callable[..., Any]):
+    def __init__(
+        self, restorer: nn.Module, detector: Callable[..., Any], *, scale: Scale = "native", differentiable: bool = False
+    ):
         super().__init__()
-        self.restorer = restorer
-        self.detector = detector
+        check_scale(scale)
+        self.restorer, self.detector, self.scale, self.differentiable = restorer, detector, scale, differentiable
+        self._settle()
+
+    def _settle(self) -> None:
+        """Put the restorer into evaluation mode and, where nothing is to be learnt, take its parameters' gradients away."""
+        if isinstance(self.restorer, nn.Module):
+            self.restorer.eval()
+            if not self.differentiable:
+                self.restorer.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> RestoredDetector:
+        """Set the detector's mode; the restorer stays in evaluation mode."""
+        super().train(mode)
+        self._settle()
+        return self
+
+    def requires_grad_(self, requires_grad: bool = True) -> RestoredDetector:
+        """Set whether parameters ask for gradients; those of the restorer do with `differentiable` alone."""
+        super().requires_grad_(requires_grad)
+        self._settle()
+        return self
 
     def restore(self, images: Sequence[Tensor]) -> list[Tensor]:
         """The images as the detector will see them."""
-        return restore_images(self.restorer, images)
+        images = list(images)
+        if self.scale == "detector":
+            check_images(images)
+            images = [shrunk(image, self.detector) for image in images]
+        if self.differentiable:
+            return restore_with_gradients(self.restorer, images)
+        return [image.clone() for image in restore_images(self.restorer, images)]  # usable by detectors that train
 
     def forward(self, images: Sequence[Tensor], *args: Any, **kwargs: Any) -> Any:
-        restored = [image.clone() for image in self.restore(images)]  # out of inference mode, for detectors that train
-        return self.detector(restored, *args, **kwargs)
+        images = list(images)
+        restored = self.restore(images)
+        if self.scale == "native":
+            return self.detector(restored, *args, **kwargs)
+        if any(value is not None for value in (*args, *kwargs.values())):
+            raise ValueError("scale='detector' takes images alone; train the detector with scale='native'")
+        results = self.detector(restored)
+        return [enlarged(result, small, image) for result, small, image in zip(results, restored, images, strict=True)]

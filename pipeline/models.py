@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from torch import nn
 from vocbench.pipeline import weights as store
 from vocbench.pipeline.chain import reason
@@ -212,10 +214,60 @@ def _build(spec: Spec, options: Options, table: dict, kind: str) -> nn.Module:
 
 
 def build_restorer(spec: Spec, options: Options | None = None) -> nn.Module:
-    """The restorer of a specification: (B, 3, H, W) RGB in [0, 1] to the same shape and range."""
-    return _build(spec, options or Options(), RESTORERS, "restorer")
+    """The restorer of a specification, frozen: (B, 3, H, W) RGB in [0, 1] to the same shape and range."""
+    restorer = _build(spec, options or Options(), RESTORERS, "restorer")
+    return restorer.eval().requires_grad_(False) if isinstance(restorer, nn.Module) else restorer
 
 
 def build_detector(spec: Spec, options: Options | None = None) -> nn.Module:
     """The detector of a specification: a list of (3, H, W) RGB images in [0, 1] to a list of `Detections`."""
     return _build(spec, options or Options(), DETECTORS, "detector")
+
+
+def choose_device(device: str) -> str:
+    """Return `device`, or for `auto` CUDA where PyTorch sees a GPU and else the CPU; ValueError for one that is not there."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", device):
+        raise ValueError(f"device {device!r}: expected auto, cpu, cuda or cuda:N")
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device != "cpu" and int(device.partition(":")[2] or 0) >= gpus:
+        raise ValueError(f"device {device!r}: PyTorch sees {gpus} CUDA GPUs here, counted from 0")
+    return device
+
+
+def _restorer_spec(model: str | Path) -> Spec:
+    """The specification of a restorer's name, or of a weights file that says whose weights it holds."""
+    path = Path(model)
+    if not (path.suffix in (".safetensors", ".pth") and path.is_file()):
+        return parse_restorer(str(model))
+    from vocbench.restorer.weight_files import read_metadata
+
+    network = read_metadata(path).get("network")
+    if network not in RESTORERS:
+        raise ValueError(f"{path}: does not say whose weights it holds; give NAME:{path}, such as owan:{path}")
+    return Spec(network, network, str(path))
+
+
+def load_restorer(
+    model: str | Path = "owan", *, device: str = "auto", tile: str | None = None, engine: str = "auto", batch: int = 0
+) -> nn.Module:
+    """Return a restorer, in evaluation mode and frozen: (B, 3, H, W) float RGB in [0, 1] to the same shape and range.
+
+    `model` is a name of `RESTORERS`, NAME:FILE, a weights file of this project, or `package.module:factory`. `device` is auto,
+    cpu, cuda or cuda:N. `tile` is SIZE:STRIDE in pixels or `whole`, in place of the weights' own policy. `engine` is how OWAN
+    is executed, `batch` the tiles at a time, 0 for the number that is fastest here. Raises ValueError and OSError.
+    """
+    options = Options(tile, engine, choose_device(device), batch)
+    options.check()
+    return build_restorer(_restorer_spec(model), options)
+
+
+def load_detector(model: str | Path = "mobilenet-ssd", *, device: str = "auto", trust_weights: bool = False) -> nn.Module:
+    """Return a detector, in evaluation mode: a list of (3, H, W) float RGB images in [0, 1] to a list of `Detections`.
+
+    `model` is a name of `DETECTORS`, NAME:FILE, a model file of ultralytics, or `package.module:factory`. `device` is auto,
+    cpu, cuda or cuda:N. `trust_weights` allows files that may run code when they are loaded. Raises ValueError and OSError.
+    """
+    options = Options(device=choose_device(device), trust_weights=trust_weights)
+    return build_detector(parse_detector(str(model)), options)

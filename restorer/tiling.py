@@ -85,6 +85,10 @@ class Tiled(nn.Module):
         self.network, self.tiling, self.batch = network, tiling, batch
 
     def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) to the same shape; with gradients where the images or the network's parameters ask for them."""
+        asking = any(tensor.requires_grad for tensor in (images, *self.parameters()))
+        if asking and torch.is_grad_enabled():
+            return torch.stack(list(self._stream(list(images))))
         return torch.stack(self.restore_many(list(images)))
 
     def restore_many(self, images: Sequence[Tensor]) -> list[Tensor]:
@@ -94,6 +98,9 @@ class Tiled(nn.Module):
     @torch.inference_mode()
     def restore_stream(self, images: Sequence[Tensor]) -> Iterator[Tensor]:
         """As `restore_many`, one photo after the other, in memory bounded by one batch and the photos under way."""
+        yield from self._stream(images)
+
+    def _stream(self, images: Sequence[Tensor]) -> Iterator[Tensor]:
         if self.tiling.size is None:
             yield from (self.network(image[None])[0].clamp(0, 1).clone() for image in images)
             return

@@ -35,7 +35,7 @@ LAYERS = {
         {"datasets", "detectors"},
         {"average_precision", "error_types", "exchange"},
     ],
-    "pipeline": [{"names", "specs", "chain", "weights"}, {"gate", "integrations", "task_loss"}, {"models"}],
+    "pipeline": [{"names", "specs", "chain", "scale", "weights"}, {"gate", "integrations", "task_loss"}, {"models"}, {"photos"}],
     "benchmarks": [
         {"settings", "variants", "sample", "voc_folder"},
         {"storage"},
@@ -80,6 +80,8 @@ def layer(name: str) -> int:
 def upward_imports(folder: str) -> set[tuple[str, str]]:
     found = set()
     for path in modules(folder):
+        if path == ROOT / folder / "__init__.py":
+            continue  # the public face: it stands above all, and imports by name when it is asked
         own = ".".join(["vocbench", *path.relative_to(ROOT).with_suffix("").parts])
         for name in imported(path):
             if name.split(".")[1] == folder and layer(name) > layer(own):

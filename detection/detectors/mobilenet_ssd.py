@@ -82,6 +82,10 @@ class MobileNetSSD(nn.Module):
         self.priors: Tensor
         self.register_buffer("priors", priors(PRIORS, SIDE), persistent=False)
 
+    def input_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width in pixels to which a photo of any size is resized."""
+        return SIDE, SIDE
+
     def features(self, x: Tensor, last: str = "conv17_2") -> dict[str, Tensor]:
         """Maps after the ReLU of every layer up to `last`, by name, of a preprocessed batch (B, 3, h, w) of any size."""
         maps = {}

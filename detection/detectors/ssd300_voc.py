@@ -94,6 +94,10 @@ class SSD300(nn.Module):
         self.priors: Tensor
         self.register_buffer("priors", priors(PRIORS, SIDE, clip=True), persistent=False)
 
+    def input_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width in pixels to which a photo of any size is resized."""
+        return SIDE, SIDE
+
     def maps(self, x: Tensor) -> list[Tensor]:
         """The six maps of a preprocessed batch (B, 3, 300, 300): sides 38, 19, 10, 5, 3 and 1."""
         found = []

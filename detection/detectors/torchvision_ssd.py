@@ -5,6 +5,7 @@ COCO's names are mapped to VOC's; what has no VOC name is dropped. The weights c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,10 +24,18 @@ COCO_TO_VOC = {
 }
 
 
+def _plain(name: str) -> str:
+    """A class name without what writers of data files vary: capitals, blanks, underscores and hyphens."""
+    return re.sub(r"[\s_\-]+", "", name.lower())
+
+
+LABELS = {_plain(name): label for label, name in enumerate(VOC_CLASSES)}
+LABELS |= {_plain(coco): VOC_CLASSES.index(name) for coco, name in COCO_TO_VOC.items()}
+
+
 def voc_label(name: str) -> int:
-    """The VOC label of a COCO or VOC class name, -1 where VOC has none."""
-    name = COCO_TO_VOC.get(name, name)
-    return VOC_CLASSES.index(name) if name in VOC_CLASSES else -1
+    """Return the VOC label of a COCO or VOC class name, however it is spelt (`potted_plant`), -1 where VOC has none."""
+    return LABELS.get(_plain(name), -1)
 
 
 def coco_names() -> list[str]:
@@ -44,6 +53,11 @@ class TorchvisionDetector(nn.Module):
         self.network = network.eval()
         self.labels: Tensor
         self.register_buffer("labels", torch.tensor([voc_label(name) for name in names]))
+
+    def input_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width in pixels to which a photo of any size is resized."""
+        wide, high = self.network.transform.fixed_size  # type: ignore[union-attr, misc]
+        return int(high), int(wide)
 
     @torch.no_grad()
     def forward(self, images: Sequence[Tensor]) -> list[Detections]:

@@ -2,16 +2,19 @@
 
 import os
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from vocbench.detection.detections import Detections
 from vocbench.pipeline.integrations import restore_array, restore_video, ultralytics_predictor, ultralytics_validator
-from vocbench.restorer.images import write_image
+from vocbench.restorer.images import read_image, write_image
 
 from tests.support.commands import ROOT
 from tests.support.fakes import Brighten
+from tests.support.voc_folders import make_voc_folder
 
 DOCUMENT = ROOT / "docs" / "embedding.md"
 
@@ -20,11 +23,14 @@ def test_every_snippet_runs(tmp_path, monkeypatch):
     pytest.importorskip("ultralytics")
     monkeypatch.chdir(tmp_path)
     snippets = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
-    assert len(snippets) == 7
+    assert len(snippets) == 9
     scope: dict = {}
     for snippet in snippets:
         exec(compile(snippet, str(DOCUMENT), "exec"), scope)
     assert [set(result) for result in scope["results"]] == [{"boxes", "scores", "labels"}] * 2
+    assert set(scope["same_form"][0]) == {"boxes", "scores", "labels"}
+    for part in (scope["joint"], scope["trained"]):
+        assert any(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in part.parameters())
     assert scope["restored"].shape == (80, 100, 3)
     assert scope["restored"].dtype == np.uint8
     assert [frame.shape for frame in scope["frames"]] == [(48, 64, 3)] * 3
@@ -134,11 +140,20 @@ def test_ultralytics_validates_restored_images_from_beginning_to_end(tmp_path, m
     assert all(torch.equal(middle, torch.tensor([1.0, 0.0, 0.0])) for middle in middles)
 
 
-def test_the_readmes_python_runs(tmp_path, monkeypatch):
+def test_the_readmes_python_runs(tmp_path, monkeypatch, photo, mobilenet_weights):
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "README.md").read_text()
-    first = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[0].replace("(3, 375, 500)", "(3, 60, 80)")
-    scope: dict = {}
-    exec(compile(first.replace("torch.rand(3, 375, 500)", "torch.rand(3, 60, 80)"), "README.md", "exec"), scope)
+    write_image(tmp_path / "photo.jpg", photo)
+    folder = make_voc_folder(tmp_path / "made")
+    Path("VOCdevkit").mkdir()
+    folder.rename("VOCdevkit/VOC2012")
+    scope: dict = {"detections": {}}
+    snippets = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(snippets) == 3
+    for snippet in snippets:
+        exec(compile(snippet.replace("(3, 375, 500)", "(3, 60, 80)"), "README.md", "exec"), scope)
+    assert read_image(tmp_path / "restored.png").shape == photo.shape
+    assert isinstance(scope["found"], Detections)
     assert set(scope["boxes"][0]) == {"boxes", "scores", "labels"}
+    assert scope["result"].map == 0
     assert os.getcwd() == str(tmp_path)

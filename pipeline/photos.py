@@ -1,0 +1,92 @@
+"""Single photos restored and detected in one call, in whatever form a program holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar, overload
+
+import numpy as np
+from PIL import Image
+from torch import Tensor, nn
+from vocbench.detection.detections import Detections
+from vocbench.pipeline.chain import detect_photos, restore_photo
+from vocbench.pipeline.models import load_detector, load_restorer
+from vocbench.restorer.images import from_uint8, read_image, to_uint8
+
+Photo: TypeAlias = "str | Path | Image.Image | np.ndarray | Tensor"
+Array = TypeVar("Array", np.ndarray, Tensor)
+KEPT = 4  # models that stay loaded between calls
+
+_restorer = lru_cache(KEPT)(load_restorer)
+_detector = lru_cache(KEPT)(load_detector)
+
+
+def _name(photo: Photo) -> str:
+    """What messages call the photo."""
+    return str(photo) if isinstance(photo, (str, Path)) else "the photo"
+
+
+def _grey_array(image: Tensor) -> np.ndarray:
+    """(3, H, W) as (H, W) uint8, the mean of the channels."""
+    return to_uint8(image.mean(0, keepdim=True).expand(3, -1, -1))[:, :, 0]
+
+
+def _opened(photo: Photo) -> tuple[Tensor, Callable[[Tensor], Any]]:
+    """The photo as an image (3, H, W) in [0, 1], and what brings an image back into the photo's own form."""
+    if isinstance(photo, (str, Path)):
+        return read_image(photo, upright=True), lambda image: Image.fromarray(to_uint8(image))
+    if isinstance(photo, Image.Image):
+        if photo.mode not in ("RGB", "L"):
+            raise ValueError(f"a picture of PIL must have the mode RGB or L, got {photo.mode}; convert it first")
+        image, back = _opened(np.asarray(photo))
+        return image, lambda restored: Image.fromarray(back(restored))
+    if isinstance(photo, np.ndarray):
+        if photo.ndim == 2:
+            return from_uint8(np.repeat(photo[:, :, None], 3, axis=2)), _grey_array
+        return from_uint8(photo), to_uint8
+    if isinstance(photo, Tensor):
+        return photo, lambda image: image
+    raise TypeError(f"a photo is a path, a picture of PIL, a uint8 array or a float tensor, got {type(photo).__name__}")
+
+
+@overload
+def restore(photo: str | Path | Image.Image, restorer: str | Path | nn.Module = ..., *, device: str = ...) -> Image.Image: ...
+@overload
+def restore(photo: Array, restorer: str | Path | nn.Module = ..., *, device: str = ...) -> Array: ...
+def restore(
+    photo: Photo, restorer: str | Path | nn.Module = "owan", *, device: str = "auto"
+) -> Image.Image | np.ndarray | Tensor:
+    """Return a photo restored, in the form in which it was given; a file becomes a picture of PIL, upright.
+
+    Arrays are (H, W, 3) or grey (H, W) uint8 RGB; tensors (3, H, W) float RGB in [0, 1]. `restorer` is what `load_restorer`
+    takes, which stays loaded for the next call, or a module. Raises ValueError and OSError, naming the file.
+    """
+    image, back = _opened(photo)
+    model = restorer if isinstance(restorer, nn.Module) else _restorer(restorer, device=device)
+    label = type(restorer).__name__ if isinstance(restorer, nn.Module) else str(restorer)
+    return back(restore_photo(label, model, _name(photo), image))
+
+
+def detect(
+    photo: Photo,
+    detector: str | Path | Callable[[list[Tensor]], Any] = "mobilenet-ssd",
+    *,
+    restorer: str | Path | nn.Module | None = None,
+    score: float = 0.3,
+    device: str = "auto",
+) -> Detections:
+    """Return what a detector finds in a photo, restored first where a restorer is named: boxes of `score` and above.
+
+    The photo may have every form that `restore` takes; boxes are in its pixels, those of a file upright. `detector` is what
+    `load_detector` takes, which stays loaded for the next call, or a detector. Raises ValueError and OSError.
+    """
+    image, _ = _opened(photo)
+    model = detector if callable(detector) else _detector(detector, device=device)
+    if restorer is not None:
+        image = restore(image, restorer, device=device)
+    label = type(detector).__name__ if callable(detector) else str(detector)
+    (found,) = detect_photos(label, model, [_name(photo)], [image])
+    kept = found.scores >= score
+    return Detections(found.boxes[kept], found.scores[kept], found.labels[kept])
