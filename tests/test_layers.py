@@ -35,7 +35,12 @@ LAYERS = {
         {"datasets", "detectors"},
         {"average_precision", "error_types", "exchange"},
     ],
-    "pipeline": [{"names", "specs", "chain", "scale", "weights"}, {"gate", "integrations", "task_loss"}, {"models"}, {"photos"}],
+    "pipeline": [
+        {"names", "specs", "chain", "scale", "weights"},
+        {"gate", "integrations", "task_loss"},
+        {"models"},
+        {"photos"},
+    ],
     "benchmarks": [
         {"settings", "variants", "sample", "voc_folder"},
         {"storage"},
