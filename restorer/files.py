@@ -139,7 +139,7 @@ def _expanded(path: Path) -> list[Path]:
         return [path]
     matches = sorted(glob.glob(str(path), recursive=True)) if glob.has_magic(str(path)) else []
     if not matches:
-        raise FileNotFoundError(f"{path}: no such photo")
+        raise FileNotFoundError(f"{path}: no such photo or folder")
     return [Path(match) for match in matches]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 from vocbench.benchmarks.cli.options import OWAN, RESTORER, Command, Named, choose_device, model_options
+from vocbench.benchmarks.cli.show import show
 from vocbench.pipeline.names import RECIPES
 from vocbench.restorer.files import make_folder
 
@@ -48,7 +49,7 @@ def quality(folder, recipes, pairs, restorers, patch, limit, seed, out, tile, en
     else:
         sets = {recipe: tables.cut_patches(folder, recipe, patch, limit, seed) for recipe in recipes}
     rows = [row for name, found in sets.items() for row in tables.measure(name, found, models)]
-    click.echo(tables.to_markdown(rows))
+    show(tables.to_markdown(rows))
     if out:
         make_folder(out)
         tables.write(out, rows)

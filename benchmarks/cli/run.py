@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,7 +23,9 @@ from vocbench.benchmarks.cli.options import (
     unknown,
 )
 from vocbench.benchmarks.cli.progress import EVERY, Progress
+from vocbench.benchmarks.cli.show import show
 from vocbench.benchmarks.reporting.trackers import TRACKERS, check_trackers, write_to
+from vocbench.benchmarks.results.sentences import headline
 from vocbench.benchmarks.settings import RunSettings, plain
 from vocbench.pipeline.names import DEGRADATIONS, PROTOCOLS, RECIPES
 
@@ -158,10 +161,11 @@ def run(runner, workers, ray_address, gpus_per_worker, cpus_per_worker, store, o
     if quiet:
         return
     for table in sorted(out.glob("table*.md"), key=lambda path: (len(path.name), path.name)):
-        click.echo(table.read_text())
+        show(table.read_text())
     if settings.data == "sample":
         click.echo(SAMPLE_NOTE)
-    click.echo(f"Results in {out}")
+    click.echo(headline(json.loads((out / "results.json").read_text(encoding="utf-8"))))
+    click.echo(f"Results in {out}; the report is {out / 'report.html'}")
 
 
 class Degradation(click.ParamType):
@@ -207,7 +211,7 @@ def sweep(
     with told(settings, out, quiet, verbose) as progress:
         content = sweeping.sweep(settings, levels, out, resume, where, progress, store)
     if not quiet:
-        click.echo(sweeping.to_markdown(content))
+        show(sweeping.to_markdown(content))
         click.echo(f"Results in {out}")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 from vocbench.benchmarks.cli.options import OWAN, Command, Named, choose_device, device_option, json_option, tile_option
+from vocbench.benchmarks.cli.show import show
 from vocbench.pipeline.names import EXPORTS
 from vocbench.restorer.cutting import Tiling
 
@@ -51,7 +52,10 @@ def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> 
         out.mkdir(parents=True, exist_ok=True)
         (out / "speed.json").write_text(json.dumps(content, indent=2) + "\n")
         (out / "speed.md").write_text(text)
-    click.echo(json.dumps(content, indent=2) if as_json else text)
+    if as_json:
+        click.echo(json.dumps(content, indent=2))
+    else:
+        show(text)
 
 
 @click.command(cls=Command, examples=["vocbench export owan --format onnx --out owan.onnx"])

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from vocbench.pipeline.chain import restore_images
 from vocbench.restorer.degradations.recipes import degrade
+from vocbench.restorer.files import find_photos
 from vocbench.restorer.images import read_image
 from vocbench.restorer.quality import psnr, ssim
 from vocbench.restorer.training.patches import SCALES, list_photos
@@ -44,15 +45,35 @@ def cut_patches(folder: Path, recipe: str, size: int, limit: int, seed: int) -> 
 
 
 def read_pairs(inputs: Path, targets: Path) -> list[Pair]:
-    """Pairs of two folders in the order of their names; ValueError where they do not fit together."""
-    left, right = list_photos([inputs]), list_photos([targets])
-    if len(left) != len(right):
-        raise ValueError(f"{inputs} holds {len(left)} pictures and {targets} {len(right)}; they must pair up by name order")
-    pairs = [(read_image(one), read_image(two)) for one, two in zip(left, right, strict=True)]
-    for path, (degraded, clean) in zip(left, pairs, strict=True):
-        if degraded.shape != clean.shape:
-            raise ValueError(f"{path}: its size differs from its target's, {tuple(degraded.shape)} and {tuple(clean.shape)}")
-    return pairs
+    """Return the pairs of two folders, of any depth: pictures of one name, whatever their suffix.
+
+    ValueError names what has no partner, and pictures of different sizes.
+    """
+    left, right = _by_name(inputs), _by_name(targets)
+    for own, other, place in ((left, right, targets), (right, left, inputs)):
+        if alone := sorted(own.keys() - other.keys()):
+            more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
+            raise ValueError(f"{own[alone[0]]}: {place} holds no picture {alone[0]!r}{more}; pairs have the same name")
+    return [_read_pair(left[name], right[name]) for name in sorted(left)]
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    """Return the pictures of a folder by their place in it without suffix."""
+    named: dict[str, Path] = {}
+    for photo in find_photos([folder]):
+        name = photo.place.with_suffix("").as_posix()
+        if name in named:
+            raise ValueError(f"{photo.path}: {named[name].name} has the same name; keep one of them")
+        named[name] = photo.path
+    return named
+
+
+def _read_pair(one: Path, two: Path) -> Pair:
+    degraded, clean = read_image(one), read_image(two)
+    if degraded.shape != clean.shape:
+        sizes = " and ".join(f"{image.shape[2]}x{image.shape[1]}" for image in (degraded, clean))
+        raise ValueError(f"{one}: its size differs from its target's, {sizes}")
+    return degraded, clean
 
 
 def _row(name: str, restorer: str, images: list[Tensor], pairs: list[Pair]) -> dict[str, Any]:

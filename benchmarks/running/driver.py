@@ -5,7 +5,6 @@ A run killed at any moment goes on where it was resumed and ends in the same num
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import time
@@ -42,6 +41,10 @@ def _locked(out: Path) -> Iterator[None]:
 
     Where no run comes of it, the folder is left as it was.
     """
+    try:
+        import fcntl
+    except ModuleNotFoundError:
+        raise OSError("runs lock their folder by fcntl, which this system lacks; use Linux, macOS or WSL") from None
     lock = out / ".lock"
     try:
         fresh = not out.exists()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -110,6 +109,8 @@ def prepare(settings: RunSettings, photos: Sequence[tuple[str, Path]]) -> list[P
 
 def peak_memory() -> dict[str, int]:
     """The peak memory so far in bytes: resident, of this process or a child that has ended, and of CUDA where it is used."""
+    import resource  # which only a run needs: `restore` and `detect` work where it is missing
+
     resident = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     peaks = {"peak_memory_bytes": 1024 * resident}
     if torch.cuda.is_available() and torch.cuda.is_initialized():
