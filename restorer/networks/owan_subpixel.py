@@ -72,6 +72,7 @@ class Gates(nn.Module):
 class SubpixelOwan(Owan):
     """The network at 1/`factor` of the resolution: RGB (B, 3, H, W) in [0, 1] to the same shape, not clipped.
 
+    Block means are kept in [0, 1] and what is finer in [-0.5, 0.5], so that no input makes the output explode.
     H and W are any sizes of at least 1 pixel: the last rows and columns are repeated up to a multiple of the factor.
     """
 
@@ -96,6 +97,7 @@ class SubpixelOwan(Owan):
         height, width = image.shape[2:]
         grown = self._grown(image)
         means, subpixels = self.tail(features).split([3, 3 * self.factor**2], 1)
+        means, subpixels = means.clamp(0, 1), subpixels.clamp(-0.5, 0.5)  # whatever the features hold, the image stays one
         given = avg_pool2d(grown, self.factor)  # (B, 3, h, w)
         gates = interpolate(
             self.gates(features, statistics(grown, self.factor)),
