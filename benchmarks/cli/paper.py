@@ -27,7 +27,7 @@ FOLDER = click.Path(path_type=Path)
 @click.option("--restorer", "restorers", multiple=True, type=RESTORER, help="Repeatable; default owan.")
 @click.option("--patch", default=63, show_default=True, help="Pixels.")
 @click.option("--limit", default=400, show_default=True, help="Patches of a recipe, spread over photos and scales.")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Of the degradations.")
 @click.option("--out", type=FOLDER, help="Folder for quality.json, quality.csv and quality.md.")
 @model_options
 def quality(folder, recipes, pairs, restorers, patch, limit, seed, out, tile, engine, device, batch, trust_weights) -> None:
@@ -59,7 +59,7 @@ def quality(folder, recipes, pairs, restorers, patch, limit, seed, out, tile, en
 @click.option("--clean", "folder", required=True, type=FOLDER, help="Folder of clean photos.")
 @click.option("--restorer", default="owan", show_default=True, type=OWAN, help="Weights of OWAN.")
 @click.option("--limit", default=200, show_default=True, help="Patches of each set.")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Of the degradations.")
 @click.option("--out", required=True, type=FOLDER, help="Folder for attention.npz and the two figures.")
 def attention(folder: Path, restorer: str, limit: int, seed: int, out: Path) -> None:
     """Attention weights by distortion: the paper's Figures 7 and 8, as pictures and arrays."""

@@ -103,7 +103,7 @@ def _restorer(text: str | None, options: Options) -> Callable[[Path, Tensor], Te
     ],
 )
 @FILES
-@click.option("--restorer", default="owan", show_default=True, type=RESTORER)
+@click.option("--restorer", default="owan", show_default=True, type=RESTORER, help="What restores.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the restored photos.")
 @click.option("--format", "form", default="png", show_default=True, type=click.Choice(list(SUFFIXES)), help="Of the files.")
 @click.option("--quality", default=95, show_default=True, type=click.IntRange(1, 100), metavar="N", help="Of JPEG and WebP.")
@@ -142,7 +142,7 @@ def restore(files, restorer: str, out: Path, form: str, quality: int, skip_exist
 )
 @FILES
 @click.option("--restorer", type=RESTORER, help="Restore the photos first.")
-@click.option("--detector", default="mobilenet-ssd", show_default=True, type=DETECTOR)
+@click.option("--detector", default="mobilenet-ssd", show_default=True, type=DETECTOR, help="What detects.")
 @click.option("--score", default=0.3, show_default=True, help="Boxes below it are left out.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for copies (PNG) with the boxes drawn; without it, none.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object by file.")
