@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import isfinite
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -49,6 +50,8 @@ def parse_degradations(given: Sequence[str]) -> Levels:
             numbers = [float(value) for value in values.split(",")]
         except ValueError:
             raise ValueError(f"the degradation {text!r}: expected NAME=LEVEL,… such as noise=10,20,30") from None
+        if not all(isfinite(number) and number >= 0 for number in numbers):
+            raise ValueError(f"the degradation {text!r}: a level is a number of at least 0, in the unit of its degradation")
         if name in levels or len(set(numbers)) < len(numbers):
             raise ValueError(f"the degradation {text!r}: a degradation or level is given twice")
         levels[name] = numbers

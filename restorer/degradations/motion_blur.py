@@ -36,12 +36,13 @@ def trajectory(length: float, generator: np.random.Generator, samples: int = SAM
 
 
 def rasterise(path: np.ndarray, canvas: int = CANVAS) -> np.ndarray:
-    """The share of samples at each pixel of a square canvas, (canvas, canvas) summing to 1, the path's middle at its middle.
+    """The share of samples at each pixel of a square canvas, (canvas, canvas) summing to 1.
 
+    The path's middle lies on the middle pixel, of an even canvas the one before its middle, so that blurring shifts nothing.
     Every sample is shared out bilinearly among four pixels; what leaves the canvas stays at its border.
     """
     middle = (path.real.max() + path.real.min()) / 2 + 1j * (path.imag.max() + path.imag.min()) / 2
-    places = path - middle + (canvas - 1) / 2 * (1 + 1j)
+    places = path - middle + (canvas - 1) // 2 * (1 + 1j)
     x, y = places.real.clip(0, canvas - 1.001), places.imag.clip(0, canvas - 1.001)
     left, top = np.floor(x).astype(int), np.floor(y).astype(int)
     kernel = np.zeros((canvas, canvas))

@@ -91,6 +91,8 @@ def test_the_page_loads_in_a_browser(swept, tmp_path):
         (["noise=1,x"], "expected NAME=LEVEL"),
         (["noise=1", "noise=2"], "given twice"),
         (["noise=1,1"], "given twice"),
+        (["blur=-1"], "a level is a number of at least 0"),
+        (["noise=10,nan"], "a level is a number of at least 0"),
     ],
 )
 def test_levels_that_make_no_sense_are_refused(given, message):

@@ -27,6 +27,19 @@ def test_a_point_at_rest_is_a_single_pixel_and_a_line_is_a_line():
     assert line[:4].sum() == 0
 
 
+def test_a_camera_that_hardly_moves_shifts_nothing(photo):
+    torch.testing.assert_close(motion_blur(photo, 1e-6, np.random.default_rng(0)), photo, atol=1e-5, rtol=0)
+
+
+def test_the_middle_of_a_blurred_point_stays_where_it_was_on_average():
+    point = torch.zeros(3, 129, 129)
+    point[:, 64, 64] = 1
+    rows = torch.arange(129.0)
+    blurred = [motion_blur(point, 40, np.random.default_rng(i))[0] for i in range(60)]
+    middles = torch.stack([torch.stack([(one.sum(1) * rows).sum(), (one.sum(0) * rows).sum()]) / one.sum() for one in blurred])
+    assert (middles.mean(0) - 64).abs().max() < 3 * middles.std(0).max() / 60**0.5
+
+
 def test_a_path_longer_than_the_canvas_stays_inside():
     kernel = rasterise(np.linspace(0, 300, 2001) + 0j)
     assert kernel.shape == (CANVAS, CANVAS)
