@@ -164,7 +164,10 @@ def model_options(command: Callable) -> Callable:
     """Add the options of every command that builds a restorer."""
     options = [
         click.option(
-            "--tile", type=Cutting(), metavar="SIZE:STRIDE|whole", help="Cutting policy of OWAN, DnCNN and spandrel's networks; default: the weights' own."
+            "--tile",
+            type=Cutting(),
+            metavar="SIZE:STRIDE|whole",
+            help="Cutting policy of OWAN, DnCNN and spandrel's networks; default: the weights' own.",
         ),
         click.option(
             "--engine", default="auto", show_default=True, type=Named("engine", ENGINES), help="How OWAN is executed."
