@@ -234,9 +234,15 @@ def _curve_ap(recall: np.ndarray, precision: np.ndarray, protocol: str) -> np.nd
 
 
 def evaluate(
-    detections: Mapping[str, Detections], ground_truth: Mapping[str, Objects], protocol: str, iou: float = 0.5
+    detections: Mapping[str, Detections],
+    ground_truth: Mapping[str, Objects],
+    protocol: str,
+    iou: float = 0.5,
+    classes: Sequence[str] = VOC_CLASSES,
 ) -> Evaluation:
     """AP of `detections` (image id to boxes, scores and labels) against `ground_truth` under a named protocol.
+
+    Labels of both index `classes`.
 
     Images without an entry have no detections. Ties keep the order of the images in `ground_truth`, then that of the boxes.
     Raises ValueError for an unknown protocol, and for detections of an image that the ground truth does not have.
@@ -250,13 +256,13 @@ def evaluate(
     if protocol == "coco":
         from vocbench.detection.coco import coco_average_precision
 
-        return Evaluation("coco", None, images, coco_average_precision(detections, ground_truth))
+        return Evaluation("coco", None, images, coco_average_precision(detections, ground_truth, classes))
     found, truth = DetectionColumns.of(detections), ObjectColumns.of(ground_truth)
     place = np.fromiter((truth.index[name] for name in found), np.int32, len(found))
     image, object_image = place[found.image], truth.image
     ap: dict[str, float | None] = {}
     matches = {}
-    for label, name in enumerate(VOC_CLASSES):
+    for label, name in enumerate(classes):
         mine, theirs = np.flatnonzero(found.labels == label), np.flatnonzero(truth.labels == label)
         mine = mine[np.argsort(image[mine], kind="stable")]  # the order of the ground truth
         match = match_class(

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from vocbench.detection.detections import VOC_CLASSES, Detections, Objects
 
 
-def to_coco_ground_truth(ground_truth: Mapping[str, Objects]) -> dict:
+def to_coco_ground_truth(ground_truth: Mapping[str, Objects], classes: Sequence[str] = VOC_CLASSES) -> dict:
     """Ground truth as COCO's annotation dictionary; images are numbered from 1, their ids kept as `file_name`."""
     images = [{"id": i, "file_name": name} for i, name in enumerate(ground_truth, 1)]
     annotations: list[dict] = []
@@ -30,7 +30,7 @@ def to_coco_ground_truth(ground_truth: Mapping[str, Objects]) -> dict:
                     "iscrowd": int(difficult),
                 }
             )
-    categories = [{"id": i, "name": name} for i, name in enumerate(VOC_CLASSES, 1)]
+    categories = [{"id": i, "name": name} for i, name in enumerate(classes, 1)]
     return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
 
 
@@ -53,26 +53,26 @@ def to_coco_results(detections: Mapping[str, Detections], images: list[str]) -> 
 
 
 def coco_average_precision(
-    detections: Mapping[str, Detections], ground_truth: Mapping[str, Objects]
+    detections: Mapping[str, Detections], ground_truth: Mapping[str, Objects], classes: Sequence[str] = VOC_CLASSES
 ) -> dict[str, float | None]:
     """AP of every class over overlaps 0.50 to 0.95, at most 100 detections an image; None for a class without objects."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     images = list(ground_truth)
-    counted = np.zeros(len(VOC_CLASSES), int)
+    counted = np.zeros(len(classes), int)
     for objects in ground_truth.values():
         np.add.at(counted, objects.labels[~objects.difficult], 1)
     results = to_coco_results(detections, images)
     if not results:
-        return {name: 0.0 if count else None for name, count in zip(VOC_CLASSES, counted, strict=True)}
+        return {name: 0.0 if count else None for name, count in zip(classes, counted, strict=True)}
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         truth = COCO()
-        truth.dataset = to_coco_ground_truth(ground_truth)
+        truth.dataset = to_coco_ground_truth(ground_truth, classes)
         truth.createIndex()
         evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
     precision = evaluation.eval["precision"][:, :, :, 0, -1]  # (overlaps, recalls, classes), all areas, 100 detections
-    means = [float(precision[:, :, k].mean()) if counted[k] else None for k in range(len(VOC_CLASSES))]
-    return dict(zip(VOC_CLASSES, means, strict=True))
+    means = [float(precision[:, :, k].mean()) if counted[k] else None for k in range(len(classes))]
+    return dict(zip(classes, means, strict=True))

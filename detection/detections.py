@@ -35,15 +35,15 @@ VOC_CLASSES = (
 
 
 class Detections(NamedTuple):
-    """The boxes found in one image: (N, 4) float32 xyxy pixels from 0, scores (N,), labels (N,) indexing VOC_CLASSES."""
+    """The boxes found in one image: (N, 4) float32 xyxy pixels from 0, scores (N,), labels (N,) indexing the classes."""
 
     boxes: Tensor
     scores: Tensor
     labels: Tensor
 
     @classmethod
-    def checked(cls, boxes: Tensor, scores: Tensor, labels: Tensor) -> Detections:
-        """The same after its shapes were checked; raises ValueError with what was expected and what came."""
+    def checked(cls, boxes: Tensor, scores: Tensor, labels: Tensor, classes: int = len(VOC_CLASSES)) -> Detections:
+        """Return the same after their shapes and values were checked; ValueError says what was expected and what came."""
         count = len(scores)
         if boxes.shape != (count, 4) or scores.shape != (count,) or labels.shape != (count,):
             raise ValueError(
@@ -52,20 +52,29 @@ class Detections(NamedTuple):
             )
         if not torch.isfinite(boxes).all() or not torch.isfinite(scores).all():
             raise ValueError("detections must be finite, got NaN or infinite boxes or scores")
-        if count and not (int(labels.min()) >= 0 and int(labels.max()) < len(VOC_CLASSES)):
-            raise ValueError(f"labels must lie in 0..{len(VOC_CLASSES) - 1}, got {int(labels.min())}..{int(labels.max())}")
+        turned = (boxes[:, 2:] < boxes[:, :2]).any(1)
+        if turned.any():
+            raise ValueError(f"the box {boxes[turned][0].tolist()} ends before it begins; boxes are [x1, y1, x2, y2] in pixels")
+        fractional = labels.is_floating_point() and labels != labels.round()
+        if isinstance(fractional, Tensor) and fractional.any():
+            raise ValueError(f"labels must be whole numbers, got {labels[fractional][0].item():g}; are they scores?")
+        if count and not (int(labels.min()) >= 0 and int(labels.max()) < classes):
+            raise ValueError(f"labels must lie in 0..{classes - 1}, got {int(labels.min())}..{int(labels.max())}")
         return cls(boxes.float(), scores.float(), labels.long())
 
     @classmethod
-    def of(cls, result: Any) -> Detections:
-        """What a detector gave for one image, checked and on the CPU: `Detections`, such a triple, or torchvision's mapping."""
+    def of(cls, result: Any, classes: int = len(VOC_CLASSES)) -> Detections:
+        """Return what a detector gave for one image, checked and on the CPU.
+
+        It may be `Detections`, such a triple, or torchvision's mapping; labels index that many `classes`.
+        """
         try:
             parts = [result[name] for name in cls._fields] if isinstance(result, Mapping) else list(result)
             boxes, scores, labels = (torch.atleast_1d(torch.as_tensor(part)).detach().cpu() for part in parts)
         except (KeyError, TypeError, ValueError, RuntimeError):
             got = f"a mapping of {', '.join(map(str, result))}" if isinstance(result, Mapping) else type(result).__name__
             raise ValueError(f"an image's detections are boxes, scores and labels, or a mapping of these, got {got}") from None
-        return cls.checked(boxes, scores, labels)
+        return cls.checked(boxes, scores, labels, classes)
 
     @classmethod
     def empty(cls) -> Detections:
@@ -77,7 +86,7 @@ class Objects:
     """The ground truth of one image.
 
     boxes (N, 4) float64 continuous corners [xmin - 1, ymin - 1, xmax, ymax] of VOC's 1-based inclusive pixels, labels (N,)
-    int64 indexing VOC_CLASSES, difficult (N,) bool: neither counted nor counted against a detector.
+    int64 indexing the data set's classes, difficult (N,) bool: neither counted nor counted against a detector.
     """
 
     boxes: np.ndarray

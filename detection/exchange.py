@@ -1,42 +1,120 @@
-"""Detections in other tools' files: by image id, COCO results, and the devkit's `comp4_det_test_CLASS.txt`."""
+"""Detections in other tools' files: by image id, COCO results, YOLO's and the devkit's text files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from vocbench.detection.datasets.voc import LABELS, load_json
-from vocbench.detection.detections import VOC_CLASSES, Detections
+from vocbench.detection.average_precision import pair_overlaps
+from vocbench.detection.datasets.classes import ClassIndex
+from vocbench.detection.datasets.contract import DataWarning, counted
+from vocbench.detection.datasets.files import load_json, read_text
+from vocbench.detection.datasets.ids import match_ids
+from vocbench.detection.datasets.yolo import corners, load_yaml, names_of, read_rows
+from vocbench.detection.detections import VOC_CLASSES, Detections, Objects
+
+DEVKIT = re.compile(r"comp\d+_det_.+?_([^_]+(?:_[^_]+)*)\.txt", re.IGNORECASE)
+REMEDY = "give the categories that the detector was trained with"
 
 
-def read_detections(path: str | Path, images: list[str]) -> dict[str, Detections]:
-    """Detections of a JSON file, by image id.
+@dataclass(frozen=True)
+class Target:
+    """What detections are read for: the images' ids, the classes that labels index, and what else a data set knows.
 
-    Either {image id: {"boxes": [[x1, y1, x2, y2]], "scores": [], "labels": ["dog"]}} in continuous corners from 0, or COCO
-    results [{"image_id", "category_id", "bbox": [x, y, width, height], "score"}]: image_id is an id (a number may lack its
-    leading zeros) unless there is a `file_name`, and category_id counts VOC's classes from 1. Raises ValueError, naming file
-    and entry, for anything else.
+    numbers has another name of each image, as COCO's `image_id`; categories the class of each `category_id` (default: the
+    classes counted from 1); sizes (width, height) of images, which YOLO's normalised boxes need.
+    """
+
+    images: Sequence[str]
+    classes: Sequence[str] = VOC_CLASSES
+    numbers: Mapping[str, str] | None = None
+    categories: Mapping[int, str] | None = None
+    sizes: Mapping[str, tuple[int, int] | None] | None = None
+
+
+@dataclass
+class _Gathered:
+    """Boxes as a file gives them: by the file's own id of the image, with the class's name."""
+
+    boxes: list[list[float]]
+    scores: list[float]
+    names: list[str]
+
+
+def read_detections(path: str | Path, images: Sequence[str] | Target) -> dict[str, Detections]:
+    """Detections of a file or folder, by image id; labels index the classes of the target, by default VOC's.
+
+    {image id: {"boxes": [[x1, y1, x2, y2]], "scores": [], "labels": ["dog"]}} in continuous corners from 0; COCO results
+    [{"image_id", "category_id", "bbox": [x, y, width, height], "score"}], alone or as the `annotations` of a mapping; a folder
+    of the devkit's `comp4_det_test_CLASS.txt`; a folder of YOLO's `IMAGE.txt` with rows `class x y width height score`; or a
+    folder with a `detections.json` of these. Which image an id means is told in `match_ids`. Boxes of other classes are left
+    out, which a `DataWarning` counts. Raises ValueError, naming file and entry, for anything else.
     """
     path = Path(path)
-    data = load_json(path)
-    if isinstance(data, Mapping):
-        return {image: _entry(path, image, entry) for image, entry in data.items()}
-    if isinstance(data, list):
-        return _coco(path, data, images)
-    raise ValueError(f"{path}: expected an object of image ids or a list of COCO results, got {type(data).__name__}")
+    target = images if isinstance(images, Target) else Target(images)
+    if path.is_dir():
+        given = _folder(path, target)
+    elif DEVKIT.fullmatch(path.name):
+        given = _devkit([path])
+    else:
+        data = load_json(path)
+        if isinstance(data, Mapping) and isinstance(data.get("annotations"), list):
+            data = data["annotations"]
+        if isinstance(data, Mapping):
+            given = {str(image): _entry(path, image, entry) for image, entry in data.items()}
+        elif isinstance(data, list):
+            given = _coco(path, data, target)
+        else:
+            raise ValueError(f"{path}: expected an object of image ids or a list of COCO results, got {type(data).__name__}")
+    return _matched(path, given, target)
 
 
-def _entry(path: Path, image: str, entry: Any) -> Detections:
+def _matched(path: Path, given: Mapping[str, _Gathered], target: Target) -> dict[str, Detections]:
+    """Under the target's ids and labels; ids that no image has stay as they are."""
     try:
-        labels = [LABELS[name] for name in entry["labels"]]
+        matched = match_ids(given, target.images, target.numbers)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    index, other, found = ClassIndex(target.classes), Counter[str](), {}
+    for image, one in given.items():
+        labels = np.asarray(index.labels(one.names), np.int64)
+        other.update(name for name, label in zip(one.names, labels, strict=True) if label < 0)
+        boxes, scores = np.asarray(one.boxes, np.float64).reshape(-1, 4), np.asarray(one.scores, np.float64)
+        kept = labels >= 0
+        try:
+            checked = _detections(boxes, scores, labels)
+        except ValueError as error:
+            raise ValueError(f"{path}: image {image!r}: {error}") from None
+        tensors = (torch.from_numpy(part[kept]) for part in (boxes, scores, labels))
+        found[matched[image] or image] = checked if kept.all() else Detections(*tensors)
+    if other:
+        told = ", ".join(f"{name} ({count})" for name, count in other.most_common(8))
+        warnings.warn(
+            f"{path}: {counted(other.total(), 'box', 'boxes')} of classes that the data set does not have left out: {told}",
+            DataWarning,
+            stacklevel=3,
+        )
+    return found
+
+
+def _entry(path: Path, image: str, entry: Any) -> _Gathered:
+    try:
+        names = entry["labels"]
         boxes, scores = _numbers("boxes", entry["boxes"], 4), _numbers("scores", entry["scores"])
-        return _detections(boxes, scores, np.asarray(labels, np.int64))
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"labels must be a list of class names, got {names!r:.60}")
+        if not len(boxes) == len(scores) == len(names):
+            raise ValueError(f"{len(boxes)} boxes, {len(scores)} scores and {len(names)} labels; there must be as many of each")
+        return _Gathered(boxes.tolist(), scores.tolist(), names)
     except KeyError as error:
-        what = "unknown class" if isinstance(entry, Mapping) and error.args[0] not in ("boxes", "scores", "labels") else "no"
-        raise ValueError(f"{path}: image {image!r}: {what} {error.args[0]!r}") from None
+        raise ValueError(f"{path}: image {image!r}: no {error.args[0]!r}") from None
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: image {image!r}: {error}") from None
 
@@ -52,8 +130,6 @@ def _numbers(name: str, values: Any, *columns: int) -> np.ndarray:
 
 def _detections(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> Detections:
     """Checked and kept in float64, so that an evaluation sees the file's own numbers."""
-    if not len(boxes) == len(scores) == len(labels):
-        raise ValueError(f"{len(boxes)} boxes, {len(scores)} scores and {len(labels)} labels; there must be as many of each")
     if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
         raise ValueError("boxes and scores must be finite numbers")
     turned = (boxes[:, 2:] < boxes[:, :2]).any(1)
@@ -62,47 +138,163 @@ def _detections(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> De
     return Detections(torch.from_numpy(boxes), torch.from_numpy(scores), torch.from_numpy(labels))
 
 
-def _coco(path: Path, results: list, images: list[str]) -> dict[str, Detections]:
-    known = {image: image for image in images}
-    known |= {str(int(image)): image for image in images if image.isdigit()}
-    gathered: dict[str, list[tuple[list[float], float, int]]] = {}
+def _coco(path: Path, results: list, target: Target) -> dict[str, _Gathered]:
+    categories = target.categories or dict(enumerate(target.classes, 1))
+    gathered: dict[str, _Gathered] = {}
     for i, result in enumerate(results):
         try:
             x, y, width, height, score = _numbers("bbox and score", [*result["bbox"], result["score"]]).tolist()
-            image, label = str(result.get("file_name", result["image_id"])), int(result["category_id"]) - 1
-            entry = ([x, y, x + width, y + height], score, label)
+            number, category = str(result["image_id"]), int(result["category_id"])
+            image = str(result.get("file_name") or (target.numbers or {}).get(number, number))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ValueError(f"{path}: result {i} is malformed ({error!r})") from None
-        if not 0 <= label < len(VOC_CLASSES):
-            raise ValueError(f"{path}: result {i}: category_id must be 1 to {len(VOC_CLASSES)}, got {label + 1}")
-        gathered.setdefault(known.get(image) or known.get(Path(image).stem, image), []).append(entry)
-    found = {}
-    for image, entries in gathered.items():
-        boxes, scores, labels = zip(*entries, strict=True)
-        try:
-            found[image] = _detections(np.asarray(boxes), np.asarray(scores), np.asarray(labels, np.int64))
-        except ValueError as error:
-            raise ValueError(f"{path}: image {image!r}: {error}") from None
-    return found
+            hint = "; without scores it may be ground truth" if isinstance(error, KeyError) and "score" in error.args else ""
+            raise ValueError(f"{path}: result {i} is malformed ({error!r}){hint}") from None
+        if category not in categories:
+            known = f"{min(categories)} to {max(categories)}"
+            raise ValueError(f"{path}: result {i}: category_id must be {known}, got {category}; {REMEDY}")
+        one = gathered.setdefault(image, _Gathered([], [], []))
+        one.boxes.append([x, y, x + width, y + height])
+        one.scores.append(score)
+        one.names.append(categories[category])
+    return gathered
 
 
-def to_json(detections: Mapping[str, Detections]) -> dict[str, dict]:
+def _folder(path: Path, target: Target) -> dict[str, _Gathered]:
+    """The devkit's or YOLO's text files of a folder, or its detections.json."""
+    files = sorted(one for one in path.glob("*.txt") if not one.name.startswith("."))
+    devkit = [one for one in files if DEVKIT.fullmatch(one.name)]
+    if devkit:
+        return _devkit(devkit)
+    if (path / "detections.json").is_file():
+        data = load_json(path / "detections.json")
+        if isinstance(data, list):
+            return _coco(path / "detections.json", data, target)
+        if isinstance(data, Mapping):
+            return {image: _entry(path / "detections.json", image, entry) for image, entry in data.items()}
+    if not files and (path / "labels").is_dir():  # of `yolo predict save_txt`
+        return _folder(path / "labels", target)
+    if not files:
+        raise ValueError(f"{path}: holds no detections: no comp4_det_test_CLASS.txt, no IMAGE.txt of YOLO, no detections.json")
+    return _yolo(files, target)
+
+
+def _devkit(files: Iterable[Path]) -> dict[str, _Gathered]:
+    """Rows `image score xmin ymin xmax ymax` of one file a class, pixels counted from 1; an image's id may hold blanks."""
+    gathered: dict[str, _Gathered] = {}
+    for path in files:
+        match = DEVKIT.fullmatch(path.name)
+        assert match is not None
+        for number, line in enumerate(read_text(path).splitlines(), 1):
+            if not line.strip():
+                continue
+            try:
+                image, *values = line.strip().rsplit(None, 5)
+                score, xmin, ymin, xmax, ymax = map(float, values)
+            except ValueError:
+                raise ValueError(
+                    f"{path}: line {number} should be `image score xmin ymin xmax ymax`, got {line.strip()[:80]!r}"
+                ) from None
+            one = gathered.setdefault(image, _Gathered([], [], []))
+            one.boxes.append([xmin - 1, ymin - 1, xmax, ymax])
+            one.scores.append(score)
+            one.names.append(match[1])
+    return gathered
+
+
+def _yolo(files: Sequence[Path], target: Target) -> dict[str, _Gathered]:
+    """Rows `class x y width height score` of one file an image, in parts of the picture; classes count from 0."""
+    categories = target.categories or dict(enumerate(target.classes))
+    matched = match_ids([path.stem for path in files], target.images, target.numbers)
+    gathered: dict[str, _Gathered] = {}
+    for path in files:
+        image, one = matched[path.stem], _Gathered([], [], [])
+        size = (target.sizes or {}).get(image or "")
+        if image is not None and size is None:
+            raise ValueError(f"{path}: YOLO's boxes are in parts of a picture, and the size of {image!r} is not known")
+        for row in read_rows(path):
+            if len(row) != 6:
+                raise ValueError(
+                    f"{path}: a row of {len(row)} numbers; detections are `class x y width height score` (save_conf=True)"
+                )
+            if row[0] not in categories:
+                raise ValueError(f"{path}: the class {row[0]:g} is none of {len(categories)}, counted from 0; {REMEDY}")
+            one.boxes.append(corners(path, row[1:5], size or (1, 1)))
+            one.scores.append(row[5])
+            one.names.append(categories[int(row[0])])
+        gathered[path.stem] = one
+    return gathered
+
+
+def read_categories(text: str) -> dict[int, str]:
+    """The class of each number from a file: COCO's JSON with categories, {number: name}, a list of names, or a data.yaml.
+
+    Names in a list or a data.yaml count from 0. Raises ValueError, naming the file, for anything else.
+    """
+    path = Path(text)
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return dict(enumerate(names_of(path, load_yaml(path))))
+    if path.suffix.lower() == ".txt":
+        return dict(enumerate(line.strip() for line in read_text(path).splitlines() if line.strip()))
+    content = load_json(path)
+    content = content["categories"] if isinstance(content, Mapping) and "categories" in content else content
+    try:
+        if isinstance(content, Mapping):
+            return {int(number): str(name) for number, name in content.items()}
+        if content and isinstance(content[0], str):
+            return dict(enumerate(map(str, content)))
+        return {int(one["id"]): str(one["name"]) for one in content}
+    except (KeyError, TypeError, ValueError, IndexError):
+        raise ValueError(f"{path}: expected categories [{{id, name}}], {{number: name}}, or a list of names") from None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How many objects there are, on how many a box lies (IoU at least 0.5), and one of the object's class."""
+
+    objects: int
+    boxes: int
+    classes: int
+
+    @property
+    def odd(self) -> bool:
+        """Whether boxes fit many objects but hardly ever with their class: the labels seem to be numbered otherwise."""
+        return self.boxes >= max(2, self.objects / 4) and self.classes <= self.boxes / 10
+
+
+def fit(detections: Mapping[str, Detections], truth: Mapping[str, Objects]) -> Fit:
+    """How well boxes and classes fit the objects that are not difficult."""
+    objects = boxes = classes = 0
+    for image, one in truth.items():
+        counting = np.flatnonzero(~one.difficult)
+        objects += len(counting)
+        found = detections.get(image)
+        if found is None or not len(found.scores):
+            continue
+        found_boxes, labels = np.asarray(found.boxes, np.float64), np.asarray(found.labels)
+        for place in counting:
+            near = pair_overlaps(found_boxes, np.broadcast_to(one.boxes[place], found_boxes.shape)) >= 0.5
+            boxes += bool(near.any())
+            classes += bool((near & (labels == one.labels[place])).any())
+    return Fit(objects, boxes, classes)
+
+
+def to_json(detections: Mapping[str, Detections], classes: Sequence[str] = VOC_CLASSES) -> dict[str, dict]:
     """Detections in the form that `read_detections` reads."""
     return {
         image: {
             "boxes": np.asarray(found.boxes, np.float64).tolist(),
             "scores": np.asarray(found.scores, np.float64).tolist(),
-            "labels": [VOC_CLASSES[label] for label in np.asarray(found.labels).tolist()],
+            "labels": [classes[label] for label in np.asarray(found.labels).tolist()],
         }
         for image, found in detections.items()
     }
 
 
-def to_devkit(detections: Mapping[str, Detections]) -> dict[str, str]:
+def to_devkit(detections: Mapping[str, Detections], classes: Sequence[str] = VOC_CLASSES) -> dict[str, str]:
     """The devkit's result files by class: `image score xmin ymin xmax ymax`, pixels counted from 1."""
-    lines: dict[str, list[str]] = {name: [] for name in VOC_CLASSES}
+    lines: dict[str, list[str]] = {name: [] for name in classes}
     for image, found in detections.items():
         boxes = np.asarray(found.boxes, np.float64) + [1, 1, 0, 0]
         for box, score, label in zip(boxes.tolist(), found.scores, found.labels, strict=True):
-            lines[VOC_CLASSES[int(label)]].append(f"{image} {float(score)!r} " + " ".join(repr(value) for value in box))
+            lines[classes[int(label)]].append(f"{image} {float(score)!r} " + " ".join(repr(value) for value in box))
     return {name: "".join(f"{line}\n" for line in rows) for name, rows in lines.items()}

@@ -3,36 +3,71 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from vocbench.benchmarks.cli.options import Named, only_split
+from vocbench.benchmarks.cli.options import Named
 from vocbench.pipeline.names import PROTOCOLS
+
+FILE = click.Path(path_type=Path)
+
+
+@contextmanager
+def notes() -> Iterator[None]:
+    """Print what the library warns of, one line each on stderr."""
+    import warnings
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        yield
+    for text in dict.fromkeys(" ".join(str(one.message).split()) for one in told):
+        click.echo(f"Note: {text}", err=True)
 
 
 @click.command("evaluate")
-@click.option("--detections", required=True, type=click.Path(path_type=Path), help="JSON: by image id, or COCO results.")
-@click.option("--data", required=True, type=click.Path(path_type=Path), help="A VOC20xx folder or a JSON of annotations.")
-@click.option("--split", help="Image set; for a JSON of annotations optional.")
+@click.option("--detections", required=True, type=FILE, help="File or folder: JSON, COCO results, the devkit's or YOLO's text.")
+@click.option("--data", required=True, type=FILE, help="A VOC20xx folder, COCO's or own JSON, a YOLO data.yaml.")
+@click.option("--split", help="Image set, where there are several.")
 @click.option("--protocol", default="voc07", show_default=True, type=Named("protocol", PROTOCOLS))
+@click.option("--classes", help="Only these classes of the data set: a,b,c.")
+@click.option("--categories", type=FILE, help="The detector's classes by number: COCO's JSON, a list of names, or a data.yaml.")
+@click.option("--only-named", is_flag=True, help="Only the photos that the detections name.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def evaluate_command(detections: Path, data: Path, split: str | None, protocol: str, as_json: bool) -> None:
+def evaluate_command(detections, data, split, protocol, classes, categories, only_named, as_json) -> None:
     """Average precision of any detector's results under a named protocol.
 
-    Detections are {image id: {"boxes": [[x1, y1, x2, y2]], "scores": [], "labels": ["dog"]}} in pixels from 0, or COCO results,
-    whose image_id is VOC's id (or that of `file_name`) and whose category_id counts VOC's classes from 1 in alphabetical order.
+    Detections are {image id: {"boxes": [[x1, y1, x2, y2]], "scores": [], "labels": ["dog"]}} in pixels from 0; COCO results,
+    whose category_id is the data set's, or counts its classes from 1 (VOC's in alphabetical order); the devkit's
+    comp4_det_test_*.txt; a folder of YOLO's text files with scores; or what export-predictions writes.
     """
     from vocbench.detection.average_precision import PROTOCOLS as MEANINGS
     from vocbench.detection.average_precision import evaluate
-    from vocbench.detection.datasets.voc import read_annotations_json, read_voc
-    from vocbench.detection.exchange import read_detections
+    from vocbench.detection.exchange import fit, read_categories
 
-    if data.suffix == ".json":
-        truth = read_annotations_json(data, split)
-    else:
-        found = read_voc(data, split or only_split(str(data)))
-        truth = {image: found.objects(image) for image in found.ids}
-    result = evaluate(read_detections(detections, list(truth)), truth, protocol)
+    with notes():
+        found, truth, names = _read(detections, data, split, classes, read_categories(str(categories)) if categories else None)
+    named = [image for image in truth if image in found]
+    if only_named:
+        if not named:
+            raise ValueError(f"{detections}: names none of the {len(truth)} photos of {data}; check its ids")
+        truth = {image: truth[image] for image in named}
+        found = {image: found[image] for image in named}
+    elif len(named) < len(truth) and all(image in truth for image in found):
+        click.echo(
+            f"Note: the detections name {len(named)} of {len(truth)} photos; the others count as photos without detections "
+            "(--only-named leaves them out)",
+            err=True,
+        )
+    fitting = fit(found, truth)
+    if fitting.odd:
+        click.echo(
+            f"Note: boxes fit {fitting.boxes} of {fitting.objects} objects, but with the object's class only "
+            f"{fitting.classes}: the classes seem to be numbered otherwise; give the detector's with --categories FILE",
+            err=True,
+        )
+    result = evaluate(found, truth, protocol, classes=names)
     if as_json:
         click.echo(json.dumps({"protocol": protocol, "map": result.map, "ap": result.ap}))
         return
@@ -40,3 +75,23 @@ def evaluate_command(detections: Path, data: Path, split: str | None, protocol: 
     for name, value in result.ap.items():
         click.echo(f"{name:12s} {'-' if value is None else f'{100 * value:5.1f}'}")
     click.echo(f"{'mAP':12s} {'-' if result.map is None else f'{100 * result.map:5.1f}'}")
+
+
+def _read(detections: Path, data: Path, split: str | None, classes: str | None, categories):
+    """Detections and objects by image id, and the classes that both are labelled by."""
+    from vocbench.detection.datasets.contract import choose_classes, read_objects
+    from vocbench.detection.datasets.read import find_splits, read_dataset
+    from vocbench.detection.exchange import Target, read_detections
+
+    splits = find_splits(data) if split is None else []
+    if len(splits) > 1:
+        raise click.UsageError(f"--split is needed: {data} has {', '.join(splits)}")
+    dataset = read_dataset(data, split)
+    if classes:
+        dataset = choose_classes(dataset, [name.strip() for name in classes.split(",") if name.strip()])
+    truth = read_objects(dataset)
+    text_files = detections.is_dir() and not (detections / "detections.json").is_file()
+    sizes = {image: dataset.size(image) for image in dataset.ids} if text_files else None
+    known = categories or getattr(dataset, "categories", None)
+    target = Target(dataset.ids, dataset.classes, getattr(dataset, "numbers", None), known, sizes)
+    return read_detections(detections, target), truth, dataset.classes

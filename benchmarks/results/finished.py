@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from vocbench.benchmarks.sample import open_data
-from vocbench.benchmarks.settings import RunSettings, file_digest
+from vocbench.benchmarks.settings import RunSettings
 from vocbench.benchmarks.storage.records import INVENTORY, TIMING, Form, read_json, read_record, settings_of
 from vocbench.benchmarks.storage.row import check_keys, check_names, check_rows, decode
 from vocbench.benchmarks.storage.store import Store
@@ -119,11 +119,10 @@ def _unchanged(folder: Path, data: VOCSplit, ids: Sequence[str]) -> Iterator[str
     path = folder / "inventory.json"
     listed = read_json(path, INVENTORY) if path.is_file() else {}
     for image in ids:
-        annotation = data.folder / "Annotations" / f"{image}.xml"
         if image not in listed:
             raise ValueError(f"{path}: does not list {image}; the run's folder is damaged")
-        if file_digest(annotation) != listed[image][1]:
-            raise ValueError(f"{annotation}: changed since the run in {folder} was begun; restore it, or run again")
+        if data.digest(image) != listed[image][1]:
+            raise ValueError(f"{data.source(image)}: changed since the run in {folder} was begun; restore it, or run again")
         yield image
 
 

@@ -74,11 +74,10 @@ def _inventory(data: VOCSplit, ids: list[str], known: Mapping[str, list[str]]) -
     """
 
     def digests(image: str) -> list[str]:
-        annotation = data.folder / "Annotations" / f"{image}.xml"
-        if image not in known or not annotation.is_file():
-            photo = data.photo(image)
-            check_size(photo, check_image(photo), data.annotation(image).size)
-        return [file_digest(data.photo(image)), file_digest(annotation)]
+        photo = data.photo(image)
+        if image not in known:
+            check_size(photo, check_image(photo), data.size(image))
+        return [file_digest(photo), data.digest(image)]
 
     with ThreadPool(READERS) as pool:  # reading and hashing let go of the interpreter
         return dict(zip(ids, pool.imap(digests, ids, chunksize=64), strict=True))

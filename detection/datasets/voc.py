@@ -1,4 +1,4 @@
-"""PASCAL VOC data: photos, annotations and splits of a `VOC20xx` folder, and the same annotations as one JSON file.
+"""PASCAL VOC data: photos, annotations and splits of a `VOC20xx` folder, photos and XML flat in one folder, and one JSON file.
 
 Only annotations are read here; photos are named by path. VOC's boxes count pixels from 1 and include both ends; everything
 in this package is continuous corners from 0, so [xmin, ymin, xmax, ymax] becomes [xmin - 1, ymin - 1, xmax, ymax].
@@ -6,49 +6,33 @@ in this package is continuous corners from 0, so [xmin, ymin, xmax, ymax] become
 
 from __future__ import annotations
 
-import json
+import hashlib
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
+from xml.etree.ElementTree import Element
 
-from vocbench.detection.detections import VOC_CLASSES, Objects
+from vocbench.detection.datasets.classes import LABELS, VOC_INDEX
+from vocbench.detection.datasets.contract import Annotation, Dataset, make_annotation
+from vocbench.detection.datasets.files import check_kind, load_json, parse_xml, photo_size, photos_by_name
+from vocbench.detection.datasets.ids import check_id, read_ids
+from vocbench.detection.detections import Objects
 
-LABELS = {name: i for i, name in enumerate(VOC_CLASSES)}
-IMAGE_ID = re.compile(r"[\w][\w.\-]{0,127}")  # a plain file stem: no folders, no leading dot
-MAX_XML_BYTES = 1_000_000  # the largest of VOC's own annotations has 20 kB
+__all__ = ["LABELS", "VOCSplit", "list_splits", "load_json", "read_annotation", "read_annotations_json", "read_ids", "read_voc"]
 
-
-class _NoDoctype(TreeBuilder):
-    """Refuses document type declarations, the door to entity expansion."""
-
-    def doctype(self, name, pubid, system):
-        raise ValueError("a document type declaration, which VOC annotations do not have")
+ALL = "all"  # the split of a folder without splits
+YES, NO = ("1", "true", "yes", "y", "t"), ("", "0", "false", "no", "n", "f", "unspecified")
 
 
-def parse_xml(path: Path) -> Element:
-    """The root element of a small XML file without entities; ValueError, naming the file, for anything else."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such annotation") from None
-    if len(data) > MAX_XML_BYTES:
-        raise ValueError(f"{path}: {len(data)} bytes of XML, above the limit of {MAX_XML_BYTES}; not a VOC annotation")
-    parser = XMLParser(target=_NoDoctype())
-    try:
-        # Entities can only be declared in a document type, and the parser would expand them before the target hears of it.
-        if b"<!DOCTYPE" in data or b"<!ENTITY" in data or b"\0" in data:
-            raise ValueError("a document type declaration, which VOC annotations do not have")
-        parser.feed(data)
-        return parser.close()
-    except (ParseError, ValueError, LookupError) as error:  # LookupError: an encoding that Python does not know
-        raise ValueError(f"{path}: not a readable VOC annotation ({error}); repair or remove it") from None
+def _text(element: Element | None, tag: str) -> str:
+    return (element.findtext(tag) or "").strip() if element is not None else ""
 
 
 def _number(element: Element | None, tag: str, path: Path) -> float:
-    text = (element.findtext(tag) or "").strip() if element is not None else ""
+    text = _text(element, tag)
     try:
         value = float(text)
     except ValueError:
@@ -58,159 +42,223 @@ def _number(element: Element | None, tag: str, path: Path) -> float:
     return value
 
 
+def _size(root: Element, path: Path) -> tuple[int, int] | None:
+    """(width, height), None where they are missing or 0, as labelImg writes where it did not open the photo."""
+    size = root.find("size")
+    if size is None or not (_text(size, "width") or _text(size, "height")):
+        return None
+    width, height = (int(_number(size, tag, path)) for tag in ("width", "height"))
+    if width < 0 or height < 0:
+        raise ValueError(f"{path}: the size {width}x{height} is not one of a picture; repair the annotation")
+    return (width, height) if width and height else None
+
+
 def _difficult(element: Element, path: Path) -> bool:
-    text = (element.findtext("difficult") or "").strip()
-    if text not in ("", "0", "1"):
+    text = _text(element, "difficult").lower()
+    plain = re.sub(r"\.0*$", "", text)
+    if plain not in YES + NO:
         raise ValueError(f"{path}: <difficult> should be 0 or 1, got {text!r}; repair the annotation")
-    return text == "1"  # missing or empty means 0
+    return plain in YES  # missing or empty means 0
 
 
-@dataclass(frozen=True)
-class Annotation:
-    """What is known of one photo: its size in pixels (width, height) and its objects."""
-
-    size: tuple[int, int]
-    objects: Objects
-
-
-def make_annotation(path: str | Path, size: tuple[int, int], entries: list[tuple[str, list[float], bool]]) -> Annotation:
-    """From VOC's own (name, [xmin, ymin, xmax, ymax] counted from 1, difficult) entries, each checked; errors name `path`."""
-    boxes, labels, flags = [], [], []
-    for name, (xmin, ymin, xmax, ymax), difficult in entries:
-        if name not in LABELS:
-            raise ValueError(f"{path}: unknown class {name!r}; VOC's classes are {', '.join(VOC_CLASSES)}")
-        inside = 1 <= xmin <= xmax <= size[0] and 1 <= ymin <= ymax <= size[1]
-        if not inside:
-            box = ", ".join(f"{value:g}" for value in (xmin, ymin, xmax, ymax))
-            raise ValueError(
-                f"{path}: the box [{box}] of a {name} is not inside the {size[0]}x{size[1]} picture "
-                "(VOC counts pixels from 1); repair the annotation"
-            )
-        boxes.append([xmin - 1, ymin - 1, xmax, ymax])
-        labels.append(LABELS[name])
-        flags.append(difficult)
-    return Annotation(size, Objects.of(boxes, labels, flags))
+def _corners(element: Element, number: int, path: Path) -> list[float]:
+    """Continuous corners from 0 of an object; ValueError, saying what there is instead, where it has no box."""
+    box = element.find("bndbox")
+    if box is None:
+        shapes = [inner.tag for inner in element if inner.tag in ("polygon", "robndbox", "segmentation", "point", "ellipse")]
+        instead = f", but a <{shapes[0]}>" if shapes else ""
+        raise ValueError(
+            f"{path}: object {number} ({_text(element, 'name') or 'without name'}) has no <bndbox>{instead}; "
+            "average precision is of boxes: export boxes from the tool that made it, or remove the object"
+        )
+    xmin, ymin, xmax, ymax = (_number(box, tag, path) for tag in ("xmin", "ymin", "xmax", "ymax"))
+    return voc_corners(path, _text(element, "name"), (xmin, ymin, xmax, ymax))
 
 
-def read_annotation(path: str | Path) -> Annotation:
-    """One VOC XML file; ValueError, naming file and reason, where it breaks the format."""
+def voc_corners(whence: str | Path, name: str, box: tuple[float, ...]) -> list[float]:
+    """Continuous corners from 0 of VOC's own, which count pixels from 1 and include both ends; turned boxes are refused."""
+    xmin, ymin, xmax, ymax = box
+    if xmax < xmin or ymax < ymin:
+        told = ", ".join(f"{value:g}" for value in box)
+        raise ValueError(f"{whence}: the box [{told}] of a {name} ends before it begins; repair the annotation")
+    return [xmin - 1, ymin - 1, xmax, ymax]
+
+
+def read_annotation(path: str | Path, size: tuple[int, int] | None = None) -> Annotation:
+    """One VOC XML file; ValueError, naming file and reason, where it breaks the format.
+
+    `size` is that of the photo, for files that do not tell it.
+    """
     path = Path(path)
     root = parse_xml(path)
-    size = (int(_number(root.find("size"), "width", path)), int(_number(root.find("size"), "height", path)))
-    entries = []
-    for element in root.iter("object"):
-        box = element.find("bndbox")
-        corners = [_number(box, tag, path) for tag in ("xmin", "ymin", "xmax", "ymax")]
-        entries.append(((element.findtext("name") or "").strip(), corners, _difficult(element, path)))
-    return make_annotation(path, size, entries)
-
-
-def read_ids(path: Path) -> list[str]:
-    """Image ids of a split file, in its order: the first word of each line."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
-        raise ValueError(f"{path}: not a text file of image ids") from None
-    ids = [line.split()[0] for line in lines if line.strip()]
-    for name in ids:
-        if not IMAGE_ID.fullmatch(name):
-            raise ValueError(f"{path}: {name[:80]!r} is not an image id (a plain file name without folder or suffix)")
-    if len(set(ids)) != len(ids):
-        twice = next(name for i, name in enumerate(ids) if name in ids[:i])
-        raise ValueError(f"{path}: lists {twice!r} twice; remove one")
-    if not ids:
-        raise ValueError(f"{path}: a split with no images")
-    return ids
+    entries = [
+        (_text(element, "name"), _corners(element, number, path), _difficult(element, path))
+        for number, element in enumerate(root.iter("object"), 1)
+    ]
+    return make_annotation(path, _size(root, path) or size, entries)
 
 
 @dataclass(frozen=True)
-class VOCSplit:
-    """One split of a `VOC20xx` folder; annotations are read when asked for."""
+class VOCSplit(Dataset):
+    """One split of a `VOC20xx` folder, or of one with photos and XML side by side; annotations are read when asked for."""
 
-    folder: Path
-    name: str
-    split: str
-    ids: list[str]
+    @property
+    def flat(self) -> bool:
+        return not (self.folder / "Annotations").is_dir()
+
+    @property
+    def photo_folder(self) -> Path:
+        return self.folder if self.flat else self.folder / "JPEGImages"
+
+    @cached_property
+    def _photos(self) -> dict[str, Path]:
+        return photos_by_name(self.photo_folder)
 
     def photo(self, image_id: str) -> Path:
-        """Where the photo lies; FileNotFoundError where it is missing."""
-        for suffix in (".jpg", ".jpeg", ".png", ".JPG"):
-            path = self.folder / "JPEGImages" / f"{image_id}{suffix}"
-            if path.is_file():
-                return path
-        raise FileNotFoundError(
-            f"{self.folder / 'JPEGImages' / image_id}.jpg: missing photo of split {self.split!r}; fetch the data set again "
-            "or remove the id from the split"
-        )
+        quick = self.photo_folder / f"{image_id}.jpg"
+        path = quick if quick.is_file() else self._photos.get(image_id)
+        if path is None or not path.is_file():
+            raise FileNotFoundError(
+                f"{quick}: missing photo of split {self.split!r}; fetch the data set again or remove the id from the split"
+            )
+        return check_kind(path)
+
+    def annotation_file(self, image_id: str) -> Path:
+        """Where the annotation lies."""
+        return (self.folder if self.flat else self.folder / "Annotations") / f"{image_id}.xml"
 
     def annotation(self, image_id: str) -> Annotation:
-        return read_annotation(self.folder / "Annotations" / f"{image_id}.xml")
+        path = self.annotation_file(image_id)
+        found = read_annotation(path)
+        if found.size is None:
+            try:
+                size = photo_size(self.photo(image_id), self.upright)
+            except (OSError, ValueError):
+                return found  # without a photo there is no border to test
+            return read_annotation(path, size)
+        return found
 
-    def objects(self, image_id: str) -> Objects:
-        return self.annotation(image_id).objects
+    def digest(self, image_id: str) -> str:
+        path = self.annotation_file(image_id)
+        try:
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+        except FileNotFoundError:
+            raise FileNotFoundError(f"{path}: no such annotation") from None
 
-    def size(self, image_id: str) -> tuple[int, int]:
-        """(width, height) in pixels, as annotated."""
-        return self.annotation(image_id).size
+    def source(self, image_id: str) -> Path:
+        return self.annotation_file(image_id)
+
+
+def _sets(folder: Path) -> Path | None:
+    """The folder of the split files: ImageSets/Main, or ImageSets itself where the files lie there."""
+    main = folder / "ImageSets" / "Main"
+    if main.is_dir():
+        return main
+    return main.parent if any(main.parent.glob("*.txt")) else None
 
 
 def list_splits(folder: Path) -> list[str]:
-    """The image sets of a folder, without the per-class ones (`dog_train`)."""
-    names = sorted(path.stem for path in (folder / "ImageSets" / "Main").glob("*.txt"))
-    return [name for name in names if name.rpartition("_")[0] not in LABELS]
+    """The image sets of a folder, without the per-class ones (`dog_train`); `all` where there are annotations alone."""
+    sets = _sets(folder)
+    if sets is None:
+        return [ALL] if _annotated(folder) else []
+    names = sorted(path.stem for path in sets.glob("*.txt"))
+    return [name for name in names if VOC_INDEX(name.rpartition("_")[0]) is None]
+
+
+def _annotated(folder: Path) -> Path | None:
+    """Where the XML files lie: Annotations, or the folder itself beside photos."""
+    return next((place for place in (folder / "Annotations", folder) if any(place.glob("*.xml"))), None)
 
 
 def read_voc(folder: str | Path, split: str) -> VOCSplit:
     """The split `split` of a `VOC20xx` folder with Annotations and ImageSets/Main (and JPEGImages for its photos).
 
-    Raises FileNotFoundError for a folder or split that is not there and ValueError for a split that is empty or malformed.
+    ImageSets may lack Main; a folder without ImageSets, with its annotations in Annotations or beside the photos, has the one
+    split `all`. Raises FileNotFoundError for a folder or split that is not there and ValueError for a split that is empty
+    or malformed.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; expected a VOC20xx folder with JPEGImages and Annotations")
-    inner = sorted(path for path in folder.glob("VOC20*") if path.is_dir())
-    if not (folder / "ImageSets" / "Main").is_dir():
+    sets, place = _sets(folder), _annotated(folder)
+    if not re.fullmatch(r"\w[\w\-. ]*", split) or ".." in split:
+        raise ValueError(f"{split!r} is not the name of a split")
+    name = folder.resolve().name
+    if sets is None and place is not None:
+        if split not in (ALL, name):
+            raise FileNotFoundError(
+                f"{folder}: has no split {split!r}, as it has no ImageSets/Main; write ids into ImageSets/Main/{split}.txt, "
+                f"one a line, or take {ALL!r}"
+            )
+        ids = [check_id(path.stem, str(path)) for path in sorted(place.glob("*.xml"))]
+        return VOCSplit(folder, name, split, ids)
+    if sets is None:
+        inner = sorted(path for path in folder.glob("VOC20*") if path.is_dir())
         hint = f"; did you mean {inner[0]}?" if inner else "; expected a VOC20xx folder"
         raise FileNotFoundError(f"{folder}: has no ImageSets/Main{hint}")
-    if not re.fullmatch(r"[\w\-]+", split):
-        raise ValueError(f"{split!r} is not the name of a split")
-    path = folder / "ImageSets" / "Main" / f"{split}.txt"
+    path = sets / f"{split}.txt"
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: has no split {split!r}; there are {', '.join(list_splits(folder)) or 'none'}")
-    return VOCSplit(folder, folder.resolve().name, split, read_ids(path))
+    data = VOCSplit(folder, name, split, [])
+
+    def known(image: str) -> bool:
+        return data.annotation_file(image).is_file()
+
+    return replace(data, ids=read_ids(path, known))
 
 
-def read_annotations_json(path: str | Path, split: str | None = None) -> dict[str, Objects]:
+@dataclass(frozen=True)
+class Listed(Dataset):
+    """A data set whose annotations all stand in one file; `photos` says where the photos lie, `numbers` how COCO calls them."""
+
+    annotations: Mapping[str, Annotation] | None = None
+    photos: Mapping[str, Path] | None = None
+    numbers: Mapping[str, str] | None = None  # another name of each image: its id
+    categories: Mapping[int, str] | None = None
+    names: tuple[str, ...] | None = None  # of the classes, where the file lists them
+
+    def photo(self, image_id: str) -> Path:
+        path = (self.photos or {}).get(image_id)
+        if path is None or not path.is_file():
+            raise FileNotFoundError(f"{path or self.folder / image_id}: missing photo of {self.name}; put it there")
+        return check_kind(path)
+
+    def annotation(self, image_id: str) -> Annotation:
+        return (self.annotations or {})[image_id]
+
+    def own_classes(self) -> tuple[str, ...]:
+        return super().own_classes() if self.names is None else self.names
+
+
+def listed_from_json(path: Path, content: object, split: str | None = None) -> Listed:
     """Ground truth from {image id: {"width", "height", "split", "objects": [{"name", "bbox", "difficult"}]}}.
 
     `bbox` holds VOC's own corners counted from 1; with `split`, only the images of that split.
     """
-    path = Path(path)
-    data = load_json(path)
-    if not isinstance(data, Mapping):
-        raise ValueError(f"{path}: expected an object of image ids, got {type(data).__name__}")
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path}: expected an object of image ids, got {type(content).__name__}")
     found = {}
-    for image_id, entry in data.items():
+    for image_id, entry in content.items():
+        whence = f"{path}: image {image_id}"
         try:
             if split is not None and entry.get("split", split) != split:
                 continue
             size = (int(entry["width"]), int(entry["height"]))
-            entries = [(o["name"], [float(v) for v in o["bbox"]], bool(o.get("difficult"))) for o in entry["objects"]]
+            entries = [(o["name"], tuple(float(v) for v in o["bbox"]), bool(o.get("difficult"))) for o in entry["objects"]]
             if any(len(corners) != 4 for _, corners, _ in entries):
                 raise ValueError("bbox needs four numbers")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{path}: image {image_id!r} is malformed ({error!r})") from None
-        found[image_id] = make_annotation(f"{path}: image {image_id}", size, entries).objects
+        found[image_id] = make_annotation(
+            whence, size, [(name, voc_corners(whence, name, box), flag) for name, box, flag in entries]
+        )
     if not found:
         raise ValueError(f"{path}: no images" + (f" of split {split!r}" if split else ""))
-    return found
+    return Listed(path.parent, path.stem, split or ALL, list(found), annotations=found)
 
 
-def load_json(path: Path):
-    """A JSON file's content; FileNotFoundError or ValueError naming it."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not readable JSON ({error})") from None
+def read_annotations_json(path: str | Path, split: str | None = None) -> dict[str, Objects]:
+    """The ground truth of `listed_from_json`, by image id."""
+    data = listed_from_json(Path(path), load_json(Path(path)), split)
+    return {image: data.objects(image) for image in data.ids}

@@ -5,37 +5,18 @@ COCO's names are mapped to VOC's; what has no VOC name is dropped. The weights c
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from vocbench.detection.detections import VOC_CLASSES, Detections
-
-# COCO's names that differ from VOC's; all others are mapped by the same name.
-COCO_TO_VOC = {
-    "airplane": "aeroplane",
-    "motorcycle": "motorbike",
-    "couch": "sofa",
-    "dining table": "diningtable",
-    "potted plant": "pottedplant",
-    "tv": "tvmonitor",
-}
-
-
-def _plain(name: str) -> str:
-    """A class name without what writers of data files vary: capitals, blanks, underscores and hyphens."""
-    return re.sub(r"[\s_\-]+", "", name.lower())
-
-
-LABELS = {_plain(name): label for label, name in enumerate(VOC_CLASSES)}
-LABELS |= {_plain(coco): VOC_CLASSES.index(name) for coco, name in COCO_TO_VOC.items()}
+from vocbench.detection.datasets.classes import VOC_INDEX
+from vocbench.detection.detections import Detections
 
 
 def voc_label(name: str) -> int:
-    """Return the VOC label of a COCO or VOC class name, however it is spelt (`potted_plant`), -1 where VOC has none."""
-    return LABELS.get(_plain(name), -1)
+    """The VOC label of a class name, -1 where VOC has none."""
+    return VOC_INDEX.labels([name])[0]
 
 
 def coco_names() -> list[str]:

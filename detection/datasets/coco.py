@@ -1,0 +1,98 @@
+"""COCO's `instances.json`: images, annotations and categories, whatever numbers they bear.
+
+An image's id here is its file's name without suffix, as in VOC; its number is kept, as results refer to it. Objects marked
+`iscrowd` become `difficult`: what is found on them neither counts nor is counted against a detector, as in COCO's evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from vocbench.detection.datasets.classes import VOC_INDEX
+from vocbench.detection.datasets.contract import make_annotation
+from vocbench.detection.datasets.files import load_json, photo_size
+from vocbench.detection.datasets.ids import SUFFIX, check_id
+from vocbench.detection.datasets.voc import ALL, Listed
+from vocbench.detection.detections import VOC_CLASSES
+
+PLACES = ("", "images", "JPEGImages", "../images", "..")  # of the photos, seen from the file
+
+
+def is_coco(content: object) -> bool:
+    """Whether the content of a JSON file is COCO's ground truth."""
+    return isinstance(content, Mapping) and isinstance(content.get("images"), list) and "annotations" in content
+
+
+def read_coco(path: str | Path, split: str | None = None, photos: Path | None = None) -> Listed:
+    """The data set of an `instances.json`; photos are sought in `photos`, else beside the file and in folders called images.
+
+    Raises ValueError, naming the file and the entry, for what is malformed.
+    """
+    path = Path(path)
+    return listed_from_coco(path, load_json(path), split, photos)
+
+
+def listed_from_coco(path: Path, content: object, split: str | None = None, photos: Path | None = None) -> Listed:
+    """`read_coco` of what the file holds."""
+    if not is_coco(content):
+        raise ValueError(f"{path}: not COCO's ground truth, which has images, annotations and categories")
+    assert isinstance(content, Mapping)
+    try:
+        categories = {int(one["id"]): str(one["name"]) for one in content["categories"]}
+        images = {_number(one["id"]): str(one["file_name"]) for one in content["images"]}
+        sizes = {_number(one["id"]): (int(one.get("width") or 0), int(one.get("height") or 0)) for one in content["images"]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: a malformed image or category ({error!r})") from None
+    if not images:
+        raise ValueError(f"{path}: no images")
+    ids = {number: check_id(name, f"{path}") for number, name in zip(images, _ids(list(images.values())), strict=True)}
+    where = dict(_found(path, images, ids, split, photos))
+    grouped: dict[str, list] = {number: [] for number in images}
+    for i, one in enumerate(content["annotations"]):
+        try:
+            x, y, width, height = (float(value) for value in one["bbox"])
+            entry = (categories[int(one["category_id"])], [x, y, x + width, y + height], bool(one.get("iscrowd")))
+            grouped[_number(one["image_id"])].append(entry)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path}: annotation {i} is malformed ({error!r}); it needs bbox, image_id and category_id"
+            ) from None
+    annotations = {}
+    for number, entries in grouped.items():
+        size: tuple[int, int] | None = sizes[number]
+        if not all(sizes[number]):
+            size = photo_size(where[ids[number]]) if where[ids[number]].is_file() else None
+        annotations[ids[number]] = make_annotation(f"{path}: image {images[number]}", size, entries)
+    names = tuple(dict.fromkeys(categories[number] for number in sorted(categories)))
+    return Listed(
+        path.parent, path.stem, split or ALL, list(annotations), annotations=annotations, photos=where,
+        numbers=dict(ids), categories=categories,
+        names=VOC_CLASSES if all(VOC_INDEX(name) is not None for name in names) else names,
+    )  # fmt: skip
+
+
+def _number(value: object) -> str:
+    """How an image's number is written in COCO's files: 7 and "7" alike."""
+    return str(value)
+
+
+def _ids(names: list[str]) -> list[str]:
+    """Files' names without folders and suffix; with their folders, joined by dashes, where two would be called alike."""
+    bare = [SUFFIX.sub("", name.replace("\\", "/")) for name in names]
+    stems = [name.rpartition("/")[2] for name in bare]
+    return stems if len(set(stems)) == len(stems) else [name.replace("/", "-") for name in bare]
+
+
+def _found(
+    path: Path, images: Mapping[str, str], ids: Mapping[str, str], split: str | None, photos: Path | None
+) -> Iterator[tuple[str, Path]]:
+    """Where each image's photo lies, or would be expected."""
+    inner = [split, path.stem.removeprefix("instances_"), f"../{path.stem.removeprefix('instances_')}"]
+    places = [photos] if photos else [path.parent / place for place in [*PLACES, *filter(None, inner)]]
+    for number, name in images.items():
+        relative = Path(name.replace("\\", "/"))
+        if relative.is_absolute() or ".." in relative.parts:
+            relative = Path(relative.name)  # of the machine that made the file
+        tried = [place / relative for place in places]
+        yield ids[number], next((one for one in tried if one.is_file()), tried[0])
