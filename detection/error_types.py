@@ -1,7 +1,7 @@
 """Why average precision is lost: the error types of TIDE (Bolya et al., ECCV 2020, arXiv:2008.08115).
 
-Every detection that is not right has one type, by its overlap with objects of its own class and of others; every object that no
-detection of another type explains is missed. A type's weight is how much mAP at 0.5 would rise if its errors alone were mended.
+Every false positive has one type, by its IoU with objects of its own class and of others; every object that no detection of
+another type explains is missed. A type's weight is how much mAP at 0.5 would rise if its errors alone were mended.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from vocbench.detection.average_precision import pair_overlaps, voc10_average_pr
 from vocbench.detection.columns import ObjectColumns
 from vocbench.detection.detections import VOC_CLASSES, Detections, Objects
 
-FOREGROUND, BACKGROUND = 0.5, 0.1  # overlaps: at least the first is a match, below the second is background
+TRUE_POSITIVE = "true positive"
+FOREGROUND, BACKGROUND = 0.5, 0.1  # IoU: at least the first is a match, below the second is background
 ERROR_TYPES = {
-    "class": "right place, wrong class",
-    "localisation": "right class, overlap between 0.1 and 0.5",
-    "both": "wrong class and overlap between 0.1 and 0.5",
-    "duplicate": "right, but the object was already found",
+    "class": "IoU at least 0.5 with an object of another class",
+    "localisation": "IoU between 0.1 and 0.5 with an object of its class",
+    "both": "IoU between 0.1 and 0.5 with an object of another class",
+    "duplicate": "the object was already detected",
     "background": "no object there",
     "missed": "an object that nothing points to",
 }
 MISSED = list(ERROR_TYPES).index("missed")
-MOVABLE = [list(ERROR_TYPES).index(kind) for kind in ("class", "localisation")]  # mended, they are right
+MOVABLE = [list(ERROR_TYPES).index(kind) for kind in ("class", "localisation")]  # mended, they are true positives
 
 
 def _overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -37,9 +38,9 @@ def _overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def judge(found: Detections, objects: Objects) -> tuple[list[dict], np.ndarray]:
-    """Every detection of an image that counts, with its index, type and the object it speaks of; and which objects were found.
+    """Return every detection of an image that counts, with its index, type and matched object; and which objects were detected.
 
-    Detections of difficult objects do not count. Types are those of `ERROR_TYPES` and `right`.
+    Detections of difficult objects do not count. Types are those of `ERROR_TYPES` and `true positive`.
     """
     scores, labels = np.asarray(found.scores, np.float64), np.asarray(found.labels)
     overlap = _overlaps(np.asarray(found.boxes, np.float64), objects.boxes)
@@ -53,8 +54,8 @@ def judge(found: Detections, objects: Objects) -> tuple[list[dict], np.ndarray]:
         kind, target = "background", -1
         if best >= FOREGROUND:
             if objects.difficult[own]:
-                continue  # neither right nor wrong
-            kind, target = ("duplicate" if taken[own] else "right"), own
+                continue  # neither a true nor a false positive
+            kind, target = ("duplicate" if taken[own] else TRUE_POSITIVE), own
             taken[own] = True
         elif best >= BACKGROUND:
             kind, target = "localisation", own
@@ -71,12 +72,12 @@ class _Judged:
     """The judged detections of all images by falling score."""
 
     label: np.ndarray
-    kind: np.ndarray  # place in `ERROR_TYPES`, -1 for right
+    kind: np.ndarray  # place in `ERROR_TYPES`, -1 for a true positive
     target: np.ndarray  # place among the objects of all images, -1 for none
 
 
 def _judge_all(detections: Mapping[str, Detections], truth: ObjectColumns) -> _Judged:
-    place = {"right": -1} | {kind: i for i, kind in enumerate(ERROR_TYPES)}
+    place = {TRUE_POSITIVE: -1} | {kind: i for i, kind in enumerate(ERROR_TYPES)}
     scores, labels, kinds, targets = array("d"), array("b"), array("b"), array("q")
     for image, first in zip(truth, truth.first.tolist(), strict=False):
         for row in judge(detections[image], truth[image])[0] if image in detections else ():
@@ -89,11 +90,11 @@ def _judge_all(detections: Mapping[str, Detections], truth: ObjectColumns) -> _J
 
 
 def _mean_ap(judged: _Judged, truth: ObjectColumns, mended: int | None) -> float:
-    """mAP (all points, 0.5) with the errors of one type mended: set right where they point to a free object, else removed."""
-    right, label, counted = judged.kind == -1, judged.label, ~truth.difficult
-    kept = np.ones(len(right), bool)
+    """Return mAP (all points, 0.5) with one type mended: true positives where a free object is pointed to, else removed."""
+    hit, label, counted = judged.kind == -1, judged.label, ~truth.difficult
+    kept = np.ones(len(hit), bool)
     found = np.zeros(len(truth.labels), bool)
-    found[judged.target[right]] = True
+    found[judged.target[hit]] = True
     if mended == MISSED:
         pointed = found.copy()
         pointed[judged.target[np.isin(judged.kind, MOVABLE)]] = True
@@ -106,20 +107,20 @@ def _mean_ap(judged: _Judged, truth: ObjectColumns, mended: int | None) -> float
             free = free[~found[judged.target[free]] & counted[judged.target[free]]]
             _, firsts = np.unique(judged.target[free], return_index=True)  # a second one is removed
             moved = free[firsts]
-            right, label = right.copy(), label.copy()
-            right[moved] = kept[moved] = True
+            hit, label = hit.copy(), label.copy()
+            hit[moved] = kept[moved] = True
             label[moved] = truth.labels[judged.target[moved]]
     values = []
     for k in range(len(VOC_CLASSES)):
         positives = int((truth.labels[counted] == k).sum())
         if positives:
-            hits = np.cumsum(right[kept & (label == k)])
+            hits = np.cumsum(hit[kept & (label == k)])
             values.append(voc10_average_precision(hits / positives, hits / np.arange(1, len(hits) + 1)))
     return float(np.mean(values)) if values else 0.0
 
 
 def error_types(detections: Mapping[str, Detections], ground_truth: Mapping[str, Objects]) -> dict[str, float]:
-    """How much mAP (all points, overlap 0.5) would rise with the errors of each type of `ERROR_TYPES` mended alone."""
+    """Return how much mAP (all points, IoU 0.5) would rise with the errors of each type of `ERROR_TYPES` mended alone."""
     truth = ObjectColumns.of(ground_truth)
     judged = _judge_all(detections, truth)
     base = _mean_ap(judged, truth, None)

@@ -24,7 +24,7 @@ from vocbench.benchmarks.storage.records import CHANGE, read_json
 from vocbench.benchmarks.variants import restores_clean
 from vocbench.detection.datasets.voc import VOCSplit
 from vocbench.detection.detections import VOC_CLASSES, Detections, Objects
-from vocbench.detection.error_types import judge
+from vocbench.detection.error_types import TRUE_POSITIVE, judge
 from vocbench.restorer.files import write_whole
 from vocbench.restorer.images import encode_image, read_image, to_uint8
 
@@ -44,7 +44,7 @@ def shown(found: Detections) -> Detections:
 def objects_found(found: Detections, objects: Objects) -> set[int]:
     """Indices of the objects, difficult ones aside, that a shown box is right about."""
     judged, _ = judge(shown(found), objects)
-    return {one["target"] for one in judged if one["kind"] == "right"}
+    return {one["target"] for one in judged if one["kind"] == TRUE_POSITIVE}
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def _marks(found: Detections, objects: Objects) -> list[tuple[str, Sequence[floa
     marks = [("truth", objects.boxes[i], f"{names[i]}, annotated") for i in np.flatnonzero(taken | ~counted)]
     marks += [("missed", objects.boxes[i], f"{names[i]} missed") for i in np.flatnonzero(~taken & counted)]
     for one in judged:
-        kind = "right" if one["kind"] == "right" else "wrong"
+        kind = "right" if one["kind"] == TRUE_POSITIVE else "wrong"
         label = f"{VOC_CLASSES[one['label']]} {one['score']:.2f}" + ("" if kind == "right" else f" ({one['kind']})")
         marks.append((kind, found.boxes[one["index"]].tolist(), label))
     return marks
