@@ -20,7 +20,8 @@ from typing import Any
 
 import click
 import numpy as np
-from vocbench.benchmarks.results.finished import Finished, predictions, results, scan
+from vocbench.benchmarks.results.finished import Finished, predictions, scan
+from vocbench.benchmarks.results.judge import measure_all, results
 from vocbench.benchmarks.running.driver import together
 from vocbench.benchmarks.settings import RunSettings, plain
 from vocbench.benchmarks.storage.store import Store, schema
@@ -178,7 +179,9 @@ def load(scale: Scale) -> Finished:
     truth, parts = _truth(scale), scale.store.parts()
     found = scan(scale.store, parts, truth.index)
     record = {"settings": plain(scale.settings), "dataset": {"name": "synthetic"}, "weights_sha256": {}}
-    return Finished(scale.folder, record, scale.store, parts, truth, found.variants, found.detectors, found.failed)
+    return Finished(
+        scale.folder, record, scale.settings, scale.store, parts, truth, found.variants, found.detectors, found.failed
+    )
 
 
 def loaded(scale: Scale) -> str:
@@ -202,7 +205,8 @@ def interval(scale: Scale) -> str:
 
 def all_results(scale: Scale) -> str:
     """Everything of results.json."""
-    content = results(load(scale), DETECTOR)
+    run = load(scale)
+    content = results(run, DETECTOR, measure_all(run, DETECTOR))
     return ", ".join(f"{name} {entry['map']:.4f}" for name, entry in content["variants"].items())
 
 

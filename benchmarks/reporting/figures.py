@@ -1,22 +1,18 @@
-"""What the charts of a report show of a run, from its store.
+"""What the charts of a report show of a judged variant.
 
-The store is read one variant at a time, and of each only what is drawn is kept: corners of curves, means by level, at most
-`SHOWN_DOTS` photos.
+Of each variant only what is drawn is kept: corners of curves, means by level, at most `SHOWN_DOTS` photos.
 """
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from vocbench.benchmarks.reporting.gallery import kept_images
-from vocbench.benchmarks.results.finished import Finished, predictions
-from vocbench.benchmarks.storage.records import NUMBER, Each
+from vocbench.benchmarks.results.judge import Judged
 from vocbench.benchmarks.variants import is_clean, restores_clean
-from vocbench.detection.average_precision import RECALLS, Matches, evaluate
+from vocbench.detection.average_precision import RECALLS, Evaluation, Matches, evaluate
 from vocbench.detection.columns import DetectionColumns, ObjectColumns
 from vocbench.detection.detections import Detections
 from vocbench.detection.error_types import error_types
@@ -48,19 +44,17 @@ class Bins:
     photos: list[np.ndarray]
 
 
-def draw(run: Finished, variant: str, detector: str, bins: Mapping[str, Bins]) -> Drawn:
-    """Everything shown of a variant."""
-    protocol = run.settings.protocol
-    found, truth, _ = predictions(run, variant, detector)
-    compared, skewed = not restores_clean(variant), not is_clean(variant)
-    gallery = [f"{image}#0" for image in kept_images(run.folder / "gallery")]
-    matches = evaluate(found, truth, protocol).matches if compared else {}
+def draw(judged: Judged, bins: Mapping[str, Bins], gallery: Sequence[str]) -> Drawn:
+    """Return everything shown of a variant; `gallery` has the photos whose pictures were kept."""
+    found, truth, evaluation = judged.rows.detections, judged.rows.truth, judged.evaluation
+    compared, skewed = not restores_clean(judged.name), not is_clean(judged.name)
+    keys = [f"{image}#0" for image in gallery]
     return Drawn(
-        {name: corners(match) for name, match in matches.items()},
-        by_level(found, truth, bins, protocol) if skewed else {},
+        {name: corners(match) for name, match in evaluation.matches.items()} if compared else {},
+        by_level(found, truth, bins, evaluation.protocol) if skewed else {},
         error_types(found, truth) if compared else {},
-        by_photo(run.numbers(["psnr"], variant, detector)["psnr"], found, truth, protocol) if skewed else np.zeros((0, 2)),
-        found.select([key for key in gallery if key in found]),
+        by_photo(judged.rows.numbers("psnr"), found, truth, evaluation) if skewed else np.zeros((0, 2)),
+        found.select([key for key in keys if key in found]),
     )
 
 
@@ -79,15 +73,10 @@ def corners(match: Matches) -> Dots:
     return list(zip(recall[last].tolist(), best[last].tolist(), strict=True))
 
 
-def level_bins(run: Finished, detector: str) -> dict[str, Bins]:
+def level_bins(distorted: Judged) -> dict[str, Bins]:
     """By degradation, in the order of names, the photos in bins of its level; distorted and restored ones have one order."""
-    drawn: dict[str, tuple[array, array]] = {}  # by degradation: photos and their levels
-    for place, levels in enumerate(run.decoded("levels", Each(NUMBER), "distorted", detector)):
-        for name, value in (levels or {}).items():
-            photos, values = drawn.setdefault(name, (array("q"), array("d")))
-            photos.append(place)
-            values.append(value)
-    return {name: _binned(*(np.array(column) for column in drawn[name])) for name in sorted(drawn)}
+    drawn = distorted.levels()
+    return {name: _binned(*drawn[name]) for name in sorted(drawn)}
 
 
 def _binned(photos: np.ndarray, levels: np.ndarray) -> Bins:
@@ -113,12 +102,14 @@ def by_level(
     return values
 
 
-def by_photo(psnr: np.ndarray, found: DetectionColumns, truth: ObjectColumns, protocol: str) -> np.ndarray:
+def by_photo(psnr: np.ndarray, found: DetectionColumns, truth: ObjectColumns, evaluation: Evaluation) -> np.ndarray:
     """PSNR and AP at overlap 0.5 (photos, 2) of at most `SHOWN_DOTS` photos, evenly taken; `coco` is judged as `voc10`."""
     step = max(1, -(-len(found) // SHOWN_DOTS))
-    keys = list(found)[::step]
-    rule = "voc10" if protocol == "coco" else protocol
-    return np.stack([psnr[::step], evaluate(found.select(keys), truth.select(keys), rule).image_maps()], 1)
+    rule = "voc10" if evaluation.protocol == "coco" else evaluation.protocol
+    if step > 1 or rule != evaluation.protocol:
+        keys = list(found)[::step]
+        evaluation = evaluate(found.select(keys), truth.select(keys), rule)
+    return np.stack([psnr[::step], evaluation.image_maps()], 1)
 
 
 def gains(before: Drawn, after: Drawn) -> np.ndarray:

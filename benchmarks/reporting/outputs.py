@@ -6,29 +6,40 @@ from pathlib import Path
 from typing import Any
 
 from vocbench.benchmarks.reporting import tables
+from vocbench.benchmarks.reporting.figures import Bins, Drawn, draw, level_bins
+from vocbench.benchmarks.reporting.gallery import kept_images
 from vocbench.benchmarks.reporting.page import render
-from vocbench.benchmarks.results.finished import Finished, load_run, results
+from vocbench.benchmarks.results.finished import Finished, load_run
+from vocbench.benchmarks.results.judge import Measured, judge, measure, results
 from vocbench.benchmarks.settings import write_json
 from vocbench.restorer.files import write_whole
 
 
 def write_outputs(folder: str | Path) -> dict[str, dict[str, Any]]:
-    """Write results.json and the tables of the run in `folder`; the first detector's have the plain names."""
+    """Write results.json, the tables and the report of the run in `folder`; the first detector's have the plain names."""
     run = load_run(folder)
     made = {}
     for i, detector in enumerate(run.detectors):
-        made[detector] = results(run, detector)
-        suffix = "" if i == 0 else f"-{detector}"
-        _write(run, made[detector], suffix)
+        made[detector] = _write(run, detector, "" if i == 0 else f"-{detector}")
     return made
 
 
-def _write(run: Finished, content: dict[str, Any], suffix: str) -> None:
+def _write(run: Finished, detector: str, suffix: str) -> dict[str, Any]:
+    gallery, bins = kept_images(run.folder / "gallery"), dict[str, Bins]()
+    measured: dict[str, Measured] = {}
+    drawn: dict[str, Drawn] = {}
+    for name in sorted(run.variants, key=lambda name: name != "distorted"):  # first the one that has the bins of the others
+        judged = judge(run, name, detector)
+        bins = level_bins(judged) if name == "distorted" else bins
+        measured[name], drawn[name] = measure(judged, run.settings.seed), draw(judged, bins, gallery)
+        del judged  # before the next is read
+    content = results(run, detector, measured)
     write_json(run.folder / f"results{suffix}.json", content)
     _write_text(run.folder / f"table{suffix}.csv", tables.to_csv(content))
     _write_text(run.folder / f"table{suffix}.md", tables.to_markdown(content))
     _write_text(run.folder / f"table{suffix}.tex", tables.to_latex(content))
-    _write_text(run.folder / f"report{suffix}.html", render(run, content["detector"]["name"], content))
+    _write_text(run.folder / f"report{suffix}.html", render(run, content, drawn, bins))
+    return content
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 from vocbench.benchmarks.reporting import tables
 from vocbench.benchmarks.reporting.charts import bars, curves, scatter
-from vocbench.benchmarks.reporting.figures import Bins, Drawn, correlation, draw, gains, level_bins
+from vocbench.benchmarks.reporting.figures import Bins, Drawn, correlation, gains
 from vocbench.benchmarks.reporting.gallery import shown_photos
 from vocbench.benchmarks.results.finished import Finished
 from vocbench.benchmarks.results.sentences import harm, headline
@@ -101,10 +101,8 @@ def scope(results: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def render(run: Finished, detector: str, results: dict[str, Any]) -> str:
-    """The report of one detector as HTML."""
-    bins = level_bins(run, detector)
-    drawn = {name: draw(run, name, detector, bins) for name in results["variants"]}
+def render(run: Finished, results: dict[str, Any], drawn: Mapping[str, Drawn], bins: Mapping[str, Bins]) -> str:
+    """Return the report of one detector as HTML."""
     compared = compared_names(results)
     class_chart, curve_charts = class_charts(results, drawn)
     quality, correlations = quality_chart(results, drawn)

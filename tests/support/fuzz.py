@@ -155,7 +155,8 @@ def _record(path: Path) -> None:
 def _rows(path: Path) -> None:
     """A store's part with a sound checksum, of whatever rows the file lists, read as those of a run."""
     import pyarrow as pa
-    from vocbench.benchmarks.results.finished import Finished, predictions, scan
+    from vocbench.benchmarks.results.finished import Finished, read_rows, scan
+    from vocbench.benchmarks.storage.records import settings_of
     from vocbench.benchmarks.storage.row import check_names
     from vocbench.benchmarks.storage.store import Store
     from vocbench.detection.columns import ObjectColumns, places
@@ -169,13 +170,16 @@ def _rows(path: Path) -> None:
         return  # no rows at all: nothing was written
     truth = ObjectColumns.of({image: Objects.of([[1, 2, 30, 40]], [11]) for image in "ab"})
     found = scan(store, store.parts(), places("ab"))
-    run = Finished(path.parent, RECORD, store, store.parts(), truth, found.variants, found.detectors, found.failed)
+    run = Finished(
+        path.parent, RECORD, settings_of(RECORD), store, store.parts(), truth, found.variants, found.detectors, found.failed
+    )
     check_names(store.place, found.variants, found.detectors, run.settings)
     for variant in found.variants:
-        boxes = predictions(run, variant, "d")[0]
+        rows = read_rows(run, variant, "d", ["note"])
+        boxes = rows.detections
         assert boxes.boxes.shape == (len(boxes.scores), 4)
         assert np.isin(boxes.labels, range(20)).all()
-        assert all(note is None or json.dumps(note) for note in run.decoded("note", None, variant, "d"))
+        assert all(note is None or json.dumps(note) for note in rows.decoded("note", None))
 
 
 def _png() -> bytes:

@@ -13,7 +13,7 @@ from vocbench.benchmarks.reporting.tables import percent
 from vocbench.benchmarks.results.sentences import harm, headline
 from vocbench.benchmarks.running.driver import run
 from vocbench.benchmarks.settings import RunSettings
-from vocbench.detection.average_precision import VOC_RULES, Matches, evaluate
+from vocbench.detection.average_precision import VOC_RULES, Evaluation, Matches, evaluate
 from vocbench.detection.columns import DetectionColumns, ObjectColumns
 from vocbench.detection.detections import Detections, Objects
 from vocbench.detection.error_types import error_types
@@ -208,9 +208,12 @@ def test_the_photos_of_the_scatter_are_bounded(monkeypatch):
     truth, found = (kind.of(one) for kind, one in zip((ObjectColumns, DetectionColumns), scene(0), strict=True))
     truth = truth.select(list(found))
     psnr = np.arange(8.0)
-    assert by_photo(psnr, found, truth, "coco")[:, 1].tolist() == evaluate(found, truth, "voc10").image_maps().tolist()
+    assert (
+        by_photo(psnr, found, truth, Evaluation("coco", None, list(truth), {}))[:, 1].tolist()
+        == evaluate(found, truth, "voc10").image_maps().tolist()
+    )
     monkeypatch.setattr(figures, "SHOWN_DOTS", 3)
-    thin = by_photo(psnr, found, truth, "voc07")
+    thin = by_photo(psnr, found, truth, evaluate(found, truth, "voc07"))
     assert thin[:, 0].tolist() == [0, 3, 6]
     assert thin[:, 1].tolist() == evaluate(found, truth, "voc07").image_maps()[::3].tolist()
 

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from vocbench.benchmarks.cli.main import cli
 from vocbench.benchmarks.reporting.gallery import changes
 from vocbench.benchmarks.reporting.outputs import write_outputs
-from vocbench.benchmarks.results.finished import busy, load_run
+from vocbench.benchmarks.results.finished import load_run
+from vocbench.benchmarks.results.judge import busy
 from vocbench.benchmarks.running.driver import _add_timing, run
 from vocbench.benchmarks.running.unit import Clock
 from vocbench.benchmarks.settings import RunSettings
