@@ -43,7 +43,9 @@ class Finished:
         import pyarrow.compute as pc
 
         failed = pa.array(self.failed, pa.string())
-        for table in self.store.tables({*columns, "image"}, self.parts, {"variant": variant, "detector": detector}):
+        for table in self.store.tables(
+            list(dict.fromkeys([*columns, "image"])), self.parts, {"variant": variant, "detector": detector}
+        ):
             kept = table.filter(pc.invert(pc.is_in(table["image"], failed))) if self.failed else table
             yield kept.select(list(columns))
 
