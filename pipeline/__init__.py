@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vocbench.pipeline.chain import RestoredDetector as RestoredDetector
+    from vocbench.pipeline.integrations import attach as attach
+    from vocbench.pipeline.integrations import detach as detach
     from vocbench.pipeline.integrations import restore_video as restore_video
     from vocbench.pipeline.models import load_detector as load_detector
     from vocbench.pipeline.models import load_restorer as load_restorer
@@ -19,13 +21,15 @@ if TYPE_CHECKING:
 
 FACE = {
     "RestoredDetector": "chain",
+    "attach": "integrations",
+    "detach": "integrations",
     "detect": "photos",
     "load_detector": "models",
     "load_restorer": "models",
     "restore": "photos",
     "restore_video": "integrations",
 }  # name: module
-__all__ = ["RestoredDetector", "detect", "load_detector", "load_restorer", "restore", "restore_video"]
+__all__ = ["RestoredDetector", "attach", "detach", "detect", "load_detector", "load_restorer", "restore", "restore_video"]
 
 
 def __getattr__(name: str) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -37,10 +38,29 @@ def restore_video(restorer: nn.Module, source: str | Path | int) -> Iterator[np.
         capture.release()
 
 
+def attach(model: Any, restorer: nn.Module) -> None:
+    """Put a restorer in front of an ultralytics model: `predict`, `track`, `val` and calls see restored pictures from then on.
+
+    It holds for every task and every later call, with another device or precision and after `.to()` and `.fuse()` as well.
+    Photos are restored at their own size before they are letterboxed; in `val`, where ultralytics resizes first, at the resized
+    size, without the letterbox's bars. `detach(model)` takes it away, another `attach` replaces it. Copies keep it.
+    """
+    from vocbench.detection.detectors import ultralytics_adapter
+
+    ultralytics_adapter.attach(model, partial(restore_images, restorer))
+
+
+def detach(model: Any) -> None:
+    """Take the restorer of `attach` away."""
+    from vocbench.detection.detectors import ultralytics_adapter
+
+    ultralytics_adapter.detach(model)
+
+
 def ultralytics_predictor(restorer: nn.Module) -> type:
     """What `model.predict(..., predictor=...)` takes: ultralytics' detection on restored pictures, arrays or tensors.
 
-    A model keeps the predictor of its first call: make a new `YOLO`, or set `model.predictor = None`, before another one.
+    For models that find boxes, and for this call alone; `attach` is for every task and every call.
     """
     from vocbench.detection.detectors.ultralytics_adapter import filtering_predictor
 
@@ -50,7 +70,8 @@ def ultralytics_predictor(restorer: nn.Module) -> type:
 def ultralytics_validator(restorer: nn.Module) -> type:
     """What `model.val(validator=...)` takes: ultralytics' validation on restored images.
 
-    ultralytics letterboxes before its validator sees an image, so here the letterboxed image is restored.
+    For models that find boxes. ultralytics resizes before its validator sees an image, so the resized image is restored,
+    without the letterbox's bars.
     """
     from vocbench.detection.detectors.ultralytics_adapter import filtering_validator
 

@@ -6,10 +6,16 @@ network: files of every kind but ONNX are opened only on the user's word. The `.
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +27,27 @@ WHENCE = {
     ".pt": "download it from https://github.com/ultralytics/assets/releases",
     ".onnx": "make it with `yolo export model=MODEL.pt format=onnx`",
 }
+
+
+SIDE = 640  # pixels of the letterbox, where a model does not say
+BOXES = ("detect", "segment", "pose")  # tasks of ultralytics whose results have upright boxes
+
+
+@contextmanager
+def results_alone() -> Iterator[None]:
+    """Send what ultralytics writes to standard output to standard error: that place is for results."""
+    from ultralytics.utils import LOGGER
+
+    moved = [
+        handler for handler in LOGGER.handlers if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout
+    ]
+    for handler in moved:
+        handler.setStream(sys.stderr)
+    try:
+        yield
+    finally:
+        for handler in moved:
+            handler.setStream(sys.stdout)
 
 
 def to_bgr(image: Tensor) -> np.ndarray:
@@ -49,15 +76,26 @@ class UltralyticsDetector(nn.Module):
 
     def __init__(self, model, device: str = "cpu", score: float = 0.01, keep: int = 300):
         super().__init__()
+        self.side = (getattr(model, "overrides", None) or {}).get("imgsz") or SIDE
         self.predict = model.predict  # kept as a function: ultralytics moves and fuses its module as it likes
         self.device, self.score, self.keep = device, score, keep
         names = class_names(model.names)
-        self.labels = torch.tensor([voc_label(name) for name in names])
+        self.labels = torch.tensor([voc_label(str(name)) for name in names])
         if (self.labels < 0).all():
             raise ValueError(f"the model knows none of VOC's classes; its classes are {', '.join(names[:8])} …")
 
+    def input_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width in pixels of a photo inside the letterbox that the model sees."""
+        high, wide = self.side if isinstance(self.side, (list, tuple)) else (self.side, self.side)
+        factor = min(high / height, wide / width)
+        return max(round(height * factor), 1), max(round(width * factor), 1)
+
     @torch.no_grad()
     def forward(self, images: Sequence[Tensor]) -> list[Detections]:
+        with results_alone():
+            return self._detect(images)
+
+    def _detect(self, images: Sequence[Tensor]) -> list[Detections]:
         found = []
         for image in images:  # one by one: ultralytics pads a batch to a common shape, which changes results
             result = self.predict(
@@ -87,33 +125,69 @@ def load_ultralytics(path: str | Path, device: str = "cpu", trust: bool = False)
     if kind == ".onnx" and find_spec("onnxruntime") is None:
         raise ValueError(f'{path}: an ONNX model needs onnxruntime; `pip install "vocbench[export]"` brings it')
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # it would call pip for what it misses
+    if find_spec("ultralytics") is None:
+        raise ValueError("ultralytics is not installed; `pip install ultralytics` brings it (AGPL-3.0)")
     try:
-        from ultralytics import YOLO
-    except ImportError:
-        raise ValueError("ultralytics is not installed; `pip install ultralytics` brings it (AGPL-3.0)") from None
-    try:
-        return UltralyticsDetector(YOLO(str(path), task="detect", verbose=False), device)
-    except ValueError:
-        raise
+        with redirect_stdout(sys.stderr), _under_its_name(path) as opened:  # it prints when it is first imported, too
+            from ultralytics import YOLO
+
+            with results_alone():
+                model = YOLO(str(opened), task="detect" if kind == ".onnx" else None, verbose=False)
     except Exception as error:
         raise ValueError(f"{path}: ultralytics could not load it ({' '.join(str(error).split())[:160]})") from None
+    if model.task not in BOXES:
+        raise ValueError(
+            f"{path}: a model of the task {model.task!r}, which gives no upright boxes; give one of {', '.join(BOXES)}"
+        )
+    return UltralyticsDetector(model, device)
+
+
+@contextmanager
+def _under_its_name(path: Path) -> Iterator[Path]:
+    """The path under which ultralytics opens this very file: it opens, or downloads, yolov5su.pt in place of a yolov5s.pt."""
+    from ultralytics.utils.checks import check_yolov5u_filename
+
+    if path.suffix != ".pt" or check_yolov5u_filename(path.name, verbose=False) == path.name:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="vocbench-") as folder:
+        copy = Path(folder, "given.pt")
+        shutil.copyfile(path, copy)
+        yield copy
 
 
 def load_fused_network(path: str | Path) -> nn.Module:
     """Return the network of a `.pt` file that the caller trusts, its batch norms folded in, in evaluation mode."""
     from ultralytics import YOLO
 
-    return YOLO(str(path)).model.float().fuse(verbose=False).eval()
+    with _under_its_name(Path(path)) as opened, results_alone():
+        return YOLO(str(opened)).model.float().fuse(verbose=False).eval()  # type: ignore[union-attr]
 
 
-def filtering_predictor(change: Callable[[list[Tensor]], Sequence[Tensor]]) -> type:
-    """A predictor class of ultralytics whose pictures pass through `change` before they are letterboxed.
+Change = Callable[[list[Tensor]], Sequence[Tensor]]  # images (3, H, W) RGB in [0, 1], each of its own size, to the same sizes
 
-    `change` takes and gives (3, H, W) RGB in [0, 1], several at once and each of its own size.
+
+def predictor_class(model: Any) -> type:
+    """Return the predictor class of an ultralytics model's own task."""
+    return model.task_map[model.task]["predictor"]
+
+
+def validator_class(model: Any) -> type:
+    """Return the validator class of an ultralytics model's own task."""
+    return model.task_map[model.task]["validator"]
+
+
+def filtering_predictor(change: Change, base: type | None = None) -> type:
+    """Return a predictor class built on `base`, ultralytics' for boxes by default, that sees its pictures through `change`.
+
+    They pass through it before they are letterboxed.
     """
-    from ultralytics.models.yolo.detect import DetectionPredictor
+    if base is None:
+        from ultralytics.models.yolo.detect import DetectionPredictor
 
-    class FilteringPredictor(DetectionPredictor):
+        base = DetectionPredictor
+
+    class FilteringPredictor(base):  # type: ignore[valid-type, misc]
         def preprocess(self, im):
             if isinstance(im, Tensor):  # RGB in [0, 1] already
                 return super().preprocess(torch.stack(list(change(list(im.float())))))
@@ -122,15 +196,82 @@ def filtering_predictor(change: Callable[[list[Tensor]], Sequence[Tensor]]) -> t
     return FilteringPredictor
 
 
-def filtering_validator(change: Callable[[list[Tensor]], Sequence[Tensor]]) -> type:
-    """A validator class of ultralytics whose batches pass through `change`: images (3, H, W) RGB in [0, 1], all of one size."""
-    from ultralytics.models.yolo.detect import DetectionValidator
+def filtering_validator(change: Change, base: type | None = None) -> type:
+    """Return a validator class built on `base`, ultralytics' for boxes by default, that sees its images through `change`.
 
-    class FilteringValidator(DetectionValidator):
+    ultralytics resizes and letterboxes before a validator sees an image: what passes is the picture without its bars.
+    """
+    if base is None:
+        from ultralytics.models.yolo.detect import DetectionValidator
+
+        base = DetectionValidator
+
+    class FilteringValidator(base):  # type: ignore[valid-type, misc]
         def preprocess(self, batch):
             batch = super().preprocess(batch)
-            images = batch["img"]
-            batch["img"] = torch.stack(list(change(list(images.float())))).to(images)
+            images = batch["img"].clone()
+            places = [_picture_in(batch, i) for i in range(len(images))]
+            changed = change([image[place].float() for image, place in zip(images, places, strict=True)])
+            for image, place, picture in zip(images, places, changed, strict=True):
+                image[place] = picture.to(image)
+            batch["img"] = images
             return batch
 
     return FilteringValidator
+
+
+def _picture_in(batch: Mapping[str, Any], i: int) -> tuple[slice, ...]:
+    """Where image `i` of a validator's batch holds its picture: all but the bars of the letterbox."""
+    height, width = batch["img"].shape[2:]
+    told, shapes = batch.get("ratio_pad"), batch.get("ori_shape")
+    if not told or not shapes or not isinstance(told[i][0], tuple):  # a batch that was not letterboxed
+        return slice(None), slice(0, height), slice(0, width)
+    (gain_height, gain_width), (left, top) = told[i]
+    bottom, right = top + round(shapes[i][0] * gain_height), left + round(shapes[i][1] * gain_width)
+    return slice(None), slice(top, min(bottom, height)), slice(left, min(right, width))
+
+
+def attach(model: Any, change: Change) -> None:
+    """Make every later call of an ultralytics model see its pictures through `change`, whatever its task.
+
+    The model keeps its class's name and behaviour; a predictor or validator that a caller names is built upon as well.
+    """
+    own = type(model)
+    if getattr(own, "changed_by_vocbench", False):
+        own = own.__bases__[0]
+
+    class Filtered(own):  # type: ignore[valid-type, misc]
+        changed_by_vocbench = True
+
+        def _smart_load(self, key):
+            made = super()._smart_load(key)
+            return self._filtered(key, made)
+
+        def _filtered(self, key, made):
+            making = {"predictor": filtering_predictor, "validator": filtering_validator}.get(key)
+            if making is None:
+                return made
+            known = self.__dict__.setdefault("_filtered_classes", {})  # a model asks whether a predictor's class changed
+            if made not in known:
+                known[made] = making(change, made)
+            return known[made]
+
+        def predict(self, source=None, stream=False, predictor=None, **given):
+            chosen = self._filtered("predictor", predictor) if predictor else None
+            return super().predict(source, stream, chosen, **given)
+
+        def val(self, validator=None, **given):
+            return super().val(self._filtered("validator", validator) if validator else None, **given)
+
+    Filtered.__name__, Filtered.__qualname__, Filtered.__module__ = own.__name__, own.__qualname__, own.__module__
+    model.__class__ = Filtered
+    model.__dict__.pop("_filtered_classes", None)
+    model.predictor = None
+
+
+def detach(model: Any) -> None:
+    """Undo `attach`; a model without it stays as it is."""
+    if getattr(type(model), "changed_by_vocbench", False):
+        model.__class__ = type(model).__bases__[0]
+        model.__dict__.pop("_filtered_classes", None)
+        model.predictor = None

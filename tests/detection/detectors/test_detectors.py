@@ -154,3 +154,57 @@ def test_an_untrained_model_of_ultralytics_runs(tmp_path, monkeypatch):
     model = load_ultralytics("yolov8n.yaml")
     assert (model.labels >= 0).sum() == 20
     assert len(model([torch.rand(3, 40, 50)])) == 1
+
+
+def save_untrained(path, task="", names=None):
+    """A model of ultralytics without training, as a file; its classes are VOC's unless `names` are given."""
+    from ultralytics import YOLO
+
+    model = YOLO(f"yolov8n{task}.yaml")
+    count = len(model.model.names)
+    model.model.names = names or {i: VOC_CLASSES[i] if i < 20 else f"x{i}" for i in range(count)}
+    model.ckpt = model.ckpt or {}
+    model.save(str(path))
+
+
+@pytest.mark.parametrize("task", ["obb", "cls"])
+def test_a_model_without_upright_boxes_is_refused_with_its_task(tmp_path, monkeypatch, task):
+    pytest.importorskip("ultralytics")
+    from vocbench.detection.detectors.ultralytics_adapter import load_ultralytics
+
+    monkeypatch.chdir(tmp_path)
+    save_untrained(tmp_path / "m.pt", f"-{task}")
+    told = {"obb": "obb", "cls": "classify"}[task]
+    with pytest.raises(ValueError, match=rf"m\.pt: a model of the task '{told}', which gives no upright boxes; give one"):
+        load_ultralytics(tmp_path / "m.pt", trust=True)
+
+
+def test_the_model_file_given_is_the_one_that_is_opened(tmp_path, monkeypatch, capsys):
+    """ultralytics opens yolov5su.pt, or downloads it, where yolov5s.pt is asked for."""
+    pytest.importorskip("ultralytics")
+    from vocbench.detection.detectors.ultralytics_adapter import load_ultralytics
+
+    monkeypatch.chdir(tmp_path)
+    save_untrained(tmp_path / "other.pt", names=dict.fromkeys(range(80), "dog"))
+    save_untrained(tmp_path / "given.pt", names={i: "potted_plant" if i % 2 else "Person" for i in range(80)})
+    capsys.readouterr()
+    (tmp_path / "given.pt").rename(tmp_path / "yolov5s.pt")
+    (tmp_path / "other.pt").rename(tmp_path / "yolov5su.pt")
+    model = load_ultralytics(tmp_path / "yolov5s.pt", trust=True)
+    assert set(model.labels.tolist()) == {VOC_CLASSES.index("person"), VOC_CLASSES.index("pottedplant")}
+    assert len(model([torch.rand(3, 40, 50)])) == 1
+    (tmp_path / "yolov5s.pt").write_text("not a model at all")
+    with pytest.raises(ValueError, match=r"yolov5s\.pt: ultralytics could not load it"):
+        load_ultralytics(tmp_path / "yolov5s.pt", trust=True)
+    assert capsys.readouterr().out == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["yolov5s.pt", "yolov5su.pt"]
+
+
+def test_a_letterbox_says_what_it_sees(tmp_path, monkeypatch):
+    pytest.importorskip("ultralytics")
+    from vocbench.detection.detectors.ultralytics_adapter import load_ultralytics
+
+    monkeypatch.chdir(tmp_path)
+    model = load_ultralytics("yolov8n.yaml")
+    assert model.input_size(1500, 2000) == (480, 640)
+    assert model.input_size(320, 160) == (640, 320)
