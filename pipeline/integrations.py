@@ -45,16 +45,16 @@ def attach(model: Any, restorer: nn.Module) -> None:
     Photos are restored at their own size before they are letterboxed; in `val`, where ultralytics resizes first, at the resized
     size, without the letterbox's bars. `detach(model)` takes it away, another `attach` replaces it. Copies keep it.
     """
-    from vocbench.detection.detectors import ultralytics_adapter
+    from vocbench.detection.detectors.ultralytics_adapter import attach as attach_change
 
-    ultralytics_adapter.attach(model, partial(restore_images, restorer))
+    attach_change(model, partial(restore_images, restorer))
 
 
 def detach(model: Any) -> None:
     """Take the restorer of `attach` away."""
-    from vocbench.detection.detectors import ultralytics_adapter
+    from vocbench.detection.detectors.ultralytics_adapter import detach as detach_change
 
-    ultralytics_adapter.detach(model)
+    detach_change(model)
 
 
 def ultralytics_predictor(restorer: nn.Module) -> type:
