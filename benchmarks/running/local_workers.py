@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Protocol
 
 from vocbench.benchmarks.reporting.examples import Examples, Pictures
-from vocbench.benchmarks.running.unit import Clock, Equipment, Models, Prepared, build_models, compute, prepare
+from vocbench.benchmarks.running.unit import Clock, Computed, Equipment, Models, Prepared, build_models, compute, prepare
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.benchmarks.storage.store import Store
 from vocbench.detection.datasets.voc import VOCSplit
@@ -50,19 +53,22 @@ class Runner(Protocol):
         """Build the models and get ready; everything is let go at the end."""
 
 
-def compute_and_store(
-    plan: Plan, unit: int, items: list[Prepared], models: Models, clock: Clock
-) -> Pictures:  # fmt: skip
-    """Compute a unit, write its part, and return what it has to show."""
+def compute_unit(
+    plan: Plan, unit: int, items: list[Prepared], models: Models, clock: Clock, pool: Executor
+) -> tuple[Computed, Pictures]:
+    """Compute a unit, and what it has to show; `pool` may still be measuring."""
     drawn: list[Pictures] = []
-    rows = compute(plan.settings, unit, items, models, clock, lambda *unit: drawn.append(plan.examples.draw(*unit)))
-    plan.store.write(unit, rows)
-    return drawn[0]
+    show = lambda *unit: drawn.append(plan.examples.draw(*unit))  # noqa: E731
+    computed = compute(plan.settings, unit, items, models, clock, pool, show)
+    return computed, drawn[0]
 
 
 @dataclass(frozen=True)
 class Here:
-    """This process restores and detects; `workers` processes (0: a thread) read and degrade the photos of coming units."""
+    """This process restores and detects; `workers` processes (0: a thread) read and degrade the photos of coming units.
+
+    They also measure what was restored, while the next unit is computed, so that a run is as fast as its restorer.
+    """
 
     workers: int = 0
 
@@ -80,6 +86,13 @@ class _Local:
 
     def compute(self, plan: Plan, waiting: Sequence[int], advance: Callable[[int], None], clock: Clock) -> None:
         pool = self._executor()
+        unmeasured: deque[tuple[int, Computed]] = deque()
+
+        def store_oldest() -> None:
+            unit, computed = unmeasured.popleft()
+            plan.store.write(unit, computed.finish(clock))
+            advance(len(plan.units[unit]))
+
         try:
             pending: dict[int, Future[list[Prepared]]] = {}
             queue = list(waiting)
@@ -87,9 +100,15 @@ class _Local:
                 while queue and len(pending) < AHEAD * max(self.workers, 1):
                     coming = queue.pop(0)
                     pending[coming] = pool.submit(prepare, plan.settings, plan.photos(coming))
-                items = pending.pop(number).result()
-                plan.examples.keep(compute_and_store(plan, number, items, self.models, clock))
-                advance(len(plan.units[number]))
+                items, _ = clock.time("prepare", pending.pop(number).result)
+                computed, pictures = compute_unit(plan, number, items, self.models, clock, pool)
+                plan.examples.keep(pictures)
+                unmeasured.append((number, computed))
+                while len(unmeasured) > AHEAD * max(self.workers, 1) or (unmeasured and unmeasured[0][1].is_measured):
+                    store_oldest()
+            while unmeasured:
+                number = unmeasured[0][0]
+                store_oldest()
         except BrokenExecutor:
             photos = ", ".join(plan.units[number])
             raise OSError(
@@ -102,6 +121,17 @@ class _Local:
     def _executor(self) -> Executor:
         if self.workers == 0:
             return ThreadPoolExecutor(1)  # reading and degrading let go of the interpreter most of the time
-        # A terminal's Ctrl-C goes to every process; this one tells the workers when to stop.
-        ignoring = (signal.SIGINT, signal.SIG_IGN)
-        return ProcessPoolExecutor(self.workers, get_context("spawn"), initializer=signal.signal, initargs=ignoring)
+        return ProcessPoolExecutor(self.workers, get_context("spawn"), initializer=follow_driver)
+
+
+def follow_driver() -> None:
+    """Begin a worker: a terminal's Ctrl-C is the driver's to answer, and a driver that was killed takes its workers along."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    driver = parent_process()
+    assert driver is not None
+
+    def watch() -> None:
+        driver.join()  # comes back when the driver is gone, however it went
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 
 import torch
 from vocbench.benchmarks.reporting.examples import Examples, Pictures
-from vocbench.benchmarks.running.local_workers import Crew, Plan, compute_and_store
+from vocbench.benchmarks.running.local_workers import Crew, Plan, compute_unit
 from vocbench.benchmarks.running.unit import Clock, Equipment, build_models, peak_memory, prepare
 from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.settings import RunSettings, file_digest
@@ -48,6 +49,7 @@ class Worker:
         self.settings, self.threads = settings, threads
         self.turn = threading.Lock()
         self.examples: Examples | None = None
+        self.measurer = ThreadPoolExecutor(1)
 
     def begin(self) -> Equipment:
         """Build the models and tell what they are."""
@@ -69,9 +71,10 @@ class Worker:
                 self.examples = Examples(Path("examples"), task.examples, self.data)
             clock = Clock()
             plan = Plan(self.settings, self.data, [], {}, Store(task.store), self.examples)
-            pictures = compute_and_store(plan, task.unit, items, self.models, clock)
-            clock.note(peak_memory())
-            return pictures, clock
+            computed, pictures = compute_unit(plan, task.unit, items, self.models, clock, self.measurer)
+        plan.store.write(task.unit, computed.finish(clock))  # while the other unit in hand is computed
+        clock.note(peak_memory())
+        return pictures, clock
 
 
 @dataclass(frozen=True)

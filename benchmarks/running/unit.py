@@ -7,14 +7,15 @@ run, other workers or other machines can never change a result.
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from vocbench.benchmarks.settings import RunSettings, hardware
@@ -26,6 +27,9 @@ from vocbench.pipeline.specs import Spec
 from vocbench.restorer.degradations.recipes import degrade, level_degrade
 from vocbench.restorer.images import read_image
 from vocbench.restorer.quality import SSIM_WINDOW, psnr, ssim
+
+Quality = tuple[float, float | None]  # PSNR in dB, SSIM
+MOST_DECIBELS = 100.0  # the PSNR of a photo that came back as it was, so that it counts in a mean
 
 
 @dataclass(frozen=True)
@@ -83,11 +87,32 @@ class Prepared:
     degraded: Tensor
     levels: dict[str, float]
     seconds: float
+    quality: Quality  # of the degraded photo
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pixels as arrays: a tensor between processes takes a file descriptor and its size of shared memory."""
+        return self.__dict__ | {name: getattr(self, name).numpy() for name in ("clean", "degraded")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state | {name: torch.from_numpy(state[name]) for name in ("clean", "degraded")})
 
 
 def draw_id(image: str, draw: int) -> str:
     """The name that seeds draw `draw` of an image; the first draw's is the image's own."""
     return image if draw == 0 else f"{image}#{draw}"
+
+
+def quality(image: Tensor, clean: Tensor) -> Quality:
+    """PSNR in dB, at most `MOST_DECIBELS`, and SSIM (None below 7 pixels)."""
+    small = min(image.shape[1:]) < SSIM_WINDOW
+    decibels = min(psnr(image[None], clean[None]).item(), MOST_DECIBELS)
+    return decibels, (None if small else ssim(image[None], clean[None]).item())
+
+
+def measure(images: Sequence[np.ndarray], cleans: Sequence[np.ndarray]) -> list[Quality]:
+    """The quality of images (3, H, W) against the clean ones; runs in a worker, and takes arrays as `Prepared` does."""
+    torch.set_num_threads(1)
+    return [quality(torch.from_numpy(image), torch.from_numpy(clean)) for image, clean in zip(images, cleans, strict=True)]
 
 
 def prepare(settings: RunSettings, photos: Sequence[tuple[str, Path]]) -> list[Prepared]:
@@ -103,7 +128,8 @@ def prepare(settings: RunSettings, photos: Sequence[tuple[str, Path]]) -> list[P
                 degraded = level_degrade(clean, levels, settings.seed, draw_id(image, draw))
             else:
                 degraded, levels = degrade(clean, settings.recipe, settings.seed, draw_id(image, draw))
-            made.append(Prepared(image, draw, clean, degraded, levels, time.perf_counter() - begun))
+            seconds = time.perf_counter() - begun
+            made.append(Prepared(image, draw, clean, degraded, levels, seconds, quality(degraded, clean)))
     return made
 
 
@@ -120,9 +146,12 @@ def peak_memory() -> dict[str, int]:
 
 @dataclass
 class Clock:
-    """Seconds spent in each stage, and the peak memory of the processes seen."""
+    """Seconds that the driver spent in each stage, and the peak memory of the processes seen.
 
-    spent: dict[str, float] = field(default_factory=lambda: {"restore": 0.0, "detect": 0.0, "measure": 0.0})
+    Workers read, degrade and measure beside it: `prepare` and `measure` are what it waited for them.
+    """
+
+    spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("prepare", "restore", "detect", "measure"), 0.0))
     peaks: dict[str, int] = field(default_factory=dict)
 
     def note(self, peaks: Mapping[str, int]) -> None:
@@ -170,11 +199,24 @@ def _variants(settings: RunSettings, items: list[Prepared], restorers: dict[str,
     return variants
 
 
-def quality(image: Tensor, clean: Tensor) -> tuple[float | None, float | None]:
-    """PSNR in dB (None where the images are identical) and SSIM (None below 7 pixels)."""
-    decibels = psnr(image[None], clean[None]).item()
-    small = min(image.shape[1:]) < SSIM_WINDOW
-    return (decibels if math.isfinite(decibels) else None), (None if small else ssim(image[None], clean[None]).item())
+@dataclass
+class Computed:
+    """The rows of a unit, of which the quality of restored photos may still be measured elsewhere."""
+
+    rows: list[dict[str, Any]]
+    awaited: list[tuple[list[dict[str, Any]], Future[list[Quality]]]] = field(default_factory=list)
+
+    @property
+    def is_measured(self) -> bool:
+        return all(future.done() for _, future in self.awaited)
+
+    def finish(self, clock: Clock) -> list[dict[str, Any]]:
+        """The rows with everything in them; waits for what is not measured yet."""
+        for rows, future in self.awaited:
+            measured, _ = clock.time("measure", future.result)
+            for row, (decibels, similarity) in zip(rows, measured, strict=True):
+                row["psnr"], row["ssim"] = decibels, similarity
+        return self.rows
 
 
 def compute(
@@ -183,45 +225,53 @@ def compute(
     items: list[Prepared],
     models: Models,
     clock: Clock,
+    pool: Executor,
     show: Callable[[list[_Variant], dict[str, dict[str, list[Detections]]]], None] | None = None,
-) -> list[dict[str, Any]]:
-    """The rows of a unit's store, one per (image, draw, variant, detector)."""
+) -> Computed:
+    """The rows of a unit's store, one per (image, draw, variant, detector); `pool` measures what restorers gave."""
     variants = _variants(settings, items, models.restorers, clock)
-    rows: list[dict[str, Any]] = []
+    computed = Computed([])
     found: dict[str, dict[str, list[Detections]]] = {}
     for variant in variants:
-        begun = time.perf_counter()
-        measured: list[tuple[float | None, float | None]] = [(None, None)] * len(variant.items)
-        if variant.name != "clean":
-            pairs = zip(variant.images, variant.items, strict=True)
-            measured = [quality(image, item.clean) for image, item in pairs]
-        clock.spent["measure"] += time.perf_counter() - begun
+        restored = variant.name not in ("clean", "distorted")
+        future = pool.submit(measure, *_arrays(variant)) if restored else None
         found[variant.name] = {}
         for label, detector in models.detectors.items():
             photos = [item.image for item in variant.items]
             checked, seconds = clock.time("detect", partial(detect_photos, label, detector, photos, variant.images))
             found[variant.name][label] = checked
-            for i, (item, result) in enumerate(zip(variant.items, checked, strict=True)):
-                rows.append(
-                    {
-                        "unit": unit,
-                        "image": item.image,
-                        "draw": item.draw,
-                        "variant": variant.name,
-                        "detector": label,
-                        "boxes": result.boxes.flatten().tolist(),
-                        "scores": result.scores.tolist(),
-                        "labels": result.labels.tolist(),
-                        "psnr": measured[i][0],
-                        "ssim": measured[i][1],
-                        "levels": json.dumps(item.levels) if not is_clean(variant.name) else None,
-                        "note": variant.notes[i],
-                        "error": variant.errors[i],
-                        "seconds_degrade": 0.0 if is_clean(variant.name) else item.seconds,
-                        "seconds_restore": variant.seconds / len(variant.items),
-                        "seconds_detect": seconds / len(variant.items),
-                    }
-                )
+            rows = [_row(unit, variant, i, label, result, seconds) for i, result in enumerate(checked)]
+            computed.rows += rows
+            if future is not None:
+                computed.awaited.append((rows, future))
     if show is not None:
         show(variants, found)
-    return rows
+    return computed
+
+
+def _arrays(variant: _Variant) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    return [image.numpy() for image in variant.images], [item.clean.numpy() for item in variant.items]
+
+
+def _row(unit: int, variant: _Variant, i: int, detector: str, found: Detections, seconds: float) -> dict[str, Any]:
+    """The row of photo `i` of a variant; `seconds` is what detecting on all its photos took."""
+    item = variant.items[i]
+    decibels, similarity = item.quality if variant.name == "distorted" else (None, None)
+    return {
+        "unit": unit,
+        "image": item.image,
+        "draw": item.draw,
+        "variant": variant.name,
+        "detector": detector,
+        "boxes": found.boxes.flatten().tolist(),
+        "scores": found.scores.tolist(),
+        "labels": found.labels.tolist(),
+        "psnr": decibels,
+        "ssim": similarity,
+        "levels": json.dumps(item.levels) if not is_clean(variant.name) else None,
+        "note": variant.notes[i],
+        "error": variant.errors[i],
+        "seconds_degrade": 0.0 if is_clean(variant.name) else item.seconds,
+        "seconds_restore": variant.seconds / len(variant.items),
+        "seconds_detect": seconds / len(variant.items),
+    }

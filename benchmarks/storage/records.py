@@ -66,6 +66,7 @@ TIMING = {
     "restore": NUMBER,
     "detect": NUMBER,
     "measure": NUMBER,
+    "prepare": Maybe(NUMBER),
     "wall": NUMBER,
     "peak_memory_bytes": Maybe([int]),
     "peak_cuda_bytes": Maybe([int]),

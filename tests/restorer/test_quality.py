@@ -15,6 +15,16 @@ def test_psnr_and_ssim_are_scikit_images():
         assert ssim(image, clean)[i].item() == pytest.approx(wanted, abs=1e-9)
 
 
+def test_ssim_is_that_of_its_definition_by_pooling():
+    generator = torch.Generator().manual_seed(1)
+    x, y = (torch.rand(1, 3, 20, 31, generator=generator).double() for _ in range(2))
+    pool, sample = (lambda image: torch.nn.functional.avg_pool2d(image, 7, 1)), 49 / 48
+    mx, my = pool(x), pool(y)
+    vx, vy, cov = sample * (pool(x * x) - mx * mx), sample * (pool(y * y) - my * my), sample * (pool(x * y) - mx * my)
+    wanted = (2 * mx * my + 1e-4) * (2 * cov + 9e-4) / ((mx**2 + my**2 + 1e-4) * (vx + vy + 9e-4))
+    assert ssim(x, y).item() == pytest.approx(wanted.mean().item(), abs=1e-14)
+
+
 def test_an_error_of_one_tenth_everywhere_is_20_db():
     assert psnr(torch.full((1, 3, 8, 8), 0.6), torch.full((1, 3, 8, 8), 0.5)).item() == pytest.approx(20, abs=1e-5)
 

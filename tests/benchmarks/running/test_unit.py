@@ -1,0 +1,125 @@
+"""A unit's work, shared between the driver and its workers."""
+
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from vocbench.benchmarks.running.local_workers import Here
+from vocbench.benchmarks.running.unit import Clock, Models, Prepared, build_models, compute, prepare, quality
+from vocbench.benchmarks.settings import RunSettings
+from vocbench.detection.datasets.voc import read_voc
+
+from tests.support.commands import PYTHONPATH, ROOT
+from tests.support.fakes import BlobDetector, Brighten
+
+
+@pytest.fixture
+def settings(voc_folder):
+    return RunSettings(data=str(voc_folder), split="val", recipe="voc", restorers=("bright=tests.support.fakes:Brighten",),
+                       detectors=("blob=tests.support.fakes:BlobDetector",), unit=2)  # fmt: skip
+
+
+def prepared(settings):
+    split = read_voc(settings.data, "val")
+    return prepare(settings, [(image, split.photo(image)) for image in split.ids[:2]])
+
+
+def test_a_photo_that_came_back_as_it_was_has_100_db():
+    image = torch.rand(3, 9, 9)
+    assert quality(image, image) == (100.0, pytest.approx(1))
+
+
+def test_a_photo_between_processes_takes_no_shared_memory(settings):
+    """A tensor would be sent as the name of its shared memory, and keep a file descriptor."""
+    item = prepared(settings)[0]
+    data = bytes(multiprocessing.reduction.ForkingPickler.dumps(item))
+    assert len(data) > item.clean.nbytes + item.degraded.nbytes
+    again = pickle.loads(data)
+    assert isinstance(again, Prepared)
+    assert torch.equal(again.degraded, item.degraded)
+    assert again.quality == item.quality
+
+
+def test_nothing_is_measured_on_the_drivers_thread(settings, monkeypatch):
+    from vocbench.benchmarks.running import unit
+
+    where, real = [], unit.quality
+    monkeypatch.setattr(unit, "quality", lambda *images: where.append(threading.current_thread()) or real(*images))
+    with ThreadPoolExecutor(1) as pool:
+        items = pool.submit(prepared, settings).result()
+        models = Models({"bright": Brighten()}, {"blob": BlobDetector()})
+        rows = compute(settings, 0, items, models, Clock(), pool).finish(Clock())
+    assert len(where) == 4
+    assert threading.current_thread() not in where
+    measured = {row["variant"]: row["psnr"] for row in rows if row["image"] == items[0].image}
+    assert measured["clean"] is None
+    assert measured["distorted"] == real(items[0].degraded, items[0].clean)[0]
+    assert measured["bright"] == real((items[0].degraded * 0.5 + 0.3).clamp(0, 1), items[0].clean)[0]
+
+
+def test_a_driver_goes_on_to_the_next_unit_before_the_last_is_measured(settings):
+    """While a measurement is held up, the rows of other units are computed."""
+    held = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        items = prepared(settings)
+        pool.submit(held.wait, 30)
+        computed = [compute(settings, unit, items, build_models(settings), Clock(), pool) for unit in range(2)]
+        assert not any(one.is_measured for one in computed)
+        held.set()
+        assert all(row["psnr"] for one in computed for row in one.finish(Clock()) if row["variant"] == "bright")
+
+
+FORSAKEN = """
+import os, signal, sys, time
+from vocbench.benchmarks.running.local_workers import Here, _Local
+from vocbench.benchmarks.running.unit import Equipment, Models
+
+if __name__ == "__main__":
+    pool = _Local(Models({}, {}), Equipment({}, {}, ""), 1)._executor()
+    print(pool.submit(os.getpid).result(), flush=True)
+    time.sleep(60)
+"""
+
+
+def test_workers_go_when_their_driver_is_killed(tmp_path):
+    (tmp_path / "driver.py").write_text(FORSAKEN)
+    driver = subprocess.Popen(
+        [sys.executable, str(tmp_path / "driver.py")], stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": PYTHONPATH}, cwd=ROOT,
+    )  # fmt: skip
+    assert driver.stdout is not None
+    worker = int(driver.stdout.readline())
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    driver.stdout.close()
+    for _ in range(100):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    os.kill(worker, signal.SIGKILL)
+    pytest.fail("the worker outlived its driver")
+
+
+def test_a_run_with_workers_needs_few_file_descriptors(settings, tmp_path):
+    import resource
+
+    from vocbench.benchmarks.running import driver
+
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    open_now = len(os.listdir("/proc/self/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (open_now + 40, limits[1]))
+    try:
+        driver.run(settings, tmp_path / "out", runner=Here(1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert (tmp_path / "out" / "results.json").is_file()
