@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from vocbench.detection.datasets.files import TURNED, exif_orientation
 from vocbench.detection.datasets.voc import VOCSplit, read_annotation, read_voc
 from vocbench.restorer.images import read_image
 
@@ -134,4 +135,9 @@ def check_size(path: Path, found: tuple[int, int], annotated: tuple[int, int] | 
     width, height = found
     if annotated not in (None, found):
         said = "x".join(map(str, annotated or ()))
+        if annotated == (height, width) and exif_orientation(path) in TURNED:
+            raise ValueError(
+                f"{path}: is stored as {width}x{height} pixels and turned by EXIF, and its annotation says {said}: it was "
+                "annotated as people see it; store the photo upright (`mogrify -auto-orient` on a copy) or annotate it as stored"
+            )
         raise ValueError(f"{path}: is {width}x{height} pixels, its annotation says {said}; one of them is wrong")

@@ -7,6 +7,7 @@ L2 norm, fc6 is a convolution at dilation 6, and the prior boxes are the paper's
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -131,9 +132,11 @@ class SSD300(nn.Module):
         return found
 
 
+# Under which training programs keep the network, the averaged weights first.
+WRAPPERS = ("ema", "state_dict", "model_state_dict", "model", "net", "network", "weight", "weights", "params")
 # Names of amdegroot/ssd.pytorch and lufficc/SSD, rewritten to ours in this order.
 LAYOUTS = (
-    (r"^(module|backbone)\.", ""),
+    (r"^((module|model|net|_orig_mod)\.)*(backbone\.)?", ""),
     (r"^L2Norm\.|^l2_norm\.", "norm."),
     (r"^loc\.|^box_head\.predictor\.reg_headers\.", "offsets."),
     (r"^conf\.|^box_head\.predictor\.cls_headers\.", "scores."),
@@ -150,6 +153,16 @@ def rename(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
+def _unwrapped(path: Path, content: object) -> dict[str, Tensor]:
+    """The tensors of a checkpoint, also where training programs keep them beside the optimiser; ValueError naming the file."""
+    for _ in range(3):
+        if isinstance(content, dict):
+            content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), content)
+    if not isinstance(content, dict) or not content or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ValueError(f"{path}: expected a state dict of tensors; save model.state_dict()")
+    return content
+
+
 def load_ssd300_voc(path: str | Path, suppression: Suppression | None = None) -> SSD300:
     """The detector of a `.pth` of either layout, in evaluation mode; ValueError, naming the file, for anything else."""
     path = Path(path)
@@ -162,11 +175,7 @@ def load_ssd300_voc(path: str | Path, suppression: Suppression | None = None) ->
             f"{path}: not a PyTorch state dict of plain tensors (damaged, or objects that could run code); "
             "fetch it again, or save only model.state_dict()"
         ) from None
-    if isinstance(state, dict) and isinstance(state.get("model"), dict):
-        state = state["model"]  # lufficc's checkpoints keep the optimiser beside it
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path}: expected a state dict of tensors; save model.state_dict()")
-    network, state = SSD300(suppression), rename(state)
+    network, state = SSD300(suppression), rename(_unwrapped(path, state))
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in state.items() if name in expected}
     odd = sorted(name for name in expected if found.get(name) != expected[name])
@@ -175,5 +184,8 @@ def load_ssd300_voc(path: str | Path, suppression: Suppression | None = None) ->
             f"{path}: not SSD300-VGG16 for VOC: {len(odd)} of {len(expected)} tensors differ, first {odd[0]!r} "
             f"(expected {expected[odd[0]]}, got {found.get(odd[0])})"
         )
+    broken = next((name for name in expected if not torch.isfinite(state[name]).all()), None)
+    if broken is not None:
+        warnings.warn(f"{path}: {broken!r} holds NaN or infinite weights, so that little or nothing is found", stacklevel=2)
     network.load_state_dict({name: state[name] for name in expected})
     return network.eval()

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 from vocbench.benchmarks.cli.main import cli
+from vocbench.benchmarks.voc_folder import check_size
 from vocbench.detection.datasets.classes import ClassIndex
 from vocbench.detection.datasets.contract import DataWarning, choose_classes, read_objects
 from vocbench.detection.datasets.ids import match_ids
@@ -225,3 +226,11 @@ def test_the_devkits_and_yolos_text_files_are_read(tmp_path):
     for form in ("devkit", "yolo"):
         arguments = ["evaluate", "--data", str(data), "--detections", str(tmp_path / form), "--json"]
         assert json.loads(CliRunner().invoke(cli, arguments, catch_exceptions=False).stdout)["map"] == 1.0
+
+
+def test_a_photo_turned_by_exif_is_named_as_such(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (70, 90)).save(tmp_path / "p.jpg", exif=exif)
+    with pytest.raises(ValueError, match=r"p\.jpg: is stored as 70x90 pixels and turned by EXIF, .* says 90x70"):
+        check_size(tmp_path / "p.jpg", (70, 90), (90, 70))

@@ -4,7 +4,7 @@ from math import sqrt
 import numpy as np
 import pytest
 import torch
-from vocbench.detection.detectors.ssd300_voc import SSD300, L2Norm, load_ssd300_voc, preprocess
+from vocbench.detection.detectors.ssd300_voc import SSD300, L2Norm, _unwrapped, load_ssd300_voc, preprocess, rename
 
 
 def amdegroot(state):
@@ -96,3 +96,17 @@ def test_other_networks_are_named(tmp_path):
         load_ssd300_voc(tmp_path / "x.pth")
     with pytest.raises(FileNotFoundError, match="no such weights file of SSD300"):
         load_ssd300_voc(tmp_path / "none.pth")
+
+
+@pytest.mark.parametrize("prefix", ["module.", "module.module.", "model.", "_orig_mod.module.", "module.backbone."])
+def test_the_prefixes_of_training_programs_are_taken_off(prefix):
+    assert list(rename({f"{prefix}L2Norm.weight": torch.zeros(1)})) == ["norm.weight"]
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model", "net", "weight"])
+def test_weights_are_found_beside_what_training_programs_keep(key, tmp_path):
+    state = {"vgg.0.bias": torch.zeros(1)}
+    assert _unwrapped(tmp_path, {key: state, "optimizer": {}, "epoch": 3}) == state
+    assert _unwrapped(tmp_path, {"model": {key: state}}) == state
+    with pytest.raises(ValueError, match="expected a state dict of tensors"):
+        _unwrapped(tmp_path, {"epoch": 3})
