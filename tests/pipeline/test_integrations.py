@@ -33,7 +33,7 @@ def test_every_snippet_runs(tmp_path, monkeypatch):
         assert any(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in part.parameters())
     assert scope["restored"].shape == (80, 100, 3)
     assert scope["restored"].dtype == np.uint8
-    assert [frame.shape for frame in scope["frames"]] == [(48, 64, 3)] * 3
+    assert [frame.picture.shape for frame in scope["frames"]] == [(48, 64, 3)] * 3
     assert scope["found"][0].orig_shape == (80, 100)
     assert scope["metrics"].nt_per_class.tolist() == [2 if label == 16 else 0 for label in range(80)]
     assert 0 <= scope["metrics"].box.map <= 1
@@ -72,9 +72,54 @@ def test_frames_reach_the_restorer_as_rgb_and_come_back_as_bgr(tmp_path):
     writer.write(np.full((48, 64, 3), (0, 0, 255), np.uint8))  # pure red in BGR
     writer.release()
     restorer = Colours()
-    (frame,) = restore_video(restorer, tmp_path / "red.avi")
+    ((number, seconds, frame),) = restore_video(restorer, tmp_path / "red.avi")
+    assert (number, seconds) == (0, 0.0)
     torch.testing.assert_close(restorer.seen[0][0, :, 20, 30], torch.tensor([1.0, 0, 0]), atol=0.03, rtol=0)
     np.testing.assert_allclose(frame[20, 30], (255, 0, 0), atol=8)  # the restorer made it blue
+
+
+def video(path, frames=30):
+    """A video of 10 frames a second whose frames brighten by 8 levels each; its bytes."""
+    import cv2
+
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))  # type: ignore[attr-defined]
+    for i in range(frames):
+        writer.write(np.full((48, 64, 3), i * 8, np.uint8))
+    writer.release()
+    return path.read_bytes()
+
+
+def test_frames_come_with_their_number_and_time(tmp_path):
+    video(tmp_path / "whole.avi")
+    frames = restore_video(nn.Identity(), tmp_path / "whole.avi")
+    told = [(number, round(seconds, 6), int(picture.mean().round())) for number, seconds, picture in frames]
+    assert [(number, seconds) for number, seconds, _ in told] == [(i, i / 10) for i in range(30)]
+    assert frames.lost == 0
+
+
+def test_a_video_goes_on_after_a_damaged_stretch_and_counts_it(tmp_path):
+    data = bytearray(video(tmp_path / "hole.avi"))
+    starts = [i for i in range(len(data)) if data[i : i + 4] == b"00dc"][:30]  # chunks of the frames
+    begin, end = starts[12] + 8, starts[14] + 8
+    data[begin : end - 16] = bytes(end - 16 - begin)
+    (tmp_path / "hole.avi").write_bytes(data)
+    frames = restore_video(nn.Identity(), tmp_path / "hole.avi")
+    with pytest.warns(UserWarning, match=r"hole\.avi: \d of 30 frames could not be decoded and were left out"):
+        numbers = [frame.number for frame in frames]
+    assert numbers[:11] == list(range(11))
+    assert numbers[-1] >= 28
+    assert len(numbers) + frames.lost == 30
+    assert 1 <= frames.lost <= 4
+
+
+def test_a_video_that_was_cut_off_says_how_much_is_missing(tmp_path):
+    data = video(tmp_path / "cut.avi")
+    (tmp_path / "cut.avi").write_bytes(data[: len(data) // 2])
+    frames = restore_video(nn.Identity(), tmp_path / "cut.avi")
+    with pytest.warns(UserWarning, match="frames could not be decoded and were left out"):
+        numbers = [frame.number for frame in frames]
+    assert numbers == list(range(len(numbers)))
+    assert len(numbers) + frames.lost == 30
 
 
 RED, BLUE = torch.tensor([1.0, 0, 0]), torch.tensor([0, 0, 1.0])
