@@ -40,7 +40,6 @@ class MobileNetView(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.detector = load_mobilenet_ssd(find("mobilenet-ssd")).requires_grad_(False)
-        self.turn = 0
 
     def see(self, crops: Tensor, upright: bool) -> tuple[list[Tensor], Tensor, Tensor]:
         """Return maps, class logits (B, P, 21) and offsets (B, P, 4) of crops (B, 3, S, S) RGB in [0, 1]."""
@@ -55,9 +54,8 @@ class MobileNetView(nn.Module):
         maps = [found[name] for name in (*self.TRUNK, *(name for name, _, _ in HEADS))]
         return maps, torch.cat(scores, 1), torch.cat(offsets, 1)
 
-    def forward(self, restored: Tensor, clean: Tensor) -> Tensor:
-        self.turn += 1
-        upright = self.turn % 4 == 0  # as many photos are
+    def forward(self, restored: Tensor, clean: Tensor, step: int = 0) -> Tensor:
+        upright = step % 4 == 3  # as many photos are
         with torch.no_grad():
             wanted, wanted_scores, wanted_offsets = self.see(clean, upright)
         maps, scores, offsets = self.see(restored, upright)
@@ -97,7 +95,7 @@ class YoloView(nn.Module):
         boxes = torch.cat([head.cv2[i](y).flatten(2) for i, y in enumerate(inputs)], 2).transpose(1, 2)
         return [kept[i] for i in self.MAPS], scores, boxes
 
-    def forward(self, restored: Tensor, clean: Tensor) -> Tensor:
+    def forward(self, restored: Tensor, clean: Tensor, step: int = 0) -> Tensor:
         with torch.no_grad():
             wanted, wanted_scores, wanted_boxes = self.see(clean)
         maps, scores, boxes = self.see(restored)
@@ -112,12 +110,12 @@ class YoloView(nn.Module):
 
 
 class DetectorLoss(nn.Module):
-    """The sum of several detectors' losses of (restored, clean) crops, each (B, 3, S, S) RGB in [0, 1]."""
+    """The sum of several detectors' losses of (restored, clean) crops, each (B, 3, S, S) RGB in [0, 1], at a step."""
 
     def __init__(self, *views: nn.Module):
         super().__init__()
         # Weights in the images' own memory format: mixed formats make convolutions on the CPU twenty times slower.
         self.views = nn.ModuleList(views).to(memory_format=torch.channels_last)
 
-    def forward(self, restored: Tensor, clean: Tensor) -> Tensor:
-        return torch.stack([view(restored, clean) for view in self.views]).sum()
+    def forward(self, restored: Tensor, clean: Tensor, step: int = 0) -> Tensor:
+        return torch.stack([view(restored, clean, step) for view in self.views]).sum()

@@ -10,7 +10,7 @@ import torch
 from vocbench.restorer.degradations.recipes import level_degrade
 from vocbench.restorer.images import read_image
 from vocbench.restorer.networks.owan import OPERATIONS, Owan
-from vocbench.restorer.training.patches import list_photos
+from vocbench.restorer.training.photos import list_photos
 
 SIZE = 63  # pixels of a patch
 # One distortion at a time, its level uniform within the range.

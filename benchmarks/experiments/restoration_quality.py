@@ -16,7 +16,8 @@ from vocbench.restorer.degradations.recipes import degrade
 from vocbench.restorer.files import find_photos
 from vocbench.restorer.images import read_image
 from vocbench.restorer.quality import psnr, ssim
-from vocbench.restorer.training.patches import SCALES, list_photos
+from vocbench.restorer.training.patches import SCALES
+from vocbench.restorer.training.photos import list_photos
 
 Pair = tuple[Tensor, Tensor]  # degraded and clean, each (3, H, W)
 

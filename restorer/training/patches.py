@@ -21,8 +21,10 @@ from vocbench.restorer.degradations.on_tensors import degrade_batch
 from vocbench.restorer.degradations.recipes import RECIPES, Levels, draw_levels
 from vocbench.restorer.images import read_image, to_uint8
 from vocbench.restorer.training.drawn import draw, letterboxed
+from vocbench.restorer.training.photos import Recent
 
 SCALES = (1.0, 2 / 3, 1 / 3)
+MEMORY = 2 * 2**30  # bytes of decoded photos; those beyond are decoded anew when they are needed
 MARGIN = BLUR_RADIUS + 16  # pixels around a patch: the blur's reach and one JPEG block row
 
 
@@ -34,19 +36,6 @@ class Sample:
     levels: Levels
     recipe: str
     is_photo: bool = True  # whether it shows a photo, at least in part; else it is drawn
-
-
-def list_photos(folders: Sequence[str | Path]) -> list[Path]:
-    """Every JPEG and PNG of the folders, sorted by name."""
-    photos: list[Path] = []
-    for folder in map(Path, folders):
-        if not folder.is_dir():
-            raise FileNotFoundError(f"{folder}: no such folder of clean photos")
-        found = sorted(p for p in folder.iterdir() if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
-        if not found:
-            raise ValueError(f"{folder}: holds no JPEG or PNG photo")
-        photos += found
-    return photos
 
 
 def parse_mixture(text: str) -> dict[str, float]:
@@ -67,7 +56,7 @@ def parse_mixture(text: str) -> dict[str, float]:
 
 
 class PhotoPatches:
-    """Clean photos kept as 8-bit arrays at three scales, giving samples by (step, index)."""
+    """Clean photos at several scales, giving samples by (step, index); up to `memory` bytes of them are kept decoded."""
 
     def __init__(
         self,
@@ -76,21 +65,16 @@ class PhotoPatches:
         seed: int,
         scales: Sequence[float] = SCALES,
         drawn: float = 0.0,
+        memory: int = MEMORY,
     ):
         """`drawn` is the share of samples that are flat, smooth or drawn pictures; a third of it more get bars."""
         self.photos, self.mixture, self.seed, self.scales = list(photos), mixture, seed, tuple(scales)
         self.drawn = drawn
-        self._kept: dict[tuple[int, float], np.ndarray] = {}
+        self._recent = Recent(memory)
 
     def photo(self, number: int, scale: float) -> np.ndarray:
-        """(H, W, 3) uint8 of a photo at a scale; kept after the first time."""
-        if (number, scale) not in self._kept:
-            image = read_image(self.photos[number])
-            if scale != 1:
-                size = [max(1, round(side * scale)) for side in image.shape[1:]]
-                image = interpolate(image[None], size, mode="bicubic", align_corners=False, antialias=True)[0]
-            self._kept[number, scale] = to_uint8(image)
-        return self._kept[number, scale]
+        """Return a photo at a scale as (H, W, 3) uint8."""
+        return self._recent.get((number, scale), lambda: _scaled(self.photos[number], scale))
 
     def sample(self, size: int, step: int, index: int) -> Sample:
         """Sample `index` of step `step`: a crop for a patch of `size` pixels, its recipe and levels."""
@@ -121,6 +105,14 @@ class PhotoPatches:
         degraded = degrade_batch(crops, [sample.levels for sample in samples], seeds)
         inside = slice(MARGIN, MARGIN + size)
         return degraded[..., inside, inside], crops[..., inside, inside], samples
+
+
+def _scaled(path: Path, scale: float) -> np.ndarray:
+    image = read_image(path)
+    if scale != 1:
+        size = [max(1, round(side * scale)) for side in image.shape[1:]]
+        image = interpolate(image[None], size, mode="bicubic", align_corners=False, antialias=True)[0]
+    return to_uint8(image)
 
 
 def _cut(array: np.ndarray, size: int, random: np.random.Generator) -> np.ndarray:

@@ -7,87 +7,26 @@ gradient clipping, bf16 on CUDA, several processes, and checkpoints from which a
 
 from __future__ import annotations
 
-import csv
 import math
-import os
 import pickle
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from vocbench.restorer.quality import psnr, ssim
-from vocbench.restorer.training.patches import SCALES, PhotoPatches, list_photos
+from vocbench.restorer.training.batches import Patches
+from vocbench.restorer.training.curve import write_curve
+from vocbench.restorer.training.photos import broken_photos, held_by_place, list_photos, refuse_broken
+from vocbench.restorer.training.process import Process
+from vocbench.restorer.training.settings import Training, changed, finished, plain, schedule
 
 ENOUGH = 40  # dB, 2.5 of 255 levels: better ones do not count, or a network that changes nothing would win by clean patches
-
-
-@dataclass(frozen=True)
-class Training:
-    """Settings of a run, saved with its checkpoints; the defaults are the paper's."""
-
-    network: str = "owan"
-    clean: tuple[str, ...] = ()  # folders of clean photos
-    mixture: tuple[tuple[str, float], ...] = (("voc", 0.6), ("moderate", 0.3), ("clean", 0.1))
-    patch: tuple[int, ...] = (63,)  # pixels; one size is drawn per step
-    batch: int = 32  # patches of the first size; other sizes get about as many pixels
-    learning_rate: float = 1e-3
-    warmup: int = 0  # steps of linear rise
-    betas: tuple[float, float] = (0.9, 0.99)
-    clip: float = 1.0  # norm of the gradient, 0 for none
-    ema: float = 0.999  # decay per step of the averaged weights
-    steps: int | None = None  # the budget; one of steps and minutes
-    minutes: float | None = None
-    seed: int = 0
-    validate: int = 250  # steps between validations and checkpoints
-    held: int = 20  # every how many photos one is held out for validation
-    task_weight: float = 0.0  # weight of the task loss, beside L1
-    drawn: float = 0.0  # share of patches that are flat, smooth or drawn pictures
-    scales: tuple[float, ...] = SCALES  # of the photos that patches are cut from
-
-    def __post_init__(self) -> None:
-        if (self.steps is None) == (self.minutes is None):
-            raise ValueError("give the budget either as steps or as minutes")
-        if min(self.patch, default=0) < 16:
-            raise ValueError(f"patches must be at least 16 pixels, got {self.patch}")
-        if self.batch < 1 or self.held < 2:
-            raise ValueError(f"expected batch >= 1 and held >= 2, got {self.batch} and {self.held}")
-
-
-@dataclass(frozen=True)
-class Process:
-    """This process among those of a torchrun; alone by default."""
-
-    rank: int = 0
-    count: int = 1
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-
-    @classmethod
-    def start(cls, device: str) -> Process:
-        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-            return cls(device=torch.device(device))
-        if device == "cuda":
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        dist.init_process_group("nccl" if device == "cuda" else "gloo")
-        return cls(dist.get_rank(), dist.get_world_size(), torch.device(device))
-
-    def finish(self) -> None:
-        if self.count > 1:
-            dist.destroy_process_group()
-
-    def shared(self, value: float) -> float:
-        """The first process's value: clocks differ, and all must take the same steps at the same rate."""
-        if self.count == 1:
-            return value
-        told = torch.tensor([value], dtype=torch.float64, device=self.device)
-        dist.broadcast(told, 0)
-        return float(told.item())
+CHECKED = 16  # steps between looks at the losses; a look waits for the device
 
 
 class Average:
@@ -95,80 +34,61 @@ class Average:
 
     def __init__(self, network: nn.Module, decay: float):
         self.decay, self.steps = decay, 0
-        self.state = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+        live = network.state_dict()  # the network's own tensors, which training changes in place
+        self.state = {name: tensor.detach().clone() for name, tensor in live.items()}
+        self._pairs = [(self.state[name], live[name]) for name in live]
+
+    def load(self, state: Mapping[str, Tensor], steps: int) -> None:
+        """Go on from an average kept after `steps` updates."""
+        for name, tensor in self.state.items():
+            tensor.copy_(state[name])
+        self.steps = steps
 
     @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
+    def update(self) -> None:
+        """Move the average towards the network's weights as they are now."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        state = network.state_dict()
-        floating = [name for name, tensor in state.items() if tensor.is_floating_point()]
-        torch._foreach_lerp_([self.state[name] for name in floating], [state[name] for name in floating], 1 - decay)
-        for name in state.keys() - set(floating):
-            self.state[name].copy_(state[name])
+        floating = [pair for pair in self._pairs if pair[0].is_floating_point()]
+        torch._foreach_lerp_([kept for kept, _ in floating], [live for _, live in floating], 1 - decay)
+        for kept, live in self._pairs:
+            if not kept.is_floating_point():
+                kept.copy_(live)
 
 
-class Patches:
-    """The steps' batches, each made while the step before runs: sizes drawn per step, samples shared out exactly."""
+class Losses:
+    """The losses since the last validation, kept on their device: to read one would wait for it at every step."""
 
-    def __init__(self, settings: Training, process: Process):
-        photos = list_photos(settings.clean)
-        self.settings, self.process = settings, process
-        self.held = photos[:: settings.held]
-        train = [photo for i, photo in enumerate(photos) if i % settings.held] or photos
-        self.source = PhotoPatches(train, dict(settings.mixture), settings.seed, settings.scales, settings.drawn)
-        self._worker = ThreadPoolExecutor(1)
-        self._ahead: dict[int, Future] = {}
+    def __init__(self, device: torch.device):
+        self.sum, self.count = torch.zeros((), dtype=torch.float64, device=device), 0
+        self.odd = torch.full((), math.inf, device=device)  # the first step whose loss is not finite
 
-    def next(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The batch of a step; the following one is begun."""
-        now = self._ahead.pop(step, None) or self._worker.submit(self.batch, step)
-        self._ahead = {step + 1: self._worker.submit(self.batch, step + 1)}
-        return now.result()
+    def add(self, loss: Tensor, total: Tensor, step: int) -> None:
+        """Take the L1 loss and the whole loss of a step."""
+        self.sum, self.count = self.sum + loss, self.count + 1
+        self.odd = torch.minimum(self.odd, torch.where(total.isfinite(), math.inf, float(step)))
 
-    def size(self, step: int) -> int:
-        choices = self.settings.patch
-        generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + step)
-        return choices[int(torch.randint(len(choices), (), generator=generator))]
+    def first_odd(self) -> int | None:
+        """Return the first step whose loss is not finite, if there is one."""
+        step = self.odd.item()
+        return None if math.isinf(step) else int(step)
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return degraded and clean patches, and which of them show photos (B,) bool."""
-        size = self.size(step)
-        count = max(1, round(self.settings.batch * (self.settings.patch[0] / size) ** 2))
-        first = self.process.rank * count
-        indices = range(first, first + count)
-        degraded, clean, samples = self.source.batch(size, step, indices, self.process.device)
-        return degraded, clean, torch.tensor([sample.is_photo for sample in samples])
-
-    def validation(self, count: int = 16) -> dict[str, tuple[Tensor, Tensor]]:
-        """Per recipe of the mixture, `count` degraded and clean patches of the held-out photos."""
-        sets = {}
-        for recipe, _ in self.settings.mixture:
-            held = PhotoPatches(self.held, {recipe: 1.0}, seed=2**31 + self.settings.seed)
-            sets[recipe] = held.batch(max(self.settings.patch), 0, range(count), self.process.device)[:2]
-        return sets
+    def mean(self) -> float:
+        """Return the mean L1 loss since the last call."""
+        value = self.sum.item() / max(self.count, 1)
+        self.sum, self.count = torch.zeros_like(self.sum), 0
+        return value
 
 
-def schedule(settings: Training, step: int, elapsed: float) -> float:
-    """The learning rate at a step: linear warm-up, then a cosine over the budget to zero."""
-    done = step / settings.steps if settings.steps else elapsed / (60 * (settings.minutes or 1))
-    warm = min(1.0, (step + 1) / settings.warmup) if settings.warmup else 1.0
-    return settings.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
-
-
-def finished(settings: Training, step: int, elapsed: float) -> bool:
-    return step >= settings.steps if settings.steps else elapsed >= 60 * (settings.minutes or 0)
-
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-Forward = Callable[[Tensor], Tensor]
+Loss = Callable[[Tensor, Tensor, int], Tensor]  # of restored and clean patches (B, 3, S, S) at a step
+Score = Callable[[nn.Module, Sequence[Path]], float]  # of a network on the held-out photos; more is better
 
 
 class Trainer:
     """One run: `network` trained by `settings`, its files in `out`.
 
-    `forward` replaces the network's own forward where a faster equal one exists; `task` is a loss beside L1 of (restored,
-    clean) patches, weighted by `settings.task_weight`.
+    `forward` replaces the network's own forward where a faster equal one exists; `task` is a loss beside L1, weighted by
+    `settings.task_weight`; `score` chooses the best weights in place of PSNR.
     """
 
     def __init__(
@@ -180,72 +100,109 @@ class Trainer:
         process: Process | None = None,
         forward: nn.Module | None = None,
         task: Loss | None = None,
+        score: Score | None = None,
     ):
-        self.settings, self.out, self.save, self.task = settings, Path(out), save, task
+        """Raises FileNotFoundError and ValueError for folders without photos and for photos that cannot be decoded."""
+        self.settings, self.out, self.save, self.task, self.score = settings, Path(out), save, task, score
         self.process = process or Process()
-        device = self.process.device
-        self.network = network.to(device).to(memory_format=torch.channels_last).train()
-        runner = (forward or network).to(device)
-        self.runner = DistributedDataParallel(runner) if self.process.count > 1 else runner
-        self.average = Average(network, settings.ema)
-        self.optimizer = torch.optim.Adam(network.parameters(), settings.learning_rate, settings.betas)
         self.patches = Patches(settings, self.process)
+        self._look_at_photos()
+        device = self.process.device
+        self.network = network.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        self.plain = (forward or network).to(device)
+        self.runner = DistributedDataParallel(self.plain) if self.process.count > 1 else self.plain
+        self.average = Average(network, settings.ema)
+        self.optimizer = torch.optim.Adam(network.parameters(), settings.learning_rate, settings.betas, foreach=True)
+        self.losses = Losses(device)
         self.step, self.elapsed, self.best = 0, 0.0, -math.inf
         self.rows: list[dict[str, float]] = []
 
+    def _look_at_photos(self) -> None:
+        """Decode every photo, each process its share: an unreadable one must not end a run after hours."""
+        photos = list_photos(self.settings.clean)
+        own = broken_photos(photos[self.process.rank :: self.process.count])
+        refuse_broken(self.process.gathered(own), len(photos))
+
     def resume(self) -> bool:
-        """Go on from the checkpoint in `out`; False where there is none."""
+        """Go on from the checkpoint in `out`; False where there is none.
+
+        The budget, the learning rate, the clipping and the folders' paths may be others than before. Raises ValueError for a
+        damaged checkpoint and for one of other settings.
+        """
         path = self.out / "checkpoint.pt"
         if not path.is_file():
             return False
+        kept = self._read(path)
+        odd = changed(self.settings, kept["settings"])
+        if odd:
+            raise ValueError(f"{path}: made with other settings ({', '.join(odd)}); give the same ones or another folder")
+        names = kept.get("held_names") or held_by_place(self.settings.clean, self.settings.held)
+        self.patches = Patches(self.settings, self.process, names)
+        try:
+            self.network.load_state_dict(kept["network"])
+            self.average.load(kept["average"], kept["average_steps"])
+            self.optimizer.load_state_dict(kept["optimizer"])
+            self.step, self.elapsed, self.best, self.rows = kept["step"], kept["elapsed"], kept["best"], kept["rows"]
+        except (KeyError, RuntimeError, ValueError):
+            raise ValueError(f"{path}: damaged, or of another version; start again with another folder") from None
+        for group in self.optimizer.param_groups:
+            group["foreach"] = True
+        if self.rows and ("task_score" in self.rows[-1]) != (self.score is not None):
+            self.best = -math.inf  # another measure
+        return True
+
+    def _read(self, path: Path) -> dict[str, Any]:
         try:
             kept = torch.load(path, map_location=self.process.device, weights_only=True)
         except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError):
-            raise ValueError(f"{path}: damaged, or no checkpoint of a training; start again with another `out`") from None
-        if not isinstance(kept, dict) or "settings" not in kept:
-            raise ValueError(f"{path}: no checkpoint of a training; start again with another `out`")
-        if kept["settings"] != _plain(self.settings):
-            changed = [k for k, v in _plain(self.settings).items() if kept["settings"].get(k) != v]
-            raise ValueError(f"{path}: made with other settings ({', '.join(changed)}); give the same ones or another `out`")
-        self.network.load_state_dict(kept["network"])
-        self.average.state, self.average.steps = kept["average"], kept["average_steps"]
-        self.optimizer.load_state_dict(kept["optimizer"])
-        self.step, self.elapsed, self.best, self.rows = kept["step"], kept["elapsed"], kept["best"], kept["rows"]
-        return True
+            raise ValueError(f"{path}: damaged, or no checkpoint of a training; start again with another folder") from None
+        if not isinstance(kept, dict) or not isinstance(kept.get("settings"), dict):
+            raise ValueError(f"{path}: no checkpoint of a training; start again with another folder")
+        return kept
 
     def run(self) -> Iterator[dict[str, float]]:
-        """Train to the end of the budget, giving a row of the curve at every validation."""
+        """Train to the end of the budget, giving a row of the curve at every validation.
+
+        Raises FloatingPointError where losses or weights are no longer finite; the last checkpoint is from before.
+        """
         validation = self.patches.validation()
         if self.step == 0:
             yield self._record(validation, float("nan"))
-        loss_sum, since, begun = 0.0, 0, time.monotonic() - self.elapsed
+        begun = time.monotonic() - self.elapsed
         while not finished(self.settings, self.step, self.elapsed):
-            loss_sum += self._train_step()
-            since += 1
-            self.elapsed = self.process.shared(time.monotonic() - begun)
-            last = finished(self.settings, self.step, self.elapsed)
-            if self.step % self.settings.validate == 0 or last:
-                yield self._record(validation, loss_sum / since)
-                loss_sum, since = 0.0, 0
+            self._train_step()
+            self.elapsed = time.monotonic() - begun
+            if self.settings.minutes:
+                self.elapsed = self.process.shared(self.elapsed)
+            due = self.step % self.settings.validate == 0 or finished(self.settings, self.step, self.elapsed)
+            if due or self.step % CHECKED == 0:
+                self._check_losses()
+            if due:
+                yield self._record(validation, self.losses.mean())
                 begun = time.monotonic() - self.elapsed  # validation does not use up the budget
 
-    def _train_step(self) -> float:
+    def _train_step(self) -> None:
         degraded, clean, photos = self.patches.next(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = schedule(self.settings, self.step, self.elapsed)
-        loss, total = self._gradient(degraded, clean, photos)
-        if not torch.isfinite(total):
-            raise FloatingPointError(
-                f"the loss became {total.item()} at step {self.step}; lower `learning_rate` or `clip` and resume from "
-                f"{self.out / 'checkpoint.pt'}"
-            )
+        self.losses.add(*self._gradient(degraded, clean, photos), self.step)
         self._alternate()
         if self.settings.clip:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
         self.optimizer.step()
-        self.average.update(self.network)
+        self.average.update()
         self.step += 1
-        return loss.item()
+
+    def _check_losses(self) -> None:
+        step = self.losses.first_odd()
+        if step is not None:
+            self._stop(f"the loss was not finite at step {step}")
+
+    def _stop(self, what: str) -> None:
+        raise FloatingPointError(
+            f"{what}; lower the learning rate or the norm to which gradients are clipped, and resume from "
+            f"{self.out / 'checkpoint.pt'}"
+        )
 
     def _alternate(self) -> None:
         """Input-independent attention and kernels learn in turns, each on its own batch, as DARTS does (its first order)."""
@@ -258,53 +215,65 @@ class Trainer:
                 parameter.grad = None
 
     def rates(self, steps: int = 3) -> dict[str, float]:
-        """Patches per second of this process: data alone, the step alone, and both one after the other. Changes nothing."""
-        size, count = self.settings.patch[0], self.settings.batch
-        data = _seconds(lambda i: self.patches.source.batch(size, i, range(count), self.process.device), steps)
-        degraded, clean, _ = self.patches.source.batch(size, 0, range(count), self.process.device)
-        step = _seconds(lambda i: self._gradient(degraded, clean), steps)
+        """Patches per second of this process: data alone, the step alone, and both one after the other.
+
+        Changes nothing. Of several processes all must call it, as their steps wait for each other.
+        """
+        size, count, device = self.settings.patch[0], self.settings.batch, self.process.device
+        data = _seconds(lambda i: self.patches.source.batch(size, i, range(count), device), steps, device)
+        degraded, clean, _ = self.patches.source.batch(size, 0, range(count), device)
+        step = _seconds(lambda i: self._gradient(degraded, clean), steps, device)
         self.optimizer.zero_grad(set_to_none=True)
         return {"data": count / data, "step": count / step, "together": count / (data + step)}
 
     def _gradient(self, degraded: Tensor, clean: Tensor, photos: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The L1 loss and the whole loss of a batch, its gradient left in the parameters."""
+        """The L1 loss and the whole loss of a batch, its gradient left in the parameters; `photos` (B,) bool is on the CPU."""
         self.optimizer.zero_grad(set_to_none=True)
         with _autocast(self.process.device):
             restored = self.runner(degraded.contiguous(memory_format=torch.channels_last))
         restored = restored.float()
         loss = total = (restored - clean).abs().mean()
         if self.task is not None and self.settings.task_weight:
-            chosen = slice(None) if photos is None else photos  # a drawn picture holds nothing to detect
-            if photos is None or photos.any():
-                total = loss + self.settings.task_weight * self.task(restored[chosen], clean[chosen])
+            if photos is not None and not photos.all():  # a drawn picture holds nothing to detect
+                chosen = photos.nonzero().flatten().to(clean.device)
+                restored, clean = restored[chosen], clean[chosen]
+            if len(clean):
+                total = loss + self.settings.task_weight * self.task(restored, clean, self.step)
         total.backward()
         return loss.detach(), total.detach()
 
     @torch.no_grad()
-    def evaluate(self, state: Mapping[str, Tensor], validation: dict[str, tuple[Tensor, Tensor]]) -> dict[str, float]:
-        """Mean PSNR and SSIM of the weights `state` on each validation set."""
+    def evaluate(
+        self, state: Mapping[str, Tensor], validation: dict[str, tuple[Tensor, Tensor]], score: Score | None = None
+    ) -> dict[str, float]:
+        """Mean PSNR and SSIM of the weights `state` on each validation set, and their score on the held-out photos."""
         kept = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         self.network.load_state_dict(state)
         self.network.eval()
-        runner = self.runner.module if isinstance(self.runner, DistributedDataParallel) else self.runner
         row = {}
         for name, (degraded, clean) in validation.items():
-            restored = torch.cat([runner(part) for part in degraded.split(8)]).float().clamp(0, 1)
+            restored = torch.cat([self.plain(part) for part in degraded.split(8)]).float().clamp(0, 1)
             # A perfect restoration would be infinite; 60 dB is beyond 8 bits and keeps the mean of clean patches finite.
             row[f"psnr_{name}"] = psnr(restored, clean).clamp(max=60).mean().item()
             row[f"ssim_{name}"] = ssim(restored, clean).mean().item()
+        if score is not None:
+            row["task_score"] = score(self.plain, self.patches.held)
         self.network.load_state_dict(kept)
         self.network.train()
         return row
 
     def _record(self, validation: dict[str, tuple[Tensor, Tensor]], loss: float) -> dict[str, float]:
+        norms = torch._foreach_norm([tensor for tensor in self.network.state_dict().values() if tensor.is_floating_point()])
+        if not torch.stack(norms).isfinite().all():
+            self._stop(f"weights were not finite after step {self.step}")
         raw = self.evaluate(self.network.state_dict(), validation)
-        averaged = self.evaluate(self.average.state, validation)
+        averaged = self.evaluate(self.average.state, validation, self.score if self.process.rank == 0 else None)
         shares = dict(self.settings.mixture)
         row = {"step": self.step, "minutes": self.elapsed / 60, "loss": loss}
         row |= {"learning_rate": schedule(self.settings, self.step, self.elapsed)}
         row |= {f"raw_{name}": value for name, value in raw.items()} | averaged
-        row["score"] = sum(share * min(averaged[f"psnr_{name}"], ENOUGH) for name, share in shares.items())
+        quality = sum(share * min(averaged[f"psnr_{name}"], ENOUGH) for name, share in shares.items())
+        row["score"] = averaged.get("task_score", quality)
         self.rows.append(row)
         if self.process.rank == 0:
             self._write(row)
@@ -323,7 +292,7 @@ class Trainer:
 
     def _checkpoint(self) -> None:
         kept = {
-            "settings": _plain(self.settings),
+            "settings": plain(self.settings),
             "network": self.network.state_dict(),
             "average": self.average.state,
             "average_steps": self.average.steps,
@@ -332,23 +301,21 @@ class Trainer:
             "elapsed": self.elapsed,
             "best": self.best,
             "rows": self.rows,
+            "held_names": self.patches.photos.names,
         }
         part = self.out / "checkpoint.pt.part"
         torch.save(kept, part)
         part.replace(self.out / "checkpoint.pt")
 
 
-def _plain(settings: Training) -> dict:
-    """Settings as lists and numbers, which a checkpoint can hold without pickled classes; the budget may change."""
-    plain = {k: [list(x) if isinstance(x, tuple) else x for x in v] if isinstance(v, tuple) else v
-             for k, v in asdict(settings).items()}  # fmt: skip
-    return {k: v for k, v in plain.items() if k not in ("validate",)}
-
-
-def _seconds(work: Callable[[int], object], times: int) -> float:
+def _seconds(work: Callable[[int], object], times: int, device: torch.device) -> float:
     """Mean wall time of work(i), after one call to warm up; waits for CUDA."""
+
+    def wait() -> None:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
     work(0)
-    wait = torch.cuda.synchronize if torch.cuda.is_available() else (lambda: None)
     wait()
     begun = time.perf_counter()
     for i in range(times):
@@ -359,24 +326,3 @@ def _seconds(work: Callable[[int], object], times: int) -> float:
 
 def _autocast(device: torch.device):
     return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
-
-
-def write_curve(out: Path, rows: list[dict[str, float]]) -> None:
-    """`curve.csv` and `curve.png`: loss and validation PSNR over the steps."""
-    with open(out / "curve.csv.part", "w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    (out / "curve.csv.part").replace(out / "curve.csv")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    steps = [row["step"] for row in rows]
-    left.plot(steps, [row["loss"] for row in rows])
-    left.set(xlabel="step", ylabel="L1 loss", yscale="log")
-    for name in (key for key in rows[0] if key.startswith("psnr_")):
-        right.plot(steps, [row[name] for row in rows], label=name.removeprefix("psnr_"))
-    right.set(xlabel="step", ylabel="validation PSNR, dB")
-    right.legend()
-    figure.savefig(out / "curve.png", dpi=100)

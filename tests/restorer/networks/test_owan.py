@@ -7,7 +7,7 @@ from vocbench.restorer.images import read_image
 from vocbench.restorer.networks.owan import OPERATIONS, Owan
 from vocbench.restorer.networks.owan_files import NETWORKS, build, load_owan
 from vocbench.restorer.quality import psnr
-from vocbench.restorer.training.patches import list_photos
+from vocbench.restorer.training.photos import list_photos
 from vocbench.restorer.weight_files import read_metadata, save_weights
 
 # Means over RL-Restore's four test patches of each set, from the authors' code: input and restored PSNR in dB.

@@ -14,7 +14,7 @@ from vocbench.restorer.networks.rl_restore import (
 )
 from vocbench.restorer.networks.tensorflow_checkpoint import crc32c, masked_crc32c, read_checkpoint
 from vocbench.restorer.quality import psnr
-from vocbench.restorer.training.patches import list_photos
+from vocbench.restorer.training.photos import list_photos
 
 # From the authors' own classes in test mode: tools of each patch (13 is stop) and PSNR of input and after the last step.
 REFERENCE = {
