@@ -76,6 +76,9 @@ class YoloView(nn.Module):
     def __init__(self, path: str | Path) -> None:
         super().__init__()
         self.network = load_fused_network(path).requires_grad_(False)
+        head = self.network.model[-1]
+        if type(head).__name__ != "Detect" or head.f != [15, 18, 21]:
+            raise ValueError(f"{path}: no detector of YOLOv8; give one, or mobilenet-ssd")
 
     def see(self, crops: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
         """Return maps, class logits (B, A, classes) and box logits (B, A, 64) of crops (B, 3, S, S) RGB in [0, 1]."""
@@ -119,3 +122,17 @@ class DetectorLoss(nn.Module):
 
     def forward(self, restored: Tensor, clean: Tensor, step: int = 0) -> Tensor:
         return torch.stack([view(restored, clean, step) for view in self.views]).sum()
+
+
+def view(name: str) -> nn.Module:
+    """Return the view of `mobilenet-ssd` or of a `.pt` file of YOLOv8 that the caller trusts.
+
+    Raises FileNotFoundError for a missing file and ValueError for another detector.
+    """
+    if name == "mobilenet-ssd":
+        return MobileNetView()
+    if not name.endswith(".pt"):
+        raise ValueError(f"detector {name!r}: expected mobilenet-ssd or a .pt file of YOLOv8")
+    if not Path(name).is_file():
+        raise FileNotFoundError(f"{name}: no such model file")
+    return YoloView(name)

@@ -37,7 +37,7 @@ LAYERS = {
     ],
     "pipeline": [
         {"names", "specs", "chain", "scale", "weights"},
-        {"gate", "integrations", "task_loss"},
+        {"gate", "integrations", "task_loss", "task_score"},
         {"models"},
         {"photos"},
     ],

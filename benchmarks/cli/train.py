@@ -20,7 +20,7 @@ DEFAULT_MIXTURE = "voc=0.6,moderate=0.3,clean=0.1"
 @click.option("--out", required=True, type=FOLDER, help="Folder of weights, curve and checkpoint.")
 @click.option("--steps", type=int, help="Budget in steps.")
 @click.option("--minutes", type=float, help="Budget in minutes of training.")
-@click.option("--init", type=FOLDER, help="Weights to go on from.")
+@click.option("--init", type=FOLDER, help="Weights to go on from, for OWAN of any resolution.")
 @click.option("--patch", default="63", show_default=True, metavar="SIZE,…", help="Patch sizes in pixels, one drawn a step.")
 @click.option("--batch", default=32, show_default=True, help="Patches a step, of the first size.")
 @click.option("--learning-rate", default=1e-3, show_default=True)
@@ -29,15 +29,29 @@ DEFAULT_MIXTURE = "voc=0.6,moderate=0.3,clean=0.1"
 @click.option("--clip", default=1.0, show_default=True, help="Norm of the gradient; 0 for none.")
 @click.option("--ema", default=0.999, show_default=True, help="Decay of the averaged weights.")
 @click.option("--task-weight", default=0.04, show_default=True, help="Of the detector's feature loss beside L1; 0: L1 alone.")
+@click.option(
+    "--task-detector",
+    "detectors",
+    multiple=True,
+    metavar="mobilenet-ssd|FILE.pt",
+    help="Detector of that loss, which then also chooses the best weights; repeatable.",
+)
+@click.option("--trust-weights", is_flag=True, help="Allow .pt files, which may run code when loaded.")
+@click.option("--drawn", default=0.0, show_default=True, help="Share of flat, smooth and drawn pictures among the patches.")
+@click.option("--scales", metavar="SCALE,…", help="Scales of the photos that patches are cut from; default: 1, 2/3 and 1/3.")
+@click.option("--held", default=20, show_default=True, help="About every how many photos one is held out for validation.")
+@click.option("--memory", default=2.0, show_default=True, help="GiB of decoded photos that are kept.")
 @click.option("--validate", default=250, show_default=True, help="Steps between validations and checkpoints.")
 @click.option("--seed", default=0, show_default=True)
 @device_option
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out.")
 @click.option("--tile", metavar="SIZE:STRIDE|whole", help="Cutting policy written into the weights.")
-def train(network, folders, recipe, out, init, patch, device, resume, tile, **given) -> None:
+def train(
+    network, folders, recipe, out, init, patch, device, resume, tile, detectors, trust_weights, scales, memory, **given
+) -> None:
     """Train a restorer on degraded patches of clean photos.
 
-    Start it under torchrun to use several processes or GPUs.
+    Several processes or GPUs: torchrun --nproc_per_node=N -m vocbench.benchmarks train ….
     """
     from vocbench.restorer.training import trainable
     from vocbench.restorer.training.patches import parse_mixture
@@ -50,8 +64,12 @@ def train(network, folders, recipe, out, init, patch, device, resume, tile, **gi
         clean=tuple(str(folder) for folder in folders),
         mixture=tuple(parse_mixture(recipe).items()),
         patch=_sizes(patch),
+        memory=int(memory * 2**30),
+        **({"scales": _scales(scales)} if scales else {}),
         **given,
     )
+    if not trust_weights and (risky := next((name for name in detectors if name.endswith(".pt")), None)):
+        raise ValueError(f"--task-detector {risky}: may run code when it is loaded; add --trust-weights if you trust it")
     process = Process.start(choose_device(device))
     made = chosen.load(init) if init else _fresh(chosen, settings.seed)
     make_folder(out)
@@ -61,17 +79,19 @@ def train(network, folders, recipe, out, init, patch, device, resume, tile, **gi
     def save(path, state, row) -> None:
         save_weights(path, state, network, tile or chosen.tiling, recipe=recipe, validation=row)
 
-    task = _task_loss(process.device) if settings.task_weight else None
-    trainer = Trainer(made, settings, out, save, process, chosen.fast(made, process.device), task)
+    task = _task_loss(detectors or ("mobilenet-ssd",), process.device) if settings.task_weight else None
+    score = _task_score(detectors, settings, tile or chosen.tiling, str(process.device)) if detectors else None
+    trainer = Trainer(made, settings, out, save, process, chosen.fast(made, process.device), task, score)
     if resume and trainer.resume() and process.rank == 0:
         click.echo(f"resumed at step {trainer.step}")
+    rates = trainer.rates()  # by every process: their steps wait for each other
     if process.rank == 0:
-        rates = trainer.rates()
         click.echo("patches a second: " + ", ".join(f"{name} {value:.1f}" for name, value in rates.items()))
     for row in trainer.run():
         if process.rank == 0:
             quality = ", ".join(f"{k.removeprefix('psnr_')} {v:.2f} dB" for k, v in row.items() if k.startswith("psnr_"))
-            click.echo(f"step {row['step']}, {row['minutes']:.1f} min, loss {row['loss']:.4f}: {quality}")
+            found = f", {row['task_score']:.1%} of the clean photos' detections" if "task_score" in row else ""
+            click.echo(f"step {row['step']}, {row['minutes']:.1f} min, loss {row['loss']:.4f}: {quality}{found}")
     process.finish()
     if process.rank == 0:
         click.echo(f"Weights in {out / network}.safetensors")
@@ -91,7 +111,27 @@ def _fresh(chosen, seed: int):
     return chosen.build()
 
 
-def _task_loss(device):
-    from vocbench.pipeline.task_loss import DetectorLoss, MobileNetView
+def _scales(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(scale) for scale in text.split(","))
+    except ValueError:
+        raise ValueError(f"--scales {text!r}: expected parts of the photos' sides, such as 1,0.5") from None
 
-    return DetectorLoss(MobileNetView()).to(device)
+
+def _task_loss(detectors, device):
+    from vocbench.pipeline.task_loss import DetectorLoss, view
+
+    return DetectorLoss(*map(view, detectors)).to(device)
+
+
+def _task_score(detectors, settings, tile, device):
+    from vocbench.pipeline.models import Options, build_detector, parse_detector
+    from vocbench.pipeline.task_score import CleanRecall
+    from vocbench.restorer.tiling import Tiled, Tiling
+
+    names = [f"ultralytics:{name}" if name.endswith(".pt") else name for name in detectors]
+    options = Options(device=device, trust_weights=True)  # what may run code was refused before
+    built = [build_detector(parse_detector(name), options) for name in names]
+    recall = CleanRecall(built, dict(settings.mixture), settings.seed, device)
+    tiling = Tiling.parse(tile)
+    return lambda network, photos: recall(Tiled(network, tiling, 8 if tiling.size else 1), photos)

@@ -105,6 +105,7 @@ class Trainer:
         """Raises FileNotFoundError and ValueError for folders without photos and for photos that cannot be decoded."""
         self.settings, self.out, self.save, self.task, self.score = settings, Path(out), save, task, score
         self.process = process or Process()
+        self._keep_apart()
         self.patches = Patches(settings, self.process)
         self._look_at_photos()
         device = self.process.device
@@ -116,6 +117,12 @@ class Trainer:
         self.losses = Losses(device)
         self.step, self.elapsed, self.best = 0, 0.0, -math.inf
         self.rows: list[dict[str, float]] = []
+
+    def _keep_apart(self) -> None:
+        """Refuse to write among the photos, where the curve's picture would be taken for one."""
+        inside = next((one for one in self.settings.clean if self.out.resolve().is_relative_to(Path(one).resolve())), None)
+        if inside is not None:
+            raise ValueError(f"{self.out}: lies inside the clean photos' folder {inside}; choose another `out`")
 
     def _look_at_photos(self) -> None:
         """Decode every photo, each process its share: an unreadable one must not end a run after hours."""
@@ -135,7 +142,7 @@ class Trainer:
         kept = self._read(path)
         odd = changed(self.settings, kept["settings"])
         if odd:
-            raise ValueError(f"{path}: made with other settings ({', '.join(odd)}); give the same ones or another folder")
+            raise ValueError(f"{path}: made with other settings ({', '.join(odd)}); give the same ones or another `out`")
         names = kept.get("held_names") or held_by_place(self.settings.clean, self.settings.held)
         self.patches = Patches(self.settings, self.process, names)
         try:
@@ -144,7 +151,7 @@ class Trainer:
             self.optimizer.load_state_dict(kept["optimizer"])
             self.step, self.elapsed, self.best, self.rows = kept["step"], kept["elapsed"], kept["best"], kept["rows"]
         except (KeyError, RuntimeError, ValueError):
-            raise ValueError(f"{path}: damaged, or of another version; start again with another folder") from None
+            raise ValueError(f"{path}: damaged, or of another version; start again with another `out`") from None
         for group in self.optimizer.param_groups:
             group["foreach"] = True
         if self.rows and ("task_score" in self.rows[-1]) != (self.score is not None):
@@ -155,9 +162,9 @@ class Trainer:
         try:
             kept = torch.load(path, map_location=self.process.device, weights_only=True)
         except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError):
-            raise ValueError(f"{path}: damaged, or no checkpoint of a training; start again with another folder") from None
+            raise ValueError(f"{path}: damaged, or no checkpoint of a training; start again with another `out`") from None
         if not isinstance(kept, dict) or not isinstance(kept.get("settings"), dict):
-            raise ValueError(f"{path}: no checkpoint of a training; start again with another folder")
+            raise ValueError(f"{path}: no checkpoint of a training; start again with another `out`")
         return kept
 
     def run(self) -> Iterator[dict[str, float]]:
@@ -200,7 +207,7 @@ class Trainer:
 
     def _stop(self, what: str) -> None:
         raise FloatingPointError(
-            f"{what}; lower the learning rate or the norm to which gradients are clipped, and resume from "
+            f"{what}; lower `learning_rate` or `clip` and resume from "
             f"{self.out / 'checkpoint.pt'}"
         )
 

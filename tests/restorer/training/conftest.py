@@ -7,8 +7,10 @@ from PIL import Image
 
 @pytest.fixture
 def folder(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
     random = np.random.default_rng(0)
     for i in range(3):
         small = random.integers(0, 256, (20, 30, 3), dtype=np.uint8)
-        Image.fromarray(small).resize((300, 200), Image.Resampling.BICUBIC).save(tmp_path / f"{i}.png")
-    return tmp_path
+        Image.fromarray(small).resize((300, 200), Image.Resampling.BICUBIC).save(photos / f"{i}.png")
+    return photos

@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 
@@ -6,7 +7,9 @@ import pytest
 import torch
 from torch import nn
 from vocbench.restorer.networks.owan_files import build, load_owan
-from vocbench.restorer.training.trainer import Process, Trainer, Training, schedule
+from vocbench.restorer.training.process import Process
+from vocbench.restorer.training.settings import Training, schedule
+from vocbench.restorer.training.trainer import Trainer
 from vocbench.restorer.weight_files import save_weights
 
 from tests.support.commands import ROOT
@@ -77,18 +80,115 @@ def test_a_resumed_run_has_the_same_curve(folder, tmp_path):
     assert timeless[: len(whole)] == timeless[len(whole) :]
 
 
-def test_a_resume_with_other_settings_is_refused(folder, tmp_path):
-    trained(folder, tmp_path)
-    with pytest.raises(ValueError, match="made with other settings \\(learning_rate\\)"):
-        Trainer(Tiny(), settings(folder, learning_rate=1e-4), tmp_path, save).resume()
+def test_a_resume_with_settings_that_change_what_was_learnt_is_refused(folder, tmp_path):
+    trained(folder, tmp_path / "out")
+    for given in ({"ema": 0.5}, {"batch": 2}, {"drawn": 0.1}, {"scales": (1.0,)}):
+        with pytest.raises(
+            ValueError, match=f"made with other settings \\({next(iter(given))}\\); give the same ones or another"
+        ):
+            Trainer(Tiny(), settings(folder, **given), tmp_path / "out", save).resume()
 
 
-def test_a_loss_that_is_not_a_number_stops_with_the_step_named(folder, tmp_path):
-    trainer = Trainer(Tiny(), settings(folder), tmp_path, save)
+def test_a_resumed_run_may_have_another_budget_rate_clipping_and_path(folder, tmp_path):
+    trained(folder, tmp_path / "out")
+    moved = folder.rename(folder.with_name(folder.name + "-moved"))
+    given = settings(moved, steps=12, learning_rate=1e-4, clip=0.5, validate=6)
+    trainer = Trainer(Tiny(), given, tmp_path / "out", save)
+    assert trainer.resume()
+    rows = list(trainer.run())
+    assert [row["step"] for row in rows] == [12]
+    assert [row["step"] for row in trainer.rows] == [0, 4, 8, 12]
+    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(schedule(given, 11, 0))
+
+
+def test_a_resumed_run_holds_out_the_photos_that_it_did(folder, tmp_path):
+    first, _ = trained(folder, tmp_path / "out")
+    names = first.patches.photos.names
+    (folder / "another.png").write_bytes((folder / "0.png").read_bytes())
+    again = Trainer(Tiny(), settings(folder), tmp_path / "out", save)
+    assert again.resume()
+    assert again.patches.photos.names == names
+    assert not set(again.patches.held) & set(again.patches.photos.train)
+
+
+def test_a_checkpoint_of_version_0_1_goes_on_with_the_photos_that_it_held_out(folder, tmp_path):
+    """Every third photo from the first, by place; it knew neither drawn pictures nor the memory's bound."""
+    trained(folder, tmp_path / "out")
+    path = tmp_path / "out" / "checkpoint.pt"
+    kept = torch.load(path, weights_only=True)
+    del kept["held_names"], kept["settings"]["memory"], kept["settings"]["drawn"], kept["settings"]["scales"]
+    torch.save(kept, path)
+    again = Trainer(Tiny(), settings(folder), tmp_path / "out", save)
+    assert again.resume()
+    assert [photo.name for photo in again.patches.held] == ["0.png"]
+
+
+def test_a_broken_photo_is_named_before_the_first_step(folder, tmp_path):
+    (folder / "1.png").write_bytes((folder / "1.png").read_bytes()[:500])
+    with pytest.raises(ValueError, match=r"1 of 3 clean photos cannot be used; replace or remove them: .*1\.png: damaged"):
+        Trainer(Tiny(), settings(folder), tmp_path / "out", save)
+
+
+def test_a_training_does_not_write_among_the_photos(folder):
+    """Its own curve would be the next photo."""
+    with pytest.raises(ValueError, match=r"out: lies inside the clean photos' folder .*photos; choose another `out`"):
+        Trainer(Tiny(), settings(folder), folder / "out", save)
+
+
+def test_a_score_chooses_the_best_weights_in_place_of_psnr(folder, tmp_path):
+    given = iter([0.2, 0.9, 0.5])
+    asked = []
+
+    def score(network, photos):
+        asked.append([photo.name for photo in photos])
+        return next(given)
+
+    trainer = Trainer(Tiny(), settings(folder), tmp_path / "out", save, score=score)
+    bests = []
+    for row in trainer.run():
+        assert row["score"] == row["task_score"]
+        bests.append((tmp_path / "out" / "tiny.safetensors").read_bytes())
+    assert trainer.best == 0.9
+    assert bests[0] != bests[1] == bests[2]
+    assert asked == [trainer.patches.photos.names] * 3
+
+
+def test_a_best_by_psnr_does_not_stand_against_a_score(folder, tmp_path):
+    trained(folder, tmp_path / "out")
+    again = Trainer(Tiny(), settings(folder, steps=9), tmp_path / "out", save, score=lambda network, photos: 0.3)
+    assert again.resume()
+    list(again.run())
+    assert again.best == 0.3
+    assert "task_score" in (tmp_path / "out" / "curve.csv").read_text().splitlines()[0]
+
+
+def test_a_loss_that_is_not_a_number_stops_with_the_step_named_and_nothing_is_kept_of_it(folder, tmp_path):
+    trainer = Trainer(Tiny(), settings(folder, learning_rate=1e30, clip=0.0, steps=40, validate=20), tmp_path, save)
+    rows = iter(trainer.run())
+    next(rows)
     with torch.no_grad():
         trainer.network.conv.weight.fill_(float("nan"))
-    with pytest.raises(FloatingPointError, match="at step 0"):
+    with pytest.raises(FloatingPointError, match="the loss was not finite at step 0; lower `learning_rate` or `clip`"):
+        next(rows)
+    kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["network"]
+    assert all(tensor.isfinite().all() for tensor in kept.values())
+
+
+def test_weights_that_are_not_finite_are_never_kept(folder, tmp_path):
+    """The last step before a validation may break them, whose own loss was finite."""
+    trainer = Trainer(Tiny(), settings(folder, validate=1), tmp_path, save)
+    step = trainer.optimizer.step
+
+    def breaking(*given):
+        step(*given)
+        with torch.no_grad():
+            trainer.network.conv.weight.fill_(float("inf"))
+
+    trainer.optimizer.step = breaking
+    with pytest.raises(FloatingPointError, match="weights were not finite after step 1; lower `learning_rate`"):
         list(trainer.run())
+    kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert kept["step"] == 0
 
 
 def test_the_learning_rate_falls_by_a_cosine_to_zero():
@@ -119,7 +219,8 @@ import sys, torch
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from tests.restorer.training.test_trainer import Tiny, save, settings
-from vocbench.restorer.training.trainer import Process, Trainer
+from vocbench.restorer.training.process import Process
+from vocbench.restorer.training.trainer import Trainer
 process = Process.start("cpu")
 torch.set_num_threads(1)
 trainer = Trainer(Tiny(), settings(sys.argv[2], batch=2), Path(sys.argv[3]), save, process)
@@ -130,7 +231,7 @@ process.finish()
 
 def test_two_processes_are_one_with_the_doubled_batch(folder, tmp_path):
     (tmp_path / "worker.py").write_text(WORKER)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29711"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
     arguments = [str(tmp_path / "worker.py"), str(ROOT), str(folder), str(tmp_path / "two")]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, env=environment, check=False)
@@ -151,32 +252,124 @@ def test_one_process_is_its_own_group():
     assert Process().shared(3.5) == 3.5
 
 
-def test_the_command_trains_owan_from_given_weights(folder, tmp_path):
+def command(*arguments):
+    """`vocbench train` in this process, on tiny patches and L1 alone."""
     from click.testing import CliRunner
     from vocbench.benchmarks.cli.main import cli
 
+    given = ["train", *map(str, arguments), "--recipe", "moderate", "--patch", "16", "--task-weight", "0", "--device", "cpu"]
+    return CliRunner().invoke(cli, given, catch_exceptions=False)
+
+
+def test_the_command_trains_owan_from_given_weights(folder, tmp_path):
+    """A learning rate of nothing leaves the weights as they were given."""
+    given = build("owan")
+    save_weights(tmp_path / "given.safetensors", given.state_dict(), "owan", "whole")
     arguments = [
-        "train",
-        "owan",
-        "--clean",
-        str(folder),
-        "--recipe",
-        "moderate",
-        "--out",
-        str(tmp_path / "out"),
         "--steps",
-        "2",
+        2,
+        "--batch",
+        1,
+        "--validate",
+        2,
+        "--learning-rate",
+        1e-12,
+        "--init",
+        tmp_path / "given.safetensors",
     ]
-    done = CliRunner().invoke(cli, [*arguments, "--batch", "1", "--patch", "16", "--validate", "2"], catch_exceptions=False)
+    done = command("owan", "--clean", folder, "--out", tmp_path / "out", *arguments)
     assert done.exit_code == 0
     assert "patches a second: data" in done.output
-    assert load_owan(tmp_path / "out" / "owan.safetensors")
+    state = load_owan(tmp_path / "out" / "owan-last.safetensors").state_dict()
+    for name, value in given.state_dict().items():
+        torch.testing.assert_close(state[name], value, atol=1e-9, rtol=1e-6)
+
+
+def test_the_command_begins_half_the_resolution_from_the_full_one(folder, tmp_path):
+    given = build("owan")
+    save_weights(tmp_path / "given.safetensors", given.state_dict(), "owan", "whole")
+    arguments = ["--steps", 1, "--batch", 1, "--learning-rate", 1e-12, "--init", tmp_path / "given.safetensors"]
+    more = ["--drawn", 0.5, "--scales", 1.0, "--held", 3]
+    done = command("owan-half", "--clean", folder, "--out", tmp_path / "out", *arguments, *more)
+    assert done.exit_code == 0
+    head = load_owan(tmp_path / "out" / "owan-half-last.safetensors").state_dict()["head.0.weight"]  # (16, 12, 3, 3)
+    torch.testing.assert_close(head.unflatten(1, (3, 4)).sum(2), given.state_dict()["head.0.weight"], atol=1e-7, rtol=1e-5)
+    kept = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)["settings"]
+    assert (kept["drawn"], kept["scales"], kept["held"]) == (0.5, [1.0], 3)
+
+
+def test_bad_options_are_told(folder, tmp_path):
+    given = ["dncnn", "--clean", folder, "--out", tmp_path / "out", "--steps", "1"]
+    for options, told in (
+        (["--scales", "half"], "--scales 'half': expected parts of the photos' sides"),
+        (["--scales", "2"], "scales of photos are above 0 and at most 1"),
+        (["--drawn", "1.5"], "the share of drawn pictures lies in 0 to 1, got 1.5"),
+        (["--task-detector", "a.pt"], "--task-detector a.pt: may run code when it is loaded; add --trust-weights"),
+        (["--validate", "0"], "expected at least 1 step between validations, got 0"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(told)):
+            command(*given, *options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_trains_in_two_processes_under_torchrun(folder, tmp_path):
+    common = ["--clean", folder, "--steps", 3, "--validate", 2, "--held", 3]
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node=2",
+        "--standalone",
+        "-m",
+        "vocbench.benchmarks",
+    ]
+    own = ["train", "dncnn", *common, "--batch", 1, "--out", tmp_path / "two", "--recipe", "moderate", "--patch", "16"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    arguments = [*torchrun, *own, "--task-weight", 0, "--device", "cpu"]
+    done = subprocess.run([*map(str, arguments)], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("patches a second") == 1
+    assert command("dncnn", *common, "--batch", 2, "--out", tmp_path / "one").exit_code == 0
+    one, two = (torch.load(tmp_path / name / "checkpoint.pt", weights_only=True)["rows"] for name in ("one", "two"))
+    assert [row["step"] for row in two] == [0, 2, 3]
+    for before, row in zip(one, two, strict=True):  # batch norms see their own process's half alone
+        assert row["psnr_moderate"] == pytest.approx(before["psnr_moderate"], abs=0.02)
+
+
+def test_a_gpu_for_several_processes_is_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(ValueError, match="give the device cuda without a number, got cuda:1"):
+        Process.start("cuda:1")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(ValueError, match="more processes than GPUs: PyTorch sees 1 here"):
+        Process.start("cuda")
+
+
+def test_batches_are_made_on_the_gpu_of_their_own_process(monkeypatch, folder):
+    """PyTorch's current GPU is per thread, and the batches are made in another one."""
+    import threading
+
+    from vocbench.restorer.training.batches import Patches
+
+    told = []
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: told.append((device, threading.current_thread())))
+    patches = Patches(settings(folder), Process(device=torch.device("cuda", 3)))
+    patches._worker.submit(int).result()
+    assert [device for device, _ in told] == [torch.device("cuda", 3)]
+    assert told[0][1] is not threading.main_thread()
 
 
 @pytest.mark.parametrize("network", ["owan-no-attention", "owan-fixed-attention"])
 def test_the_ablations_train(folder, tmp_path, network):
-    trainer = Trainer(build(network), settings(folder, batch=1, patch=(16,), steps=2, validate=2), tmp_path, save)
-    assert len(list(trainer.run())) == 2
+    """Every tensor that learns has moved after two steps: attention and kernels take turns."""
+    made = build(network)
+    before = {name: tensor.clone() for name, tensor in made.named_parameters()}
+    given = settings(folder, network=network, batch=1, patch=(32,), steps=2, validate=2)
+    rows = list(Trainer(made, given, tmp_path, save).run())
+    assert [row["step"] for row in rows] == [0, 2]
+    moved = sum(not torch.equal(before[name], tensor) for name, tensor in made.named_parameters())
+    assert moved > 0.9 * len(before)
 
 
 def test_training_for_minutes_from_the_released_weights_improves_validation(shared, tmp_path):
