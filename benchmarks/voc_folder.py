@@ -138,6 +138,6 @@ def check_size(path: Path, found: tuple[int, int], annotated: tuple[int, int] | 
         if annotated == (height, width) and exif_orientation(path) in TURNED:
             raise ValueError(
                 f"{path}: is stored as {width}x{height} pixels and turned by EXIF, and its annotation says {said}: it was "
-                "annotated as people see it; store the photo upright (`mogrify -auto-orient` on a copy) or annotate it as stored"
+                "annotated as people see it; store a copy upright (`mogrify -auto-orient`), or annotate it as stored"
             )
         raise ValueError(f"{path}: is {width}x{height} pixels, its annotation says {said}; one of them is wrong")
