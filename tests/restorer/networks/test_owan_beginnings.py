@@ -1,0 +1,33 @@
+"""What OWAN at a part of the resolution is before it has learnt anything of its own."""
+
+import pytest
+import torch
+from torch.nn.functional import avg_pool2d
+from vocbench.restorer.networks.owan import Owan
+from vocbench.restorer.networks.owan_subpixel import SubpixelOwan, begin, enlarge
+
+
+def gates(network, logit):
+    """The network with gates of one logit everywhere."""
+    torch.nn.init.zeros_(network.gates.open.weight)
+    torch.nn.init.constant_(network.gates.open.bias, logit)
+    return network
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_a_beginning_with_shut_gates_is_shrinking_restoring_and_enlarging(factor):
+    torch.manual_seed(0)
+    full, image = Owan().eval(), torch.rand(2, 3, 16, 24)
+    network = gates(begin(SubpixelOwan(factor), full.state_dict()), -100.0).eval()
+    with torch.inference_mode():
+        wanted = enlarge(full(avg_pool2d(image, factor)), factor)
+        torch.testing.assert_close(network(image), wanted, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (13, 17), (16, 24)])
+@pytest.mark.parametrize("factor", [2, 4])
+def test_open_gates_give_the_image_back(factor, size):
+    torch.manual_seed(0)
+    network, image = gates(SubpixelOwan(factor), 100.0).eval(), torch.rand(1, 3, *size)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(image), image, atol=1e-6, rtol=0)
