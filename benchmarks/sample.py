@@ -7,11 +7,13 @@ scikit-image; Grace Hopper (US Navy) with Matplotlib; bus and zidane with ultral
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from vocbench.detection.datasets.contract import Choice
 from vocbench.detection.datasets.voc import VOCSplit, read_voc
+from vocbench.detection.detections import VOC_CLASSES
 
 FOLDER = Path(__file__).with_name("sample")
 
@@ -61,4 +63,7 @@ def sample_split(split: str = "all") -> SampleSplit:
 
 def open_data(data: str, split: str) -> VOCSplit:
     """A split of the sample, or of a `VOC20xx` folder."""
-    return sample_split(split) if data == "sample" else read_voc(data, split)
+    if data == "sample":
+        return sample_split(split)
+    # A run's detectors and tables count VOC's classes; objects of others would bear the labels of another set of classes.
+    return replace(read_voc(data, split), choice=Choice(VOC_CLASSES, {}))
