@@ -287,7 +287,7 @@ def test_an_average_names_the_file_that_does_not_fit(shared, tmp_path):
         ((theirs, find("owan")), "model_best.pth: the first file and --out must end in .safetensors"),
         ((tmp_path / "none.safetensors", theirs), "none.safetensors: no such weights file"),
         ((tmp_path / "other.safetensors", theirs), "other.safetensors: does not name its network"),
-        ((find("owan"), find("dncnn")), "dncnn.safetensors: not weights of OWAN"),
+        ((find("owan"), find("dncnn")), "dncnn.safetensors: not weights of owan"),
     ):
         done = vocbench("weights", "average", *files, "--share", "0.5", "--out", tmp_path / "x.safetensors")
         assert done.returncode == 2
