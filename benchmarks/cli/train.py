@@ -24,6 +24,9 @@ DEFAULT_MIXTURE = "voc=0.6,moderate=0.3,clean=0.1"
 @click.option("--patch", default="63", show_default=True, metavar="SIZE,…", help="Patch sizes in pixels, one drawn a step.")
 @click.option("--batch", default=32, show_default=True, help="Patches a step, of the first size.")
 @click.option("--learning-rate", default=1e-3, show_default=True)
+@click.option(
+    "--gates-factor", default=10.0, show_default=True, help="Of the learning rate, for the gates of owan-half and alike."
+)
 @click.option("--warmup", default=0, show_default=True, help="Steps of linear rise.")
 @click.option("--betas", nargs=2, type=float, default=(0.9, 0.99), show_default=True, help="Of Adam.")
 @click.option("--clip", default=1.0, show_default=True, help="Norm of the gradient; 0 for none.")

@@ -84,6 +84,15 @@ Loss = Callable[[Tensor, Tensor, int], Tensor]  # of restored and clean patches 
 Score = Callable[[nn.Module, Sequence[Path]], float]  # of a network on the held-out photos; more is better
 
 
+def _groups(network: nn.Module, settings: Training) -> list[dict[str, Any]]:
+    """Return Adam's groups of parameters: fresh gates of a network at a part of the resolution learn faster than the rest."""
+    named = list(network.named_parameters())
+    gates = [parameter for name, parameter in named if name.startswith("gates.")]
+    others = [parameter for name, parameter in named if not name.startswith("gates.")]
+    groups = [{"params": others, "factor": 1.0}, {"params": gates, "factor": settings.gates_factor}]
+    return [group for group in groups if group["params"]]
+
+
 class Trainer:
     """One run: `network` trained by `settings`, its files in `out`.
 
@@ -113,7 +122,7 @@ class Trainer:
         self.plain = (forward or network).to(device)
         self.runner = DistributedDataParallel(self.plain) if self.process.count > 1 else self.plain
         self.average = Average(network, settings.ema)
-        self.optimizer = torch.optim.Adam(network.parameters(), settings.learning_rate, settings.betas, foreach=True)
+        self.optimizer = torch.optim.Adam(_groups(network, settings), settings.learning_rate, settings.betas, foreach=True)
         self.losses = Losses(device)
         self.step, self.elapsed, self.best = 0, 0.0, -math.inf
         self.rows: list[dict[str, float]] = []
@@ -148,6 +157,8 @@ class Trainer:
         try:
             self.network.load_state_dict(kept["network"])
             self.average.load(kept["average"], kept["average_steps"])
+            for group in kept["optimizer"]["param_groups"]:
+                group.setdefault("factor", 1.0)  # of a checkpoint from before there were gates
             self.optimizer.load_state_dict(kept["optimizer"])
             self.step, self.elapsed, self.best, self.rows = kept["step"], kept["elapsed"], kept["best"], kept["rows"]
         except (KeyError, RuntimeError, ValueError):
@@ -191,7 +202,7 @@ class Trainer:
     def _train_step(self) -> None:
         degraded, clean, photos = self.patches.next(self.step)
         for group in self.optimizer.param_groups:
-            group["lr"] = schedule(self.settings, self.step, self.elapsed)
+            group["lr"] = group["factor"] * schedule(self.settings, self.step, self.elapsed)
         self.losses.add(*self._gradient(degraded, clean, photos), self.step)
         self._alternate()
         if self.settings.clip:
@@ -206,10 +217,7 @@ class Trainer:
             self._stop(f"the loss was not finite at step {step}")
 
     def _stop(self, what: str) -> None:
-        raise FloatingPointError(
-            f"{what}; lower `learning_rate` or `clip` and resume from "
-            f"{self.out / 'checkpoint.pt'}"
-        )
+        raise FloatingPointError(f"{what}; lower `learning_rate` or `clip` and resume from {self.out / 'checkpoint.pt'}")
 
     def _alternate(self) -> None:
         """Input-independent attention and kernels learn in turns, each on its own batch, as DARTS does (its first order)."""
