@@ -7,6 +7,7 @@ import zipfile
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 
 import pytest
 import torch
@@ -157,17 +158,19 @@ def test_every_entry_is_complete():
 def test_the_commands_list_fetch_and_verify(server, cache, monkeypatch):
     folder, address = server
     (folder / "w.bin").write_bytes(CONTENT)
-    monkeypatch.setattr(weights, "WEIGHTS", {"test": entry(Url(f"{address}/w.bin"))})
+    known = {"owan-2019": entry(Url(f"{address}/w.bin"))}
+    for table in (weights, import_module("vocbench.benchmarks.cli.weights")):
+        monkeypatch.setattr(table, "WEIGHTS", known)
     run = partial(CliRunner().invoke, cli, catch_exceptions=False)
     assert "not fetched" in run(["weights", "list"]).output
-    assert run(["weights", "fetch", "test"]).exit_code == 0
+    assert run(["weights", "fetch", "owan-2019"]).exit_code == 0
     assert "here" in run(["weights", "list"]).output
-    assert run(["weights", "verify"]).output == "test: sound\n"
+    assert run(["weights", "verify"]).output == "owan-2019: sound\n"
     (cache / "test.bin").write_bytes(b"damaged")
     damaged = run(["weights", "verify"])
     assert damaged.exit_code == 1
     assert "test.bin: damaged or replaced" in damaged.stderr
-    assert json.loads(run(["weights", "verify", "--json"]).stdout) == {"test": "damaged"}
+    assert json.loads(run(["weights", "verify", "--json"]).stdout) == {"owan-2019": "damaged"}
 
 
 def test_an_unknown_name_is_told():

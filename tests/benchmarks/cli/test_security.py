@@ -94,8 +94,8 @@ def test_labels_hold_no_markup_and_no_paths(voc_folder, tmp_path, label):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("line", ["../../etc/passwd", "/etc/passwd", "..", "a/b", "a\\b", "a\0b", INJECTION, "<b>"])
-def test_ids_of_a_split_stay_in_the_folder_and_hold_no_markup(voc_folder, tmp_path, line):
+@pytest.mark.parametrize("line", ["../../etc/passwd", "/etc/passwd", "..", "a/b", "a\\b", "a\0b", "-x", "a\x07b"])
+def test_ids_of_a_split_stay_in_the_folder(voc_folder, tmp_path, line):
     (voc_folder / "ImageSets" / "Main" / "val.txt").write_text(f"{line}\n")
     done = run(voc_folder, tmp_path / "out")
     assert done.returncode == 2

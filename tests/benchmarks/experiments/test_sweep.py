@@ -68,7 +68,7 @@ def test_a_sweep_is_not_overwritten_and_goes_on(swept):
     before = (out / "sweep.json").read_bytes()
     refused = invoke(*arguments, "--out", out)
     assert isinstance(refused.exception, ValueError)
-    assert "continue the sweep with --resume" in str(refused.exception)
+    assert "continue the sweep with `resume=True`" in str(refused.exception)
     (out / "sweep.json").unlink()
     assert invoke(*arguments, "--out", out, "--resume", "--quiet").exit_code == 0
     assert (out / "sweep.json").read_bytes() == before
