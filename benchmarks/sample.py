@@ -15,7 +15,7 @@ from vocbench.detection.datasets.contract import Choice
 from vocbench.detection.datasets.voc import VOCSplit, read_voc
 from vocbench.detection.detections import VOC_CLASSES
 
-FOLDER = Path(__file__).with_name("sample")
+FOLDER = Path(__file__).with_name("sample_data")
 
 # image id: (package, file inside it)
 PHOTOS = {
