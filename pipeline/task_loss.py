@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +76,7 @@ class YoloView(nn.Module):
 
     def __init__(self, path: str | Path) -> None:
         super().__init__()
-        self.network = load_fused_network(path).requires_grad_(False)
+        self.network = cast(Any, load_fused_network(path).requires_grad_(False))  # its layers tell where they read
         head = self.network.model[-1]
         if type(head).__name__ != "Detect" or head.f != [15, 18, 21]:
             raise ValueError(f"{path}: no detector of YOLOv8; give one, or mobilenet-ssd")
@@ -83,8 +84,8 @@ class YoloView(nn.Module):
     def see(self, crops: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
         """Return maps, class logits (B, A, classes) and box logits (B, A, 64) of crops (B, 3, S, S) RGB in [0, 1]."""
         side = max(32, round(crops.shape[3] * 640 / max(PHOTO) / 32) * 32)
-        x = interpolate(crops, (side, side), mode="bilinear", align_corners=False)
-        x = x.contiguous(memory_format=torch.channels_last)
+        scaled = interpolate(crops, (side, side), mode="bilinear", align_corners=False)
+        x: Any = scaled.contiguous(memory_format=torch.channels_last)
         *layers, head = self.network.model
         kept: list[Tensor] = []
         for layer in layers:

@@ -62,13 +62,14 @@ def train(
     from vocbench.restorer.weight_files import save_weights
 
     chosen = trainable.TRAINABLE[network]
+    if scales:
+        given["scales"] = _scales(scales)
     settings = Training(
         network=network,
         clean=tuple(str(folder) for folder in folders),
         mixture=tuple(parse_mixture(recipe).items()),
         patch=_sizes(patch),
         memory=int(memory * 2**30),
-        **({"scales": _scales(scales)} if scales else {}),
         **given,
     )
     if not trust_weights and (risky := next((name for name in detectors if name.endswith(".pt")), None)):

@@ -49,21 +49,22 @@ class _Contiguous(nn.Module):
         return self.network(images.to(self.device)).to(images.device)
 
 
-def _eager(network: Owan, device: str, tiling: Tiling, batch: int, cache: Path) -> nn.Module:
+def _eager(network: nn.Module, device: str, tiling: Tiling, batch: int, cache: Path) -> nn.Module:
     return _Contiguous(network, device)
 
 
-def _compiled(network: Owan, device: str, tiling: Tiling, batch: int, cache: Path) -> nn.Module:
+def _compiled(network: nn.Module, device: str, tiling: Tiling, batch: int, cache: Path) -> nn.Module:
     return _Contiguous(torch.compile(network), device)  # type: ignore[arg-type]
 
 
-def _openvino_unfused(network: Owan, device: str, tiling: Tiling, batch: int, cache: Path) -> nn.Module:
+def _openvino_unfused(network: nn.Module, device: str, tiling: Tiling, batch: int, cache: Path) -> nn.Module:
     assert tiling.size
+    assert isinstance(network, Owan)
     return select.OpenVinoEngine(network, batch, tiling.size, cache)
 
 
 class _OnnxRuntime(nn.Module):
-    def __init__(self, network: Owan, batch: int, size: int):
+    def __init__(self, network: nn.Module, batch: int, size: int):
         super().__init__()
         import io
 
@@ -78,7 +79,7 @@ class _OnnxRuntime(nn.Module):
         return torch.from_numpy(self.session.run(None, {self.name: images.numpy()})[0])
 
 
-def _onnxruntime_unfused(network: Owan, device: str, tiling: Tiling, batch: int, cache: Path) -> nn.Module:
+def _onnxruntime_unfused(network: nn.Module, device: str, tiling: Tiling, batch: int, cache: Path) -> nn.Module:
     assert tiling.size
     return _OnnxRuntime(network, batch, tiling.size)
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -143,7 +144,7 @@ def constants(module: OperationLayer) -> tuple[Tensor, ...]:
 
     Matrices (8, 16, 16) after and (4, 16, 16) before the operations' last non-linearity, and taps (83, 16) three times.
     """
-    ops = module.operations
+    ops: Any = module.operations  # its sequences of convolutions
     separable, wide = [ops[i] for i in range(4)], [ops[i] for i in range(4, 7)]
     join = module.join.weight.reshape(CHANNELS, len(OPERATIONS), CHANNELS).permute(1, 0, 2)  # (8, out, in)
     lone = separable[0]  # its two depthwise convolutions are scales of single channels
