@@ -52,7 +52,7 @@ LAYERS = {
         {"__main__"},
     ],
 }
-UPWARDS = {  # file and what it imports from a layer above: why
+UPWARDS: dict[tuple[str, str], str] = {  # file and what it imports from a layer above: why
 }
 
 
@@ -63,7 +63,7 @@ def modules(folder: str) -> list[Path]:
 
 def imported(path: Path) -> set[str]:
     """What of this project a file imports, at its top or inside functions: modules, or the names taken out of them, in full."""
-    names = set()
+    names = set[str]()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path} imports by a relative name"

@@ -146,9 +146,9 @@ def voceval(shared):
     raw = json.loads((shared / "data/voceval/detections_good_ties.json").read_text())
     detections = {
         image: Detections(
-            np.array(entry["boxes"], np.float64).reshape(-1, 4),
-            np.array(entry["scores"], np.float64),
-            np.array([LABELS[name] for name in entry["labels"]], np.int64),
+            torch.tensor(entry["boxes"], dtype=torch.float64).reshape(-1, 4),
+            torch.tensor(entry["scores"], dtype=torch.float64),
+            torch.tensor([LABELS[name] for name in entry["labels"]], dtype=torch.int64),
         )
         for image, entry in raw.items()
     }
@@ -174,8 +174,8 @@ def some_evaluation(protocol):
         boxes = np.concatenate([boxes, boxes + 20], 1)
         truth[str(i)] = Objects.of(boxes, random.integers(11, 13, 3), random.random(3) < 0.2)
         moved = boxes + random.normal(0, 4, boxes.shape)
-        scores = random.random(3).round(1)
-        detections[str(i)] = Detections(moved, scores, random.integers(11, 13, 3))
+        scores, labels = random.random(3).round(1), random.integers(11, 13, 3)
+        detections[str(i)] = Detections(*map(torch.from_numpy, (moved, scores, labels)))
     return detections, truth, evaluate(detections, truth, protocol)
 
 

@@ -2,6 +2,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from vocbench.pipeline.models import build_restorer, parse_restorer
+from vocbench.pipeline.weights import find
 from vocbench.restorer.engines import native
 from vocbench.restorer.images import read_image
 from vocbench.restorer.networks.owan import OPERATIONS, Owan
@@ -98,6 +99,18 @@ def test_the_compiled_layers_are_the_same_function(name, size):
     network, image = build(name).eval(), torch.rand(3, 3, *size)
     with torch.inference_mode():
         torch.testing.assert_close(native.forward(network, image), network(image), atol=1e-5, rtol=1e-4)
+
+
+@needs_compiler
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (37, 51), (63, 63)])
+def test_the_compiled_layers_are_the_shipped_owan(size):
+    """Fresh weights give 1e-5, which any tolerance takes for nothing; these give pictures."""
+    torch.manual_seed(0)
+    network, image = load_owan(find("owan")).eval(), torch.rand(3, 3, *size)
+    with torch.inference_mode():
+        wanted = network(image)
+        assert wanted.abs().mean() > 0.05
+        torch.testing.assert_close(native.forward(network, image), wanted, atol=1e-5, rtol=1e-4)
 
 
 @needs_compiler
