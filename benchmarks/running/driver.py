@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
 import uuid
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from multiprocessing.pool import ThreadPool
@@ -23,6 +25,7 @@ from vocbench.benchmarks.storage.records import INVENTORY, TIMING, read_json, re
 from vocbench.benchmarks.storage.store import READERS, ROWS, Store
 from vocbench.benchmarks.voc_folder import check_size
 from vocbench.detection.average_precision import PROTOCOLS
+from vocbench.detection.datasets.contract import DataWarning, read_objects
 from vocbench.detection.datasets.voc import VOCSplit
 from vocbench.restorer.degradations.recipes import RECIPES
 from vocbench.restorer.images import check_image
@@ -67,6 +70,18 @@ def _locked(out: Path) -> Iterator[None]:
                     out.rmdir()
 
 
+logger = logging.getLogger(__name__)
+
+
+def _tell_of_objects(data: VOCSplit, ids: list[str]) -> None:
+    """Log how many boxes were clipped and how many objects of other classes the run leaves out."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", DataWarning)
+        read_objects(data, ids)
+    for one in told:
+        logger.warning("%s", one.message)
+
+
 def _inventory(data: VOCSplit, ids: list[str], known: Mapping[str, list[str]]) -> dict[str, list[str]]:
     """SHA-256 of every photo and annotation by image id; raises for what is missing or malformed.
 
@@ -79,8 +94,10 @@ def _inventory(data: VOCSplit, ids: list[str], known: Mapping[str, list[str]]) -
             check_size(photo, check_image(photo), data.size(image))
         return [file_digest(photo), data.digest(image)]
 
-    with ThreadPool(READERS) as pool:  # reading and hashing let go of the interpreter
-        return dict(zip(ids, pool.imap(digests, ids, chunksize=64), strict=True))
+    with ThreadPool(READERS) as pool:  # reading and hashing release the GIL
+        listed = dict(zip(ids, pool.imap(digests, ids, chunksize=64), strict=True))
+    _tell_of_objects(data, ids)
+    return listed
 
 
 def _listed(out: Path) -> dict[str, list[str]]:

@@ -483,3 +483,10 @@ def test_a_killed_worker_process_is_told_in_one_line(voc_folder, tmp_path, monke
         ):
             driver.run(settings, tmp_path / "out", runner=local_workers.Here(1))
     driver.run(settings, tmp_path / "out", resume=True)
+
+
+def test_objects_of_other_classes_are_left_out_of_a_run_and_told(voc_folder, tmp_path):
+    write_annotation(voc_folder / "Annotations" / "2099_000002.xml", objects=[("dragon", (1, 1, 5, 5), 0)])
+    done = run(voc_folder, tmp_path / "out")
+    assert done.returncode == 0
+    assert "1 object of other classes left out: dragon (1)" in done.stderr
