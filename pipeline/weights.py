@@ -87,6 +87,14 @@ WEIGHTS: dict[str, Weights] = {
         "MIT",
         "OWAN trained by this project on the recipe voc and milder ones; its card is restorer/weights/owan.md",
     ),
+    "owan-half": Weights(
+        "owan-half.safetensors",
+        Package("vocbench.restorer", "weights/owan-half.safetensors"),
+        1_700_384,
+        "f7d5140275145ad070248361b8f1bf88435023400882679198a045e16e4ad43e",
+        "MIT",
+        "OWAN at half the resolution, under way: trained by this project; its card is restorer/weights/owan-half.md",
+    ),
     "dncnn": Weights(
         "dncnn.safetensors",
         Package("vocbench.restorer", "weights/dncnn.safetensors"),
