@@ -75,7 +75,7 @@ def train(
     if not trust_weights and (risky := next((name for name in detectors if name.endswith(".pt")), None)):
         raise ValueError(f"--task-detector {risky}: may run code when it is loaded; add --trust-weights if you trust it")
     process = Process.start(choose_device(device))
-    made = chosen.load(init) if init else _fresh(chosen, settings.seed)
+    made = chosen.begin(init) if init else _fresh(chosen, settings.seed)
     make_folder(out)
     if (out / "checkpoint.pt").is_file() and not resume:
         raise ValueError(f"{out}: already holds a checkpoint; go on with --resume or choose another --out")

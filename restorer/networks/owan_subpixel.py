@@ -120,6 +120,10 @@ def begin(network: SubpixelOwan, state: Mapping[str, Tensor]) -> SubpixelOwan:
     """
     count = network.factor**2
     made = dict(network.state_dict())
+    given = {name.removeprefix("net.") for name in state}
+    missing = next((name for name in made if name not in given and not name.startswith("gates.")), None)
+    if missing:
+        raise ValueError(f"it lacks {missing!r}; begin from OWAN with the same kind of attention")
     for name, tensor in state.items():
         name = name.removeprefix("net.")
         if name not in made:

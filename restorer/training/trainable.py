@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from vocbench.restorer.engines import native
-from vocbench.restorer.networks.owan_files import NETWORKS, RELEASED_TILING, begin_from, build
+from vocbench.restorer.networks.owan_files import NETWORKS, RELEASED_TILING, begin_from, build, load_owan
 from vocbench.restorer.weight_files import check_state, read_metadata, save_weights
 
 
@@ -20,6 +20,7 @@ class Trainable:
 
     build: Callable[[], nn.Module]
     load: Callable[[Path], nn.Module]
+    begin: Callable[[Path], nn.Module]  # from a file of it, or of OWAN at another resolution
     fast: Callable[[nn.Module, torch.device], nn.Module | None] = lambda network, device: None
     tiling: str = RELEASED_TILING
 
@@ -42,12 +43,13 @@ def _load_dncnn(path: Path) -> nn.Module:
 
 def _owan(network: str) -> Trainable:
     tiling = RELEASED_TILING if NETWORKS[network][1] == 1 else "whole"
-    return Trainable(partial(build, network), partial(begin_from, network), _compiled_owan, tiling)
+    load = partial(load_owan, network=network)
+    return Trainable(partial(build, network), load, partial(begin_from, network), _compiled_owan, tiling)
 
 
 TRAINABLE: dict[str, Trainable] = {
     **{network: _owan(network) for network in NETWORKS},
-    "dncnn": Trainable(_build_dncnn, _load_dncnn, tiling="whole"),
+    "dncnn": Trainable(_build_dncnn, _load_dncnn, _load_dncnn, tiling="whole"),
 }
 
 

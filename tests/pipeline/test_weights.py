@@ -291,6 +291,7 @@ def test_an_average_names_the_file_that_does_not_fit(shared, tmp_path):
         ((tmp_path / "none.safetensors", theirs), "none.safetensors: no such weights file"),
         ((tmp_path / "other.safetensors", theirs), "other.safetensors: does not name its network"),
         ((find("owan"), find("dncnn")), "dncnn.safetensors: not weights of owan"),
+        ((find("owan-half"), find("owan")), "owan.safetensors: not weights of owan-half"),
     ):
         done = vocbench("weights", "average", *files, "--share", "0.5", "--out", tmp_path / "x.safetensors")
         assert done.returncode == 2

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d
 from vocbench.pipeline.weights import find
-from vocbench.restorer.networks.owan_files import load_owan
+from vocbench.restorer.networks.owan_files import begin_from, build, load_owan
 from vocbench.restorer.networks.owan_subpixel import SubpixelOwan, begin, enlarge
+from vocbench.restorer.weight_files import save_weights
 
 
 def gates(network, logit):
@@ -33,3 +34,10 @@ def test_open_gates_give_the_image_back(factor, size):
     network, image = gates(SubpixelOwan(factor), 100.0).eval(), torch.rand(1, 3, *size)
     with torch.inference_mode():
         torch.testing.assert_close(network(image), image, atol=1e-6, rtol=0)
+
+
+def test_a_beginning_from_another_kind_of_attention_is_refused(tmp_path):
+    path = tmp_path / "none.safetensors"
+    save_weights(path, build("owan-no-attention").state_dict(), "owan-no-attention", "whole")
+    with pytest.raises(ValueError, match=r"none\.safetensors: owan-half cannot begin from it: it lacks 'groups\.0\.attention"):
+        begin_from("owan-half", path)
