@@ -33,7 +33,7 @@ LAYERS = {
     "detection": [
         {"detections", "columns", "drawing", "coco"},
         {"datasets", "detectors"},
-        {"average_precision", "error_types", "exchange"},
+        {"average_precision", "changes", "error_types", "exchange"},
     ],
     "pipeline": [
         {"names", "specs", "chain", "scale", "weights"},
