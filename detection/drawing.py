@@ -1,12 +1,16 @@
-"""Draws boxes with class and score on a picture."""
+"""Draws boxes with class and score on a picture, and what came and went between two pictures of one photo."""
 
 from __future__ import annotations
 
 import colorsys
+from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from vocbench.detection.detections import VOC_CLASSES, Detections
+
+KEPT, CAME, WENT = (225, 225, 225), (60, 220, 190), (255, 150, 60)  # told apart by the colour-blind too
+GAP = 8  # pixels between pictures side by side
 
 
 def class_colour(label: int) -> tuple[int, int, int]:
@@ -29,15 +33,44 @@ def draw_boxes(picture: np.ndarray, detections: Detections, least: float = 0.3) 
         score, label = float(detections.scores[i]), int(detections.labels[i])
         if score < least:
             continue
-        x1, y1, x2, y2 = (float(value) for value in detections.boxes[i])
-        x1, x2 = max(x1, 0), min(x2, image.width) - 1
-        y1, y2 = max(y1, 0), min(y2, image.height) - 1
-        if x2 <= x1 or y2 <= y1:
-            continue
-        colour = class_colour(label)
-        canvas.rectangle((x1, y1, x2, y2), outline=colour, width=width)
-        _tag(canvas, (x1, y1), f"{VOC_CLASSES[label]} {score:.2f}", colour, font, image.size)
+        text = f"{VOC_CLASSES[label]} {score:.2f}"
+        _box(canvas, detections.boxes[i].tolist(), text, class_colour(label), width, font, image.size)
     return np.array(image)
+
+
+def draw_change(
+    picture: np.ndarray, detections: Detections, kept: Iterable[int], changed: Iterable[int], came: bool
+) -> np.ndarray:
+    """A copy of the picture (H, W, 3) uint8 with the boxes of these indices: kept ones thin, those that came or went thick.
+
+    What came is marked with a plus, what went with a minus.
+    """
+    image = Image.fromarray(picture)
+    canvas, font = ImageDraw.Draw(image), _font(image.height)
+    width = max(2, round(image.height / 200))
+    colour, sign = (CAME, "+") if came else (WENT, "-")
+    drawn = [(i, KEPT, "", width) for i in kept] + [(i, colour, f"{sign} ", 2 * width) for i in changed]
+    for i, shade, mark, thick in drawn:
+        text = f"{mark}{VOC_CLASSES[int(detections.labels[i])]} {float(detections.scores[i]):.2f}"
+        _box(canvas, detections.boxes[i].tolist(), text, shade, thick, font, image.size)
+    return np.array(image)
+
+
+def side_by_side(pictures: list[np.ndarray]) -> np.ndarray:
+    """Pictures (H, W, 3) uint8 of one height in a row, white between them."""
+    gap = np.full((pictures[0].shape[0], GAP, 3), 255, np.uint8)
+    row = [part for picture in pictures for part in (picture, gap)]
+    return np.concatenate(row[:-1], 1)
+
+
+def _box(canvas: ImageDraw.ImageDraw, box: list[float], text: str, colour, width: int, font, size: tuple[int, int]) -> None:
+    """A box [x1, y1, x2, y2] with its label, inside the picture of this size; none where nothing of it is inside."""
+    x1, y1, x2, y2 = box
+    x1, x2 = max(x1, 0), min(x2, size[0]) - 1
+    y1, y2 = max(y1, 0), min(y2, size[1]) - 1
+    if x2 > x1 and y2 > y1:
+        canvas.rectangle((x1, y1, x2, y2), outline=colour, width=width)
+        _tag(canvas, (x1, y1), text, colour, font, size)
 
 
 def _tag(canvas: ImageDraw.ImageDraw, corner, text: str, colour, font, size: tuple[int, int]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from vocbench.benchmarks.cli import before_after
 from vocbench.benchmarks.cli.messages import in_options
 from vocbench.benchmarks.cli.options import DETECTOR, RESTORER, Command, choose_device, model_options
 from vocbench.benchmarks.cli.progress import Progress
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from vocbench.restorer.images import Photo
 
 FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PHOTO|FOLDER|PATTERN...")
+COMPARED = "owan-half"  # what --compare restores by
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 MEGAPIXELS = click.option(
     "--max-megapixels", default=50.0, show_default=True, type=click.FloatRange(0, min_open=True), metavar="N",
@@ -66,8 +69,10 @@ class Failures:
         raise SystemExit(1)
 
 
-def _each(paths: list[Path], max_megapixels: float, restorer: Callable, failures: Failures) -> Iterator[tuple[Path, Photo]]:
-    """Yield each photo restored; those that fail are noted and left out."""
+def _each(
+    paths: list[Path], max_megapixels: float, restorer: Callable, failures: Failures
+) -> Iterator[tuple[Path, Photo, Photo]]:
+    """Yield each photo, as it is and restored; those that fail are noted and left out."""
     from vocbench.restorer.images import grey_as, read_photo
 
     with Progress(len(paths)) as shown:
@@ -78,7 +83,7 @@ def _each(paths: list[Path], max_megapixels: float, restorer: Callable, failures
             except (ValueError, OSError) as error:
                 failures.reasons.append(" ".join(str(error).split()))
             else:
-                yield path, restored
+                yield path, photo, restored
             shown.advance(note=path.name)
 
 
@@ -125,7 +130,7 @@ def restore(files, restorer: str, out: Path, form: str, quality: int, skip_exist
     from vocbench.restorer.images import write_photo
 
     failures = Failures()
-    for path, photo in _each(list(targets), max_megapixels, _restorer(restorer, _options(**given)), failures):
+    for path, _, photo in _each(list(targets), max_megapixels, _restorer(restorer, _options(**given)), failures):
         make_folder(targets[path].parent)
         write_photo(targets[path], photo, quality)
         click.echo(f"{path} -> {targets[path]}")
@@ -135,51 +140,105 @@ def restore(files, restorer: str, out: Path, form: str, quality: int, skip_exist
 @click.command(
     cls=Command,
     examples=[
-        "vocbench detect street.jpg --out drawn",
+        "vocbench detect street.jpg --compare",
         "vocbench detect photos/ --restorer owan --json",
-        "vocbench detect photos/ --restorer owan --detector yolo11n.pt --out drawn",
+        "vocbench detect 'photos/**/*.jpg' --restorer owan --detector yolo11n.pt --out drawn",
     ],
 )
 @FILES
-@click.option("--restorer", type=RESTORER, help="Restore the photos first.")
+@click.option("--restorer", type=RESTORER, help=f"Restore the photos first; with --compare, default {COMPARED}.")
 @click.option("--detector", default="mobilenet-ssd", show_default=True, type=DETECTOR, help="What detects.")
 @click.option("--score", default=0.3, show_default=True, help="Boxes below it are left out.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for copies (PNG) with the boxes drawn; without it, none.")
+@click.option("--compare", is_flag=True, help="Before and after side by side in one JPEG a photo, and what came and went.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for copies (PNG) with the boxes drawn; without it none, but for --compare runs/TIME-compare.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object by file.")
 @MEGAPIXELS
 @model_options
-def detect(files, restorer, detector, score, out, as_json, max_megapixels, **given) -> None:
+def detect(files, restorer, detector, score, compare, out, as_json, max_megapixels, **given) -> None:  # fmt: skip
     """Detect objects in photos, print them, and draw them with --out.
 
-    Photos are files, folders (searched at any depth) or patterns. A photo that fails is listed at the end.
+    Photos are files, folders (searched at any depth) or patterns. A photo that fails is listed at the end. With --compare
+    every photo is detected as it is and restored: what came is marked +, what went -.
     """
+    if compare:
+        restorer, out = restorer or COMPARED, out or Path("runs") / time.strftime("%Y%m%d-%H%M%S-compare")
     found = find_photos(files, out)
-    targets = _targets(found, out, ".png") if out else {}
-    from vocbench.detection.drawing import draw_boxes
-    from vocbench.pipeline.chain import detect_photos
+    targets = _targets(found, out, ".jpg" if compare else ".png") if out else {}
     from vocbench.pipeline.models import build_detector, parse_detector
-    from vocbench.restorer.images import Photo, from_uint8, to_uint8, write_photo
 
     options, spec, failures = _options(**given), parse_detector(detector), Failures()
     restored, model = _restorer(restorer, options), build_detector(spec, options)
-    results: dict[str, list[dict[str, Any]]] = {}
-    for path, photo in _each([one.path for one in found], max_megapixels, restored, failures):
-        (detections,) = detect_photos(spec.label, model, [str(path)], [photo.image])
-        rows = results[str(path)] = _rows(detections, score)
-        target = targets.get(path)
-        if target:
-            make_folder(target.parent)
-            drawn = from_uint8(draw_boxes(to_uint8(photo.image), detections, score))
-            write_photo(target, Photo(drawn, profile=None if photo.single else photo.profile))
-        if not as_json:
-            click.echo(f"{path}: {len(rows)} object{'' if len(rows) == 1 else 's'}" + (f" -> {target}" if target else ""))
-            for row in rows:
-                click.echo(f"  {row['class']:12s} {row['score']:.3f}  {row['box']}")
+    one = _Detecting(spec.label, model, score, targets, as_json)
+    results: dict[str, Any] = {}
+    for path, photo, after in _each([one.path for one in found], max_megapixels, restored, failures):
+        results[str(path)] = one.compare(path, photo, after, restorer) if compare else one.detect(path, after)
     if as_json:
         click.echo(json.dumps(results, indent=2))
-    if not out and results:
-        click.echo("nothing is drawn; --out FOLDER draws the boxes into copies of the photos", err=True)
+    if out and results:
+        click.echo(f"{len(results)} picture{'' if len(results) == 1 else 's'} in {out}", err=True)
+    elif results:
+        click.echo("nothing is drawn; --compare draws before and after, --out FOLDER copies of the photos with boxes", err=True)
     failures.report(len(found))
+
+
+@dataclass(frozen=True)
+class _Detecting:
+    """A detector, and where and how its detections are told."""
+
+    label: str
+    model: Callable
+    score: float
+    targets: dict[Path, Path]
+    quiet: bool
+
+    def _found(self, path: Path, image: Tensor) -> Any:
+        from vocbench.pipeline.chain import detect_photos
+
+        return detect_photos(self.label, self.model, [str(path)], [image])[0]
+
+    def detect(self, path: Path, photo: Photo) -> list[dict[str, Any]]:
+        """Detect, draw and print one photo; gives what JSON says of it."""
+        from vocbench.detection.drawing import draw_boxes
+        from vocbench.restorer.images import Photo, from_uint8, to_uint8, write_photo
+
+        detections, target = self._found(path, photo.image), self.targets.get(path)
+        rows = _rows(detections, self.score)
+        if target:
+            make_folder(target.parent)
+            drawn = from_uint8(draw_boxes(to_uint8(photo.image), detections, self.score))
+            write_photo(target, Photo(drawn, profile=None if photo.single else photo.profile))
+        if not self.quiet:
+            click.echo(f"{path}: {before_after.objects(len(rows))}" + (f" -> {target}" if target else ""))
+            for row in rows:
+                click.echo(f"  {row['class']:12s} {row['score']:.3f}  {row['box']}")
+        return rows
+
+    def compare(self, path: Path, photo: Photo, after: Photo, restorer: str) -> dict[str, Any]:
+        """Detect one photo as it is and restored, draw and print both; gives what JSON says of it."""
+        from vocbench.detection.changes import find_changes
+        from vocbench.restorer.images import Photo, write_photo
+
+        images = photo.image, after.image
+        found = self._found(path, images[0]), self._found(path, images[1])
+        changes = find_changes(*found, self.score)
+        compared = before_after.Compared(images, found, changes, restorer.partition("=")[0])
+        target = self.targets[path]
+        make_folder(target.parent)
+        write_photo(target, Photo(before_after.picture(compared), profile=None if photo.single else photo.profile))
+        rows = [_rows(one, self.score) for one in found]
+        went, came = (_rows(_taken(one, chosen), 0.0) for one, chosen in zip(found, (changes.went, changes.came), strict=True))
+        if not self.quiet:
+            before_after.say(path, compared, went, came, target)
+        return {"before": rows[0], "after": rows[1], "came": came, "went": went, "picture": str(target)}
+
+
+def _taken(detections: Any, chosen: tuple[int, ...]) -> Any:
+    """Return the detections of these indices."""
+    return type(detections)(*(part[list(chosen)] for part in detections))
 
 
 def _rows(detections, score: float) -> list[dict[str, Any]]:

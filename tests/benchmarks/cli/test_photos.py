@@ -95,3 +95,50 @@ def test_the_limit_of_megapixels_is_an_option(tmp_path):
     assert done.returncode == 2
     assert "a.png: 200x100 is 0.02 megapixels, above the limit of 0.01; scale it down, or raise --max-megapixels" in done.stderr
     assert invoke(*given, "0.02").exit_code == 0
+
+
+def bars(path, first, second):
+    """A picture of two colours side by side, without noise."""
+    picture = Image.new("RGB", (90, 70), first)
+    picture.paste(second, (45, 0, 90, 70))
+    picture.save(path)
+
+
+COMPARE = ["--compare", "--restorer", "wide=tests.support.fakes:Stretch", "--detector", "tests.support.fakes:SharpDetector"]
+
+
+def test_compare_tells_what_came_and_what_went(tmp_path):
+    bars(tmp_path / "dull.png", (100, 100, 100), (145, 145, 145))  # stretched, 1.6 times the contrast
+    bars(tmp_path / "flat.png", (120, 120, 120), (120, 120, 120))
+    done = invoke("detect", tmp_path / "*.png", *COMPARE, "--score", 0.05, "--out", tmp_path / "out")
+    assert done.stdout.splitlines() == [
+        f"{tmp_path}/dull.png: 1 object before, 1 object after wide: 1 came, 1 went -> {tmp_path}/out/dull.jpg",
+        "  + dog          0.135  [9.0, 9.0, 58.0, 40.0]",
+        "  - dog          0.085  [0.0, 50.0, 9.0, 69.0]",
+        f"{tmp_path}/flat.png: 0 objects before, 0 objects after wide: no change -> {tmp_path}/out/flat.jpg",
+    ]
+    assert done.stderr == f"2 pictures in {tmp_path}/out\n"
+    with Image.open(tmp_path / "out" / "dull.jpg") as made:
+        width, height = made.size
+        box = np.asarray(made.convert("RGB"))[:, width // 2 :]
+    assert width == 2 * 90 + 8
+    assert height > 70
+    assert (np.abs(box.astype(int) - (60, 220, 190)).sum(2) < 90).any()  # what came is drawn at the right
+
+
+def test_compare_writes_below_runs_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bars(tmp_path / "dull.png", (100, 100, 100), (145, 145, 145))
+    done = invoke("detect", "dull.png", *COMPARE, "--score", 0.05, "--json")
+    told = json.loads(done.stdout)["dull.png"]
+    (made,) = (tmp_path / "runs").glob("*-compare/dull.jpg")
+    assert told["picture"] == str(made.relative_to(tmp_path))
+    assert [len(told[key]) for key in ("before", "after", "came", "went")] == [1, 1, 1, 1]
+    assert told["came"] == told["after"]
+
+
+def test_a_large_photo_is_compared_at_a_size_to_look_at(tmp_path):
+    Image.new("RGB", (2560, 1000)).save(tmp_path / "large.png")
+    invoke("detect", tmp_path / "large.png", *COMPARE, "--out", tmp_path / "out")
+    with Image.open(tmp_path / "out" / "large.jpg") as made:
+        assert made.width == 2 * 1280 + 8

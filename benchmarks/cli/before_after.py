@@ -1,0 +1,79 @@
+"""What `vocbench detect --compare` writes and prints of a photo: before and after side by side, and what came and went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from vocbench.detection.changes import Changes
+    from vocbench.detection.detections import Detections
+
+LARGEST = 1280  # pixels of a panel's longer side
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A photo as it was and restored, both (3, H, W) in [0, 1], with the detections of either and what changed."""
+
+    images: tuple[Tensor, Tensor]
+    detections: tuple[Detections, Detections]
+    changes: Changes
+    restorer: str
+
+
+def picture(compared: Compared) -> Tensor:
+    """Return both images side by side (3, h, w) with boxes and titles, none larger than `LARGEST`."""
+    import numpy as np
+    from vocbench.detection.drawing import draw_change, side_by_side, write_caption
+    from vocbench.restorer.images import from_uint8
+
+    changes = compared.changes
+    kept = list(zip(*changes.kept, strict=True)) or [(), ()]
+    panels = []
+    for after, (image, found) in enumerate(zip(compared.images, compared.detections, strict=True)):
+        shrunk, detections = _shrunk(image, found)
+        changed = changes.came if after else changes.went
+        drawn = draw_change(np.asarray(shrunk), detections, kept[after], changed, bool(after))
+        panels.append(write_caption(drawn, titles(compared)[after]))
+    return from_uint8(side_by_side(panels))
+
+
+def titles(compared: Compared) -> tuple[str, str]:
+    """Return what stands above either picture."""
+    changes = compared.changes
+    before, after = (objects(len(changes.kept) + len(changed)) for changed in (changes.went, changes.came))
+    return f"as it is: {before}", f"restored by {compared.restorer}: {after}"
+
+
+def objects(count: int) -> str:
+    """Return the number with its noun."""
+    return f"{count} object{'' if count == 1 else 's'}"
+
+
+def _shrunk(image: Tensor, found: Detections) -> tuple[Any, Detections]:
+    """Return the image as a picture of PIL that is not larger than `LARGEST`, and the detections in its pixels."""
+    from PIL import Image
+    from vocbench.restorer.images import to_uint8
+
+    made = Image.fromarray(to_uint8(image))
+    factor = LARGEST / max(made.size)
+    if factor >= 1:
+        return made, found
+    width, height = (max(1, round(side * factor)) for side in made.size)
+    return made.resize((width, height), Image.Resampling.LANCZOS), found._replace(boxes=found.boxes * factor)
+
+
+def say(path: Path, compared: Compared, went: list[dict], came: list[dict], target: Path) -> None:
+    """Print what became of the objects of a photo."""
+    kept = len(compared.changes.kept)
+    change = f"{len(came)} came, {len(went)} went" if came or went else "no change"
+    counts = f"{objects(kept + len(went))} before, {objects(kept + len(came))} after {compared.restorer}"
+    click.echo(f"{path}: {counts}: {change} -> {target}")
+    for sign, rows in (("+", came), ("-", went)):
+        for row in rows:
+            click.echo(f"  {sign} {row['class']:12s} {row['score']:.3f}  {row['box']}")
