@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,7 +31,8 @@ class RunSettings:
     protocol: str = "voc07"
     seed: int = 0
     draws: int = 1  # degradations of each photo
-    limit: int | None = None  # only the first photos
+    skip: int = 0  # photos of the split left out before the first
+    limit: int | None = None  # only the first photos after those skipped
     do_no_harm: bool = False  # also restore the clean photos
     tile: str | None = None  # SIZE:STRIDE or whole; None: the weights' own
     engine: str = "auto"
@@ -57,6 +59,15 @@ class RunSettings:
             raise ValueError(f"`examples` must be at least 0, got {self.examples}")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"`limit` must be at least 1, got {self.limit}")
+        if self.skip < 0:
+            raise ValueError(f"`skip` must be at least 0, got {self.skip}")
+
+    def choose(self, ids: Sequence[str]) -> list[str]:
+        """Return the image ids of a split that the run is about; ValueError where `skip` leaves none."""
+        if self.skip >= len(ids):
+            raise ValueError(f"`skip` leaves no photo: {self.skip} of the {len(ids)} of {self.split}; give a smaller one")
+        last = None if self.limit is None else self.skip + self.limit
+        return list(ids[self.skip : last])
 
 
 def differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:

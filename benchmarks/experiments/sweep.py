@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from vocbench.benchmarks.reporting.tables import percent
+from vocbench.benchmarks.reporting.tables import percent, photos
 from vocbench.benchmarks.running.driver import run
 from vocbench.benchmarks.running.local_workers import Runner
 from vocbench.benchmarks.settings import RunSettings, write_json
@@ -157,7 +157,7 @@ def to_csv(content: dict[str, Any]) -> str:
 def caption(content: dict[str, Any]) -> str:
     data = content["dataset"]
     return (
-        f"{data['name']} {data['split']}, {data['images']} photos, seed {content['seed']}, detector "
+        f"{photos(data)}, seed {content['seed']}, detector "
         f"{content['detector']['name']}, mAP in % under protocol {content['protocol']}, clean {percent(content['clean'])}"
     )
 

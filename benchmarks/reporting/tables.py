@@ -41,12 +41,18 @@ def cell(results: dict[str, Any], variant: str, column: str) -> float | None:
     return entry["map"] if column == "map" else entry["ap"][column]
 
 
+def photos(data: dict[str, Any]) -> str:
+    """Return a data set's name, split and number of photos in words."""
+    after = f" after the first {data['skip']}" if data.get("skip") else ""
+    return f"{data['name']} {data['split']}, {data['images']} photos{after}"
+
+
 def caption(results: dict[str, Any]) -> str:
     data = results["dataset"]
     recipe = results["recipe"] if isinstance(results["recipe"], str) else "fixed levels"
     failed = f" ({len(results['skipped'])} more left out, as a restorer failed on them)" if results["skipped"] else ""
     return (
-        f"{data['name']} {data['split']}, {data['images']} photos{failed}, {data['objects']} objects, recipe {recipe}, "
+        f"{photos(data)}{failed}, {data['objects']} objects, recipe {recipe}, "
         f"seed {results['seed']}, {results['draws']} draw(s) a photo, detector {results['detector']['name']}, "
         f"AP in % under protocol {results['protocol']}"
     )

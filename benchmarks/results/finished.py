@@ -85,7 +85,7 @@ def load_run(folder: str | Path) -> Finished:
     record = read_record(folder / "run.json")
     settings = settings_of(record)
     data = open_data(settings.data, settings.split)
-    ids = data.ids[: settings.limit]
+    ids = settings.choose(data.ids)
     store = Store(record.get("store") or folder / "store")
     parts = store.parts()
     found = scan(store, parts, places(ids))

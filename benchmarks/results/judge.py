@@ -133,6 +133,7 @@ def results(run: Finished, detector: str, made: Mapping[str, Measured]) -> dict[
             "split": settings.split,
             "images": len(counted),
             "objects": int((~counted.difficult).sum()),
+            "skip": settings.skip,
         },
         "recipe": settings.recipe if settings.levels is None else json.loads(settings.levels),
         "seed": settings.seed,

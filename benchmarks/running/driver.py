@@ -21,7 +21,7 @@ from vocbench.benchmarks.running.local_workers import Crew, Here, Plan, Runner
 from vocbench.benchmarks.running.unit import Clock, peak_memory
 from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.settings import RunSettings, differences, file_digest, git_commit, plain, versions, write_json
-from vocbench.benchmarks.storage.records import INVENTORY, TIMING, read_json, read_record
+from vocbench.benchmarks.storage.records import INVENTORY, TIMING, read_json, read_record, settings_of
 from vocbench.benchmarks.storage.store import READERS, ROWS, Store
 from vocbench.benchmarks.voc_folder import check_size
 from vocbench.detection.average_precision import PROTOCOLS
@@ -138,8 +138,9 @@ def _begin(out: Path, record: dict, inventory: dict, resume: bool) -> dict:
     if not resume:
         raise ValueError(f"{out}: already holds a run; continue it with `resume=True` or choose another `out`")
     then = read_record(path)
+    began = then | {"settings": plain(settings_of(then))}  # with the defaults of settings that it did not have yet
     for group in ("settings", "weights_sha256"):
-        changed = differences(record[group], then[group])
+        changed = differences(record[group], began[group])
         if changed:
             raise ValueError(f"{out}: was begun with other {group}: {'; '.join(changed)}; use the same or another `out`")
     changed = differences(_engines(record), _engines(then))
@@ -180,7 +181,7 @@ def run(
     out = Path(out)
     _check_names(settings)
     data = open_data(settings.data, settings.split)
-    ids = data.ids[: settings.limit]
+    ids = settings.choose(data.ids)
     with _locked(out):
         inventory = _inventory(data, ids, _listed(out))
         with (runner or Here()).open(settings) as crew:

@@ -47,7 +47,7 @@ def test_results_have_the_promised_form(finished):
     content = json.loads((finished[1] / "results.json").read_text())
     assert content["protocol"] == "voc07"
     assert content["iou"] == 0.5
-    assert content["dataset"] == {"name": "VOC2099", "split": "val", "images": 5, "objects": 5}
+    assert content["dataset"] == {"name": "VOC2099", "split": "val", "images": 5, "objects": 5, "skip": 0}
     assert content["recipe"] == "voc"
     assert content["detector"] == {"name": "blob", "weights_sha256": None}
     assert list(content["variants"]) == ["clean", "distorted", "bright", "identity", "clean+bright", "clean+identity"]
@@ -56,6 +56,24 @@ def test_results_have_the_promised_form(finished):
                                 "recovered", "psnr", "ssim", "seconds"}  # fmt: skip
         assert variant["ap"]["cat"] is None
         assert set(variant["seconds"]) == {"degrade", "restore", "detect"}
+
+
+def test_a_run_on_a_range_of_the_split_is_on_those_photos(voc_folder, tmp_path):
+    done = run(voc_folder, tmp_path / "out", "--skip", 1, "--limit", 3)
+    assert done.returncode == 0, done.stderr
+    assert list(json.loads((tmp_path / "out" / "inventory.json").read_text())) == [f"2099_00000{n}" for n in (1, 2, 3)]
+    assert "VOC2099 val, 3 photos after the first 1, " in done.stdout
+    assert "skip: 1 before, 2 now" in run(voc_folder, tmp_path / "out", "--skip", 2, "--limit", 3, "--resume").stderr
+
+
+def test_a_run_begun_before_a_setting_was_there_goes_on_with_its_default(voc_folder, tmp_path):
+    from vocbench.benchmarks.running import driver
+
+    driver.run(fake_settings(voc_folder), tmp_path / "out")
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    del record["settings"]["skip"]
+    (tmp_path / "out" / "run.json").write_text(json.dumps(record))
+    driver.run(fake_settings(voc_folder), tmp_path / "out", resume=True)
 
 
 def test_identity_equals_distorted_exactly(finished):
@@ -343,6 +361,8 @@ def test_bad_input_ends_in_one_line_that_names_the_file(voc_folder, tmp_path, sp
         (["--split", "test"], "has no split 'test'; there are val"),
         (["--detector", "rcnn"], "unknown detector 'rcnn'"),
         (["--limit", "0"], "'--limit': 0 is not in the range x>=1"),
+        (["--skip", "-1"], "'--skip': -1 is not in the range x>=0"),
+        (["--skip", "5"], "`skip` leaves no photo: 5 of the 5 of val; give a smaller one"),
         (["--draws", "0"], "'--draws': 0 is not in the range x>=1"),
         (["--examples", "-1"], "'--examples': -1 is not in the range x>=0"),
         (["--workers", "-1"], "'--workers': -1 is not in the range x>=0"),
