@@ -6,11 +6,12 @@ import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from torch import nn
 from vocbench.pipeline.chain import restore_images
+from vocbench.pipeline.videos import Frame, Video
 from vocbench.restorer.images import from_uint8, to_uint8
 
 
@@ -19,20 +20,17 @@ def restore_array(restorer: nn.Module, picture: np.ndarray) -> np.ndarray:
     return to_uint8(restore_images(restorer, [from_uint8(picture)])[0])
 
 
-class Frame(NamedTuple):
-    """A restored frame: its number from 0, its time in seconds from the beginning, and its picture (H, W, 3) uint8 BGR."""
-
-    number: int
-    seconds: float
-    picture: np.ndarray
-
-
 class RestoredVideo:
     """An iterator over the restored frames of a video; `lost` counts those that could not be decoded so far."""
 
     def __init__(self, restorer: nn.Module, source: str | Path | int):
-        self.lost = 0
-        self._frames = self._restored(restorer, source)
+        self.restorer, self.source = restorer, source
+        self._video: Video | None = None
+        self._frames = self._restored()
+
+    @property
+    def lost(self) -> int:
+        return self._video.lost if self._video else 0
 
     def __iter__(self) -> Iterator[Frame]:
         return self
@@ -40,40 +38,24 @@ class RestoredVideo:
     def __next__(self) -> Frame:
         return next(self._frames)
 
-    def _restored(self, restorer: nn.Module, source: str | Path | int) -> Iterator[Frame]:
-        import cv2
-
-        capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
+    def _restored(self) -> Iterator[Frame]:
+        self._video = Video(self.source)
         try:
-            if not capture.isOpened():
-                raise OSError(f"{source}: OpenCV cannot open this video or camera")
-            rate = capture.get(cv2.CAP_PROP_FPS)
-            total = 0 if isinstance(source, int) else max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
-            number, missing = -1, 0  # of the last frame, and how often reading failed since
-            while True:
-                read, frame = capture.read()
-                if not read:
-                    missing += 1
-                    if number + missing >= total:  # damaged frames do not end a video before its header's count
-                        break
-                    continue
-                seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                now = max(number + 1, round(seconds * rate) if total and rate > 0 else 0)  # lost frames leave their time out
-                self.lost += now - number - 1
-                number, missing = now, 0
-                yield Frame(number, seconds, restore_array(restorer, frame[:, :, ::-1].copy())[:, :, ::-1].copy())
-            self.lost += max(total - number - 1, 0)
+            for number, seconds, picture in self._video:
+                yield Frame(number, seconds, restore_array(self.restorer, picture[:, :, ::-1].copy())[:, :, ::-1].copy())
         finally:
-            capture.release()
-        if self.lost:
-            warnings.warn(f"{source}: {self.lost} of {total} frames could not be decoded and were left out", stacklevel=2)
+            self._video.close()
+        if self.lost and self._video.total:
+            told = f"{self.lost} of {self._video.total} frames could not be decoded and were left out"
+            warnings.warn(f"{self.source}: {told}", stacklevel=2)
 
 
 def restore_video(restorer: nn.Module, source: str | Path | int) -> RestoredVideo:
-    """Return an iterator over the frames of a video file, or of the camera of that number, each restored; OpenCV reads them.
+    """Return an iterator over the frames of a video file, a camera's number or a stream's URL, each restored.
 
     Each comes with its number and time. A file is read on after damaged frames; they are counted in `lost`, and a warning at
-    the end tells of them. OSError is raised at the first frame where the source cannot be opened.
+    the end tells of them. Of a camera or a stream the newest frame is taken each time; those missed meanwhile count as lost.
+    OSError is raised at the first frame where the source cannot be opened.
     """
     return RestoredVideo(restorer, source)
 

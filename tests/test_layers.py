@@ -36,7 +36,7 @@ LAYERS = {
         {"average_precision", "changes", "error_types", "exchange"},
     ],
     "pipeline": [
-        {"names", "specs", "chain", "scale", "weights"},
+        {"names", "specs", "chain", "scale", "videos", "weights"},
         {"gate", "integrations", "task_loss", "task_score"},
         {"models"},
         {"photos"},

@@ -1,4 +1,4 @@
-"""What `vocbench detect --compare` writes and prints of a photo: before and after side by side, and what came and went."""
+"""What is printed of detections, and of `detect --compare`: before and after side by side, what came and what went."""
 
 from __future__ import annotations
 
@@ -68,12 +68,23 @@ def _shrunk(image: Tensor, found: Detections) -> tuple[Any, Detections]:
     return made.resize((width, height), Image.Resampling.LANCZOS), found._replace(boxes=found.boxes * factor)
 
 
+def rows(detections: Detections, score: float) -> list[dict[str, Any]]:
+    """Return what is printed of the detections of a photo."""
+    from vocbench.detection.detections import VOC_CLASSES
+
+    return [
+        {"class": VOC_CLASSES[label], "score": round(s, 4), "box": [round(v, 1) for v in box]}
+        for box, s, label in zip(detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True)
+        if s >= score
+    ]
+
+
 def say(path: Path, compared: Compared, went: list[dict], came: list[dict], target: Path) -> None:
     """Print what became of the objects of a photo."""
     kept = len(compared.changes.kept)
     change = f"{len(came)} came, {len(went)} went" if came or went else "no change"
     counts = f"{objects(kept + len(went))} before, {objects(kept + len(came))} after {compared.restorer}"
     click.echo(f"{path}: {counts}: {change} -> {target}")
-    for sign, rows in (("+", came), ("-", went)):
-        for row in rows:
+    for sign, listed in (("+", came), ("-", went)):
+        for row in listed:
             click.echo(f"  {sign} {row['class']:12s} {row['score']:.3f}  {row['box']}")

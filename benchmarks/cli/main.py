@@ -19,7 +19,8 @@ from vocbench.benchmarks.cli.options import Group
 SECTIONS = {
     "Your own photos": {
         "restore": ("photos:restore", "Restore photos."),
-        "detect": ("photos:detect", "Detect objects in photos, restored first if wanted."),
+        "detect": ("photos:detect", "Detect objects in photos, restored first if wanted; --compare shows before and after."),
+        "video": ("video:video", "A video or camera restored and detected, saved with boxes."),
     },
     "The benchmark": {
         "run": ("run:run", "Distort, restore, detect, and report mAP per class."),

@@ -206,7 +206,7 @@ class _Detecting:
         from vocbench.restorer.images import Photo, from_uint8, to_uint8, write_photo
 
         detections, target = self._found(path, photo.image), self.targets.get(path)
-        rows = _rows(detections, self.score)
+        rows = before_after.rows(detections, self.score)
         if target:
             make_folder(target.parent)
             drawn = from_uint8(draw_boxes(to_uint8(photo.image), detections, self.score))
@@ -229,8 +229,10 @@ class _Detecting:
         target = self.targets[path]
         make_folder(target.parent)
         write_photo(target, Photo(before_after.picture(compared), profile=None if photo.single else photo.profile))
-        rows = [_rows(one, self.score) for one in found]
-        went, came = (_rows(_taken(one, chosen), 0.0) for one, chosen in zip(found, (changes.went, changes.came), strict=True))
+        rows = [before_after.rows(one, self.score) for one in found]
+        went, came = (
+            before_after.rows(_taken(one, chosen), 0.0) for one, chosen in zip(found, (changes.went, changes.came), strict=True)
+        )
         if not self.quiet:
             before_after.say(path, compared, went, came, target)
         return {"before": rows[0], "after": rows[1], "came": came, "went": went, "picture": str(target)}
@@ -239,14 +241,3 @@ class _Detecting:
 def _taken(detections: Any, chosen: tuple[int, ...]) -> Any:
     """Return the detections of these indices."""
     return type(detections)(*(part[list(chosen)] for part in detections))
-
-
-def _rows(detections, score: float) -> list[dict[str, Any]]:
-    """Return what is printed of the detections of a photo."""
-    from vocbench.detection.detections import VOC_CLASSES
-
-    return [
-        {"class": VOC_CLASSES[label], "score": round(s, 4), "box": [round(v, 1) for v in box]}
-        for box, s, label in zip(detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True)
-        if s >= score
-    ]

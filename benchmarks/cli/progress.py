@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -26,11 +27,16 @@ class Progress:
     """Counts what is done, on standard error; a context, as a bar on a terminal must be taken down.
 
     Without a terminal it says a line after the first step, where `every` seconds or more are left, and then one each time
-    that as many have passed.
+    that as many have passed. `total` may be unknown (None), as of a camera.
     """
 
     def __init__(
-        self, total: int, done: int = 0, unit: str = "photos", every: float = EVERY, clock: Callable[[], float] = time.monotonic
+        self,
+        total: int | None,
+        done: int = 0,
+        unit: str = "photos",
+        every: float = EVERY,
+        clock: Callable[[], float] = time.monotonic,
     ):
         self.total, self.before, self.unit, self.every, self.clock = total, done, unit, every, clock
         self.done = 0  # in this session
@@ -62,8 +68,10 @@ class Progress:
         if self.bar is not None:
             self.bar.update(self.task, advance=steps, rate=f"{rate:.2f}/s", note=note)
             return
-        left = (self.total - self.before - self.done) / rate
+        left = math.inf if self.total is None else (self.total - self.before - self.done) / rate
         if (first and left >= self.every) or now - self.said >= self.every:
             self.said = now
-            rest = f", about {duration(left)} left" if left > 0 else ""
-            click.echo(f"{self.before + self.done} of {self.total} {self.unit}, {rate:.2f}/s{rest}", err=True)
+            of = "" if self.total is None else f" of {self.total}"
+            rest = f", about {duration(left)} left" if 0 < left < math.inf else ""
+            told = f" ({note})" if note else ""
+            click.echo(f"{self.before + self.done}{of} {self.unit}, {rate:.2f}/s{rest}{told}", err=True)

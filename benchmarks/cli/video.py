@@ -1,0 +1,189 @@
+"""`vocbench video`: a video, a camera or a stream, restored and detected frame by frame."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import takewhile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from vocbench.benchmarks.cli.before_after import rows
+from vocbench.benchmarks.cli.options import DETECTOR, RESTORER, Command, choose_device, model_options
+from vocbench.benchmarks.cli.progress import Progress
+from vocbench.pipeline.specs import Options
+from vocbench.restorer.files import make_folder
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+    from vocbench.detection.detections import Detections
+    from vocbench.pipeline.videos import Video
+
+FASTEST = "owan-half"
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        "vocbench video street.mp4",
+        "vocbench video street.mp4 --compare --out before-after.mp4",
+        "vocbench video 0 --seconds 60 --out camera.mp4",
+        "vocbench video rtsp://192.168.1.20/stream --detector yolo11n.pt --trust-weights",
+    ],
+)
+@click.argument("source", metavar="FILE|CAMERA|URL")
+@click.option("--restorer", default=FASTEST, show_default=True, type=RESTORER, help="What restores.")
+@click.option("--gate/--no-gate", default=True, show_default=True, help="Leave frames alone that need no restoring.")
+@click.option("--detector", default="mobilenet-ssd", show_default=True, type=DETECTOR, help="What detects.")
+@click.option("--score", default=0.3, show_default=True, help="Boxes below it are left out.")
+@click.option("--compare", is_flag=True, help="Show each frame as it is, with its boxes, at the left of the restored one.")
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), metavar="N", help="Only the first N of the source.")
+@click.option("--out", type=click.Path(path_type=Path), help="The file: .mp4, .avi or .mkv; default below runs/.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a frame.")
+@model_options
+def video(source, restorer, gate, detector, score, compare, seconds, out, as_json, device, **given) -> None:
+    """Restore a video, detect in it, and save it with the boxes drawn.
+
+    The source is a file, a camera's number from 0, or a URL such as rtsp://… The saved file has the source's frame rate, and no
+    sound; in place of a damaged frame it repeats the one before. Of a camera the newest frame is taken each time. Ctrl-C ends
+    with a sound file.
+    """
+    out = out or Path("runs") / time.strftime("%Y%m%d-%H%M%S-video") / f"{_stem(source)}.mp4"
+    camera = int(source) if source.isdecimal() else None
+    if out.exists():
+        raise ValueError(f"{out}: already there; choose another --out")
+    if camera is None and "://" not in source and not Path(source).is_file():
+        raise FileNotFoundError(f"{source}: no such video; expected a file, a camera's number or a URL such as rtsp://…")
+    from vocbench.pipeline.videos import Video, VideoWriter
+
+    frames = Video(source if camera is None else camera)
+    writer, total = VideoWriter(out, frames.rate), frames.total
+    stage, counts = _stage(restorer, detector, gate, Options(device=choose_device(device), **given), score), Counts()
+    if total and seconds:
+        total = min(total, round(seconds * frames.rate))
+    wanted = takewhile(lambda frame: seconds is None or frame.seconds < seconds, frames)
+    with _stopping() as stopped, writer, Progress(total, unit="frames") as shown:
+        for frame in wanted:
+            if not counts.done:
+                make_folder(out.parent)
+            picture, told = stage.show(frame.picture, f"{source}, frame {frame.number}", compare)
+            writer.write(frame.number, picture)
+            counts.add(told["restored"])
+            shown.advance(note=f"{counts.share} restored")
+            if as_json:
+                click.echo(json.dumps({"frame": frame.number, "seconds": round(frame.seconds, 3), **told}))
+            if stopped:
+                break
+        else:
+            writer.fill(total or 0)  # where the last frames are damaged
+    frames.close()
+    _report(source, frames, counts, out, as_json)
+    if stopped:
+        raise KeyboardInterrupt
+
+
+def _stem(source: str) -> str:
+    """Return a name for the file of a source."""
+    return f"camera{source}" if source.isdecimal() else Path(source.rpartition("://")[2]).stem or "stream"
+
+
+@dataclass
+class Counts:
+    """What became of the frames so far."""
+
+    done: int = 0
+    restored: int = 0
+    begun: float = field(default_factory=time.perf_counter)
+
+    def add(self, restored: bool) -> None:
+        self.done += 1
+        self.restored += restored
+
+    @property
+    def share(self) -> str:
+        """The share of frames that were restored, as text."""
+        return f"{100 * self.restored / max(self.done, 1):.0f} %"
+
+    @property
+    def rate(self) -> float:
+        """Frames a second."""
+        return self.done / max(time.perf_counter() - self.begun, 1e-9)
+
+
+def _report(source: str, frames: Video, counts: Counts, out: Path, quiet: bool) -> None:
+    """Say what was done; ValueError where there was not one frame."""
+    if not counts.done:
+        raise ValueError(f"{source}: not one frame could be decoded; is it a video?")
+    lost = f", {frames.lost} {'damaged' if frames.total else 'missed'}" if frames.lost else ""
+    told = f"{counts.done} frame{'' if counts.done == 1 else 's'}, {counts.restored} restored ({counts.share}){lost}"
+    click.echo(f"{source}: {told}, {counts.rate:.2f} frames/s -> {out} ({frames.rate:g} frames/s)", err=quiet)
+
+
+@contextmanager
+def _stopping() -> Iterator[list[int]]:
+    """A list that Ctrl-C or SIGTERM puts something into, so that the frame in work is finished; a second one ends at once."""
+    stopped: list[int] = []
+
+    def stop(number: int, stack: object) -> None:
+        if stopped:
+            raise KeyboardInterrupt
+        stopped.append(number)
+
+    kept = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """A restorer and a detector, and how their results are drawn."""
+
+    names: tuple[str, str]
+    restorer: nn.Module
+    detector: Callable
+    score: float
+
+    def show(self, picture: np.ndarray, name: str, compare: bool) -> tuple[np.ndarray, dict[str, Any]]:
+        """Restore and detect a frame (H, W, 3) uint8 BGR; gives it drawn, and what JSON says of it."""
+        import numpy as np
+        from vocbench.detection.drawing import side_by_side
+        from vocbench.pipeline.chain import RestorerError, restore_photos
+        from vocbench.restorer.images import from_uint8
+
+        image = from_uint8(picture[:, :, ::-1])
+        (restored,) = restore_photos(self.names[0], self.restorer, [name], [image])
+        if restored.error:
+            raise RestorerError(restored.error)
+        drawn, found = self._drawn(restored.image, name)
+        told = {"restored": restored.note != "passed", "objects": rows(found, self.score)}
+        if compare:
+            drawn = side_by_side([self._drawn(image, name)[0], drawn])
+        return np.ascontiguousarray(drawn[:, :, ::-1]), told
+
+    def _drawn(self, image: Tensor, name: str) -> tuple[np.ndarray, Detections]:
+        from vocbench.detection.drawing import draw_boxes
+        from vocbench.pipeline.chain import detect_photos
+        from vocbench.restorer.images import to_uint8
+
+        (found,) = detect_photos(self.names[1], self.detector, [name], [image])
+        return draw_boxes(to_uint8(image), found, self.score), found
+
+
+def _stage(restorer: str, detector: str, gate: bool, options: Options, score: float) -> _Stage:
+    from vocbench.pipeline.gate import Gated
+    from vocbench.pipeline.models import build_detector, build_restorer, parse_detector, parse_restorer
+
+    specs = parse_restorer(restorer), parse_detector(detector)
+    model = build_restorer(specs[0], options)
+    if gate and not isinstance(model, Gated):
+        model = Gated(model)
+    return _Stage((specs[0].label, specs[1].label), model, build_detector(specs[1], options), score)

@@ -1,0 +1,185 @@
+"""Videos and cameras, frame by frame: read through OpenCV in spite of damaged frames, and written with the source's rate.
+
+Pictures are (H, W, 3) uint8 in OpenCV's order, BGR.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+RATE = 25.0  # frames a second of a source that does not say
+PATIENCE = 10.0  # seconds without a frame after which a camera or stream is given up
+CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}  # suffix: what OpenCV's own build can write
+
+
+class Frame(NamedTuple):
+    """A frame: its number from 0, its time in seconds from the beginning, and its picture (H, W, 3) uint8 BGR."""
+
+    number: int
+    seconds: float
+    picture: np.ndarray
+
+
+def _open(source: str | Path | int) -> Any:
+    import cv2
+
+    capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
+    if not capture.isOpened():
+        capture.release()
+        raise OSError(f"{source}: OpenCV cannot open this video or camera")
+    return capture
+
+
+class Video:
+    """An iterator over the frames of a video file, a camera's number or a stream's URL.
+
+    `total` is the number of frames that a file's header tells, None for a camera or a stream; `rate` frames a second. `lost`
+    counts the frames that could not be decoded so far, or for a camera or a stream those that came while its reader was busy.
+    Raises OSError where the source cannot be opened.
+    """
+
+    def __init__(self, source: str | Path | int):
+        import cv2
+
+        self.source, self.lost = source, 0
+        self._capture = _open(source)
+        rate = float(self._capture.get(cv2.CAP_PROP_FPS))
+        self.rate = rate if 0 < rate <= 1000 else RATE
+        counted = 0 if isinstance(source, int) else int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self.total = counted if counted > 0 else None
+        self._frames = self._of_file(self.total) if self.total else self._of_camera()
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self
+
+    def __next__(self) -> Frame:
+        return next(self._frames)
+
+    def close(self) -> None:
+        """Let the source go."""
+        self._frames.close()
+        self._capture.release()
+
+    def _of_file(self, total: int) -> Iterator[Frame]:
+        import cv2
+
+        number, missing, decoded = -1, 0, 0  # of the last frame, how often reading failed since, and how often it did not
+        while True:
+            read, picture = self._capture.read()
+            if not read:
+                missing += 1
+                if number + missing >= total:  # damaged frames do not end a video before its header's count
+                    break
+                continue
+            seconds = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+            now = max(number + 1, round(seconds * self.rate))  # lost frames leave their time out
+            self.lost += now - number - 1
+            number, missing, decoded = now, 0, decoded + 1
+            yield Frame(number, seconds, picture)
+        self.lost = max(total - decoded, 0)  # where frames are unevenly spaced, what time left out was no frame
+
+    def _of_camera(self) -> Iterator[Frame]:
+        """Yield the newest frame each time: a slow reader loses frames, and stays in the present."""
+        newest = _Newest(self._capture)
+        begun: float | None = None
+        try:
+            while (taken := newest.take()) is not None:
+                at, picture, missed = taken
+                begun = at if begun is None else begun
+                self.lost += missed
+                yield Frame(round((at - begun) * self.rate), at - begun, picture)
+        finally:
+            newest.stop()
+
+
+class _Newest:
+    """Reads a capture in a thread and keeps its newest picture."""
+
+    def __init__(self, capture: Any):
+        self._capture, self._ready = capture, threading.Condition()
+        self._kept: tuple[float, np.ndarray] | None = None
+        self._missed, self._ended = 0, False
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        while not self._ended:
+            read, picture = self._capture.read()
+            with self._ready:
+                if not read:
+                    self._ended = True
+                else:
+                    self._missed += self._kept is not None
+                    self._kept = time.monotonic(), picture
+                self._ready.notify_all()
+
+    def take(self) -> tuple[float, np.ndarray, int] | None:
+        """Return when the newest picture came, the picture, and how many were missed before it; None at the end."""
+        with self._ready:
+            self._ready.wait_for(lambda: self._kept is not None or self._ended, PATIENCE)
+            if self._kept is None:
+                return None
+            (at, picture), missed = self._kept, self._missed
+            self._kept, self._missed = None, 0
+            return at, picture, missed
+
+    def stop(self) -> None:
+        """End the thread, which may be waiting for a picture."""
+        self._ended = True
+        self._thread.join(PATIENCE)
+
+
+class VideoWriter:
+    """Writes frames into a new video file of a suffix in `CODECS`; a context, at whose end the file is whole.
+
+    A frame whose number leaves some out is preceded by as many copies of the one before it, so that the time stays right.
+    `written` counts the frames of the file. Sound is not written. Raises ValueError for another suffix and OSError where the
+    file cannot be written.
+    """
+
+    def __init__(self, path: Path, rate: float):
+        if path.suffix.lower() not in CODECS:
+            raise ValueError(f"{path}: videos are written as {', '.join(CODECS)}")
+        self.path, self.rate, self.written = path, rate, 0
+        self._writer: Any = None
+        self._last: np.ndarray | None = None
+
+    def __enter__(self) -> VideoWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._writer is not None:
+            self._writer.release()
+
+    def write(self, number: int, picture: np.ndarray) -> None:
+        """Write frame `number`, a picture (H, W, 3) uint8 BGR of the first one's size; odd sides lose their last pixels."""
+        picture = np.ascontiguousarray(picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2])
+        if self._writer is None:
+            self._writer = self._begin(picture)
+        self.fill(number)
+        self._put(picture)
+        self._last = picture
+
+    def fill(self, number: int) -> None:
+        """Repeat the last frame until the file has that many."""
+        for _ in range(number - self.written if self._last is not None else 0):
+            self._put(self._last)
+
+    def _put(self, picture: np.ndarray) -> None:
+        self._writer.write(picture)
+        self.written += 1
+
+    def _begin(self, picture: np.ndarray) -> Any:
+        import cv2
+
+        code = cv2.VideoWriter_fourcc(*CODECS[self.path.suffix.lower()])  # type: ignore[attr-defined]
+        writer = cv2.VideoWriter(str(self.path), code, self.rate, (picture.shape[1], picture.shape[0]))
+        if not writer.isOpened():
+            raise OSError(f"{self.path}: OpenCV cannot write this video; choose another folder or suffix")
+        return writer
