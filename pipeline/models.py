@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,7 +13,6 @@ from torch import nn
 from vocbench.pipeline import weights as store
 from vocbench.pipeline.chain import reason
 from vocbench.pipeline.specs import OWN, Options, Spec, parse_spec
-from vocbench.restorer.files import cache_folder
 from vocbench.restorer.tiling import Tiled, Tiling
 
 
@@ -24,15 +24,17 @@ def _file(given: str | None, name: str) -> Path:
 
 def _owan(name: str) -> Callable[[str | None, Options], nn.Module]:
     def build(given: str | None, options: Options) -> nn.Module:
+        from vocbench.restorer.engines.placement import Placement
         from vocbench.restorer.engines.select import fastest_batch, make_engine
         from vocbench.restorer.networks.owan_files import RELEASED_TILING, load_owan
         from vocbench.restorer.weight_files import read_metadata
 
         path = _file(given, name)
         tiling = Tiling.parse(options.tile or read_metadata(path).get("tiling", RELEASED_TILING))
-        network, cache = load_owan(path, "owan" if name == "owan-2019" else name), cache_folder()
-        batch = options.batch or fastest_batch(options.engine, network, options.device, tiling, cache)
-        engine = make_engine(options.engine, network, options.device, tiling, batch if tiling.size else 1, cache)
+        network = load_owan(path, "owan" if name == "owan-2019" else name)
+        place = Placement(options.device, tiling)
+        batch = options.batch or fastest_batch(network, place, options.engine)
+        engine = make_engine(network, replace(place, batch=batch if tiling.size else 1), options.engine)
         return _signed(_executed(Tiled(engine, tiling, batch)), path)
 
     return build

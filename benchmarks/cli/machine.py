@@ -5,13 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 import runpy
-import shutil
+import shlex
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from vocbench.benchmarks.settings import hardware, versions
 from vocbench.pipeline.weights import WEIGHTS, location
+from vocbench.restorer.engines import compiled
 from vocbench.restorer.files import cache_folder
 
 OPTIONAL = ("ultralytics", "openvino", "onnxruntime", "spandrel", "imagecorruptions", "ray", "mlflow", "wandb")
@@ -38,7 +39,8 @@ def facts() -> dict[str, Any]:
 
 def compiler() -> str | None:
     """Return the C++ compiler that the engine `native` would use."""
-    return next((found for name in (os.environ.get("CXX"), "g++", "clang++") if name and (found := shutil.which(name))), None)
+    command = compiled.compiler()
+    return command and shlex.join(command)
 
 
 def cuda_of_torch() -> str | None:

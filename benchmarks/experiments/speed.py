@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from vocbench.benchmarks.settings import hardware, versions
 from vocbench.restorer.engines import select
+from vocbench.restorer.engines.placement import Placement
 from vocbench.restorer.images import from_uint8
 from vocbench.restorer.networks.owan import Owan
 from vocbench.restorer.networks.owan_files import load_owan
@@ -49,18 +50,18 @@ class _Contiguous(nn.Module):
         return self.network(images.to(self.device)).to(images.device)
 
 
-def _eager(network: nn.Module, device: str, tiling: Tiling, batch: int, cache: Path) -> nn.Module:
-    return _Contiguous(network, device)
+def _eager(network: nn.Module, placement: Placement) -> nn.Module:
+    return _Contiguous(network, placement.device)
 
 
-def _compiled(network: nn.Module, device: str, tiling: Tiling, batch: int, cache: Path) -> nn.Module:
-    return _Contiguous(torch.compile(network), device)  # type: ignore[arg-type]
+def _compiled(network: nn.Module, placement: Placement) -> nn.Module:
+    return _Contiguous(torch.compile(network), placement.device)  # type: ignore[arg-type]
 
 
-def _openvino_unfused(network: nn.Module, device: str, tiling: Tiling, batch: int, cache: Path) -> nn.Module:
-    assert tiling.size
+def _openvino_unfused(network: nn.Module, placement: Placement) -> nn.Module:
+    assert placement.tiling.size
     assert isinstance(network, Owan)
-    return select.OpenVinoEngine(network, batch, tiling.size, cache)
+    return select.OpenVinoEngine(network, placement.batch, placement.tiling.size, placement.cache)
 
 
 class _OnnxRuntime(nn.Module):
@@ -79,9 +80,9 @@ class _OnnxRuntime(nn.Module):
         return torch.from_numpy(self.session.run(None, {self.name: images.numpy()})[0])
 
 
-def _onnxruntime_unfused(network: nn.Module, device: str, tiling: Tiling, batch: int, cache: Path) -> nn.Module:
-    assert tiling.size
-    return _OnnxRuntime(network, batch, tiling.size)
+def _onnxruntime_unfused(network: nn.Module, placement: Placement) -> nn.Module:
+    assert placement.tiling.size
+    return _OnnxRuntime(network, placement.batch, placement.tiling.size)
 
 
 # What is measured beside the engines: what a user would take instead.
@@ -115,8 +116,8 @@ class Case:
     cache: Path
 
     def build(self, builder: select.Builder) -> Tiled:
-        network = builder(load_owan(self.weights), self.device, self.tiling, self.batch, self.cache)
-        return Tiled(network, self.tiling, self.batch)
+        placement = Placement(self.device, self.tiling, self.batch, self.cache)
+        return Tiled(builder(load_owan(self.weights), placement), self.tiling, self.batch)
 
 
 def _restore_alone(case: Case, name: str, told: Connection) -> None:

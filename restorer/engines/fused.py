@@ -1,54 +1,33 @@
-"""OWAN as an equal network with less to do and less to move.
+"""OWAN as an equal network of ordinary layers with less to do: the folded matrices in the joining convolution (see `folding`).
 
-Between an operation's last non-linearity and the 1x1 convolution that joins a layer's operations nothing is non-linear: its
-last pointwise convolution, its attention weight and its slice of the 1x1 convolution are one 16x16 matrix. The matrix without
-the attention weight is folded into the joining convolution here, the weight stays a factor per image. The depthwise
-convolutions of the 1x1 operation are scales of single channels and are folded into their neighbours.
+The attention weight stays a factor per image.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from vocbench.restorer.engines.folding import fold
 from vocbench.restorer.networks.owan import CHANNELS, OPERATIONS, Group, OperationLayer, Owan
-
-
-def _kernel(conv: nn.Module) -> Tensor:
-    """A 1x1 convolution's weight as a matrix (out, in), a depthwise one's as (channels, k * k)."""
-    weight = conv.weight
-    assert isinstance(weight, Tensor)
-    return weight.detach().flatten(1)
-
-
-def fold(layer: OperationLayer) -> tuple[list[Tensor], list[Tensor]]:
-    """The matrices (16, 16) before each separable operation's ReLU and after each operation's last depthwise convolution."""
-    ops = list(layer.operations)
-    lone, separable, wide = ops[0], ops[1:4], ops[4:7]
-    first = [_kernel(lone[1]) * _kernel(lone[0]).flatten(), *(_kernel(op[1]) for op in separable)]  # type: ignore[index]
-    last = [_kernel(lone[4]) * _kernel(lone[3]).flatten()]  # type: ignore[index]
-    last += [_kernel(op[4]) for op in separable] + [_kernel(op[1]) for op in wide]  # type: ignore[index]
-    last.append(torch.eye(CHANNELS, dtype=last[0].dtype))
-    slices = _kernel(layer.join).split(CHANNELS, 1)  # one (16, 16) for each operation
-    return first, [part @ matrix for part, matrix in zip(slices, last, strict=True)]
 
 
 def _pointwise(matrix: Tensor) -> nn.Conv2d:
     conv = nn.Conv2d(matrix.shape[1], matrix.shape[0], 1, bias=False)
-    conv.weight = nn.Parameter(matrix[:, :, None, None].clone(), requires_grad=False)
+    conv.weight = nn.Parameter(matrix.detach()[:, :, None, None].clone(), requires_grad=False)
     return conv
 
 
 class FusedLayer(nn.Module):
     def __init__(self, layer: OperationLayer):
         super().__init__()
-        first, last = fold(layer)
+        folded = fold(layer)
         ops = list(layer.operations)
         self.before = nn.ModuleList(op[0] for op in ops[1:4])  # type: ignore[index]
-        self.middle = nn.ModuleList(_pointwise(matrix) for matrix in first)
+        self.middle = nn.ModuleList(_pointwise(matrix) for matrix in folded.first)
         self.after = nn.ModuleList(op[3] for op in ops[1:4])  # type: ignore[index]
         self.wide = nn.ModuleList(op[0] for op in ops[4:7])  # type: ignore[index]
         self.pool = ops[7]
-        self.join = _pointwise(torch.cat(last, 1))
+        self.join = _pointwise(torch.cat(list(folded.last), 1))
 
     def forward(self, x: Tensor, weights: Tensor) -> Tensor:
         outputs = [torch.relu(self.middle[0](x))]

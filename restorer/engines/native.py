@@ -1,6 +1,6 @@
 """OWAN's operation layer compiled for this machine's CPU, forward and backward: the same function, several times faster.
 
-`operation_layer.cpp` is compiled once with the machine's C++ compiler and kept in a cache folder. Where there is no compiler,
+`cpp/training.cpp` is compiled once with the machine's C++ compiler and kept in a cache folder. Where there is no compiler,
 `available()` is False and training goes on in plain PyTorch.
 """
 
@@ -8,58 +8,25 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
-import os
-import shutil
-import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from vocbench.restorer.files import cache_folder, replacing, usable
-from vocbench.restorer.networks.owan import CHANNELS, OPERATIONS, Group, OperationLayer, Owan
+from vocbench.restorer.engines import compiled
+from vocbench.restorer.engines.folding import fold
+from vocbench.restorer.networks.owan import Group, Owan
 
-SOURCE = Path(__file__).with_name("operation_layer.cpp")
-FLAGS = ("-O3", "-march=native", "-ffast-math", "-shared", "-fPIC")
-KERNELS = (3, 5, 7)
+SOURCE = Path(__file__).with_name("cpp") / "training.cpp"
 TOGETHER = 2  # tiles that a thread restores at a time; fixed, so that the number of threads cannot change a result
-TAPS = sum(k * k for k in KERNELS)
-
-
-def _compiler() -> str | None:
-    return next((found for name in (os.environ.get("CXX"), "g++", "clang++") if name and (found := shutil.which(name))), None)
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    return next((line for line in lines if line.startswith("flags")), "")
-
-
-def _compiled(compiler: str, path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part:
-        subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", str(part)], check=True, capture_output=True)
-    return path
 
 
 @functools.cache
 def _library() -> ctypes.CDLL | None:
-    compiler = _compiler()
-    if compiler is None:
-        return None
-    key = hashlib.sha256("\0".join([SOURCE.read_text(), _cpu(), compiler, *FLAGS]).encode()).hexdigest()[:16]
-    name = Path("native") / f"operation_layer-{key}.so"
-    try:
-        built = cache_folder() / name
-        library = ctypes.CDLL(str(built if built.is_file() else _compiled(compiler, usable(cache_folder()) / name)))
-    except (OSError, subprocess.CalledProcessError):
+    library = compiled.load("owan", SOURCE)
+    if library is None:
         return None
     pointer, integer = ctypes.c_void_p, ctypes.c_int
     library.forward.argtypes = [pointer] * 7 + [integer] * 4
@@ -97,7 +64,7 @@ def _share_out(work: Callable[[int, int, int], None], tiles: int) -> int:
 
 
 class _Layer(torch.autograd.Function):
-    """x (B, H, W, 16) to y of the same shape, given the folded matrices and taps of `operation_layer.cpp`."""
+    """x (B, H, W, 16) to y of the same shape, given the folded matrices and taps of `folding.fold`."""
 
     @staticmethod
     def forward(ctx, x, m, p, k1, k2, kd):  # type: ignore[override]
@@ -134,35 +101,8 @@ class _Layer(torch.autograd.Function):
         return gx, gm, *(total.sum(0) for total in sums)
 
 
-def _taps(convolutions: list[Tensor]) -> Tensor:
-    """Depthwise weights (16, 1, k, k) of k = 3, 5, 7 as (83, 16)."""
-    return torch.cat([weight.flatten(1) for weight in convolutions], 1).t()
-
-
-def constants(module: OperationLayer) -> tuple[Tensor, ...]:
-    """A layer's weights as `operation_layer.cpp` takes them, but for the attention; differentiable.
-
-    Matrices (8, 16, 16) after and (4, 16, 16) before the operations' last non-linearity, and taps (83, 16) three times.
-    """
-    ops: Any = module.operations  # its sequences of convolutions
-    separable, wide = [ops[i] for i in range(4)], [ops[i] for i in range(4, 7)]
-    join = module.join.weight.reshape(CHANNELS, len(OPERATIONS), CHANNELS).permute(1, 0, 2)  # (8, out, in)
-    lone = separable[0]  # its two depthwise convolutions are scales of single channels
-    last = [
-        lone[4].weight.flatten(1) * lone[3].weight.flatten(),
-        *(op[4].weight.flatten(1) for op in separable[1:]),
-        *(op[1].weight.flatten(1) for op in wide),
-        torch.eye(CHANNELS, dtype=join.dtype),
-    ]
-    first = [lone[1].weight.flatten(1) * lone[0].weight.flatten(), *(op[1].weight.flatten(1) for op in separable[1:])]
-    k1 = _taps([op[0].weight for op in separable[1:]])
-    k2 = _taps([op[3].weight for op in separable[1:]])
-    kd = _taps([op[0].weight for op in wide])
-    return tuple(tensor.contiguous() for tensor in (join @ torch.stack(last), torch.stack(first), k1, k2, kd))
-
-
 def layer(x: Tensor, prepared: tuple[Tensor, ...], weights: Tensor) -> Tensor:
-    """The operation layer on (B, H, W, 16), x >= 0, with `constants` and attention weights (B, 8); differentiable in all."""
+    """The operation layer on (B, H, W, 16), x >= 0, with `fold` and attention weights (B, 8); differentiable in all."""
     matrices, *rest = prepared
     return _Layer.apply(x, matrices * weights[:, :, None, None], *rest)
 
@@ -176,8 +116,8 @@ def _group(group: Group, x: Tensor, prepared: Sequence[tuple[Tensor, ...]]) -> T
 
 
 def prepare(network: Owan) -> list[list[tuple[Tensor, ...]]]:
-    """`constants` of every layer of every group."""
-    return [[constants(module) for module in group.layers] for group in network.groups]  # type: ignore[union-attr, arg-type]
+    """`fold` of every layer of every group."""
+    return [[fold(module) for module in group.layers] for group in network.groups]  # type: ignore[union-attr, arg-type]
 
 
 def forward(network: Owan, image: Tensor, prepared: list[list[tuple[Tensor, ...]]] | None = None) -> Tensor:

@@ -12,6 +12,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,13 +21,13 @@ import torch
 from torch import Tensor, nn
 from vocbench.restorer.engines import native
 from vocbench.restorer.engines.fused import fuse
+from vocbench.restorer.engines.placement import Placement
 from vocbench.restorer.files import replacing, usable
 from vocbench.restorer.networks.owan import Owan
-from vocbench.restorer.tiling import Tiling
 
 logger = logging.getLogger(__name__)
 HALF_ERROR = 0.02  # of 1, the most that half precision may change a pixel
-Builder = Callable[[nn.Module, str, Tiling, int, Path], nn.Module]
+Builder = Callable[[nn.Module, Placement], nn.Module]
 
 
 class TorchEngine(nn.Module):
@@ -71,39 +72,35 @@ class OpenVinoEngine(nn.Module):
         return torch.from_numpy(result.copy()).to(images.device)
 
 
-def _is_fixed(tiling: Tiling) -> bool:
-    return tiling.size is not None
-
-
-def torch_engine(network: nn.Module, device: str, tiling: Tiling, batch: int, cache: Path) -> nn.Module:
+def torch_engine(network: nn.Module, placement: Placement) -> nn.Module:
     """PyTorch, on any device."""
-    return TorchEngine(network, device)
+    return TorchEngine(network, placement.device)
 
 
-def native_engine(network: nn.Module, device: str, tiling: Tiling, batch: int, cache: Path) -> nn.Module:
+def native_engine(network: nn.Module, placement: Placement) -> nn.Module:
     """OWAN's compiled layers, on a CPU with a C++ compiler."""
-    if not isinstance(network, Owan) or device != "cpu":
+    if not isinstance(network, Owan) or not placement.on_cpu:
         raise ValueError("the engine 'native' runs OWAN on a CPU; use `engine='torch'` here")
     return native.FrozenOwan(network)
 
 
-def openvino_engine(network: nn.Module, device: str, tiling: Tiling, batch: int, cache: Path) -> nn.Module:
+def openvino_engine(network: nn.Module, placement: Placement) -> nn.Module:
     """OpenVINO on the fused network, on a CPU and for tiles only."""
-    if device != "cpu" or not _is_fixed(tiling) or find_spec("openvino") is None:
+    if not placement.on_cpu or placement.tiling.size is None or find_spec("openvino") is None:
         raise ValueError(
             "the engine 'openvino' needs the package openvino, a CPU and tiles of one size; use `engine='torch'` here"
         )
-    assert tiling.size
-    return OpenVinoEngine(fuse(network) if isinstance(network, Owan) else network, batch, tiling.size, cache)
+    fused = fuse(network) if isinstance(network, Owan) else network
+    return OpenVinoEngine(fused, placement.batch, placement.tiling.size, placement.cache)
 
 
-def triton_engine(network: nn.Module, device: str, tiling: Tiling, batch: int, cache: Path) -> nn.Module:
+def triton_engine(network: nn.Module, placement: Placement) -> nn.Module:
     """OWAN's Triton kernels with float16 activations, on CUDA."""
     from vocbench.restorer.engines.triton_layer import TritonOwan
 
     if not isinstance(network, Owan):
         raise ValueError("the engine 'triton' runs OWAN; use `engine='torch'` here")
-    return TritonOwan(network, device)
+    return TritonOwan(network, placement.device)
 
 
 def _checked_triton(network: Owan, device: str) -> nn.Module | None:
@@ -126,17 +123,21 @@ def _checked_triton(network: Owan, device: str) -> nn.Module | None:
     return None
 
 
-def auto_engine(network: nn.Module, device: str, tiling: Tiling, batch: int, cache: Path) -> nn.Module:
+def auto_engine(network: nn.Module, placement: Placement) -> nn.Module:
     """The fastest engine at hand; one line of notice where neither compiled one is."""
-    if device == "cpu" and isinstance(network, Owan):
+    if placement.on_cpu and isinstance(network, Owan):
         if native.available():
-            return native_engine(network, device, tiling, batch, cache)
-        if _is_fixed(tiling) and find_spec("openvino"):
-            return openvino_engine(network, device, tiling, batch, cache)
+            return native_engine(network, placement)
+        if placement.tiling.size and find_spec("openvino"):
+            return openvino_engine(network, placement)
         logger.warning("no C++ compiler and no openvino here; OWAN runs in plain PyTorch, several times slower")
-    if device.startswith("cuda") and isinstance(network, Owan) and (made := _checked_triton(network, device)):
+    if (
+        placement.device.startswith("cuda")
+        and isinstance(network, Owan)
+        and (made := _checked_triton(network, placement.device))
+    ):
         return made
-    return torch_engine(network, device, tiling, batch, cache)
+    return torch_engine(network, placement)
 
 
 ENGINES: dict[str, Builder] = {
@@ -157,21 +158,22 @@ BATCHES = (4, 8, 16, 32)  # tiles at a time among which the fastest is looked fo
 BATCH = 16
 
 
-def fastest_batch(engine: str, network: nn.Module, device: str, tiling: Tiling, cache: Path) -> int:
+def fastest_batch(network: nn.Module, placement: Placement, engine: str = "auto") -> int:
     """The number of tiles at a time that is fastest here: measured once for each engine, device and tile, then remembered.
 
     Only where it matters: the compiled CPU layers take any number at the same speed.
     """
-    compiled_layers = engine == "native" or (engine == "auto" and device == "cpu" and native.available())
-    if tiling.size is None or engine == "torch" or compiled_layers:
-        return BATCH if tiling.size else 1
+    device, size, cache = placement.device, placement.tiling.size, placement.cache
+    compiled_layers = engine == "native" or (engine == "auto" and placement.on_cpu and native.available())
+    if size is None or engine == "torch" or compiled_layers:
+        return BATCH if size else 1
     if usable(cache) != cache:
         return BATCH  # measuring takes longer than it saves where it cannot be remembered
     path = cache / "batches.json"
-    key = f"{engine} {device} {tiling.size} {_machine(device)}"
+    key = f"{engine} {device} {size} {_machine(device)}"
     known = _read_json(path)
     if key not in known:
-        known[key] = min(BATCHES, key=lambda batch: _seconds_per_tile(engine, network, device, tiling, batch, cache))
+        known[key] = min(BATCHES, key=lambda batch: _seconds_per_tile(network, replace(placement, batch=batch), engine))
         with replacing(path) as part:
             part.write_text(json.dumps(_read_json(path) | {key: known[key]}))
     return known[key]
@@ -188,20 +190,20 @@ def _read_json(path: Path) -> dict[str, int]:
         return {}
 
 
-def _seconds_per_tile(engine: str, network: nn.Module, device: str, tiling: Tiling, batch: int, cache: Path) -> float:
-    assert tiling.size
-    made = make_engine(engine, network, device, tiling, batch, cache)
-    tiles = torch.rand(batch, 3, tiling.size, tiling.size)
+def _seconds_per_tile(network: nn.Module, placement: Placement, engine: str) -> float:
+    assert placement.tiling.size
+    made = make_engine(network, placement, engine)
+    tiles = torch.rand(placement.batch, 3, placement.tiling.size, placement.tiling.size)
     spent = []
     with torch.inference_mode():
         for _ in range(3):  # the first one warms up
             begun = time.perf_counter()
             made(tiles)  # gives its result on the CPU, so the device is done
             spent.append(time.perf_counter() - begun)
-    return min(spent[1:]) / batch
+    return min(spent[1:]) / placement.batch
 
 
-def make_engine(engine: str, network: nn.Module, device: str, tiling: Tiling, batch: int, cache: Path) -> nn.Module:
-    """The network under a named engine: (batch, 3, size, size) to the same shape, on `device`; `cache` keeps compiled forms."""
+def make_engine(network: nn.Module, placement: Placement, engine: str = "auto") -> nn.Module:
+    """The network under a named engine: (batch, 3, H, W) to the same shape, where and for what tiles `placement` says."""
     check_engine(engine)
-    return ENGINES[engine](network, device, tiling, batch, cache)
+    return ENGINES[engine](network, placement)

@@ -3,7 +3,7 @@
 A layer runs as two kernels over blocks of pixels of a tile, all 16 channels at once. `_middle` makes what the second
 depthwise convolutions need from their neighbours: ReLU(pointwise(depthwise(x))) for k = 3, 5, 7, 48 channels. `_finish` does
 everything else without writing anything but the layer's output: the second depthwise convolutions, the dilated ones, the
-pooling, each operation's matrix with its attention weight folded in (see `native.constants`), both ReLUs and the sum.
+pooling, each operation's matrix with its attention weight folded in (see `folding.fold`), both ReLUs and the sum.
 
 What bounds it, for one 500x375 photo in 128-pixel tiles of stride 96 (20 tiles, 327,680 pixels) and 40 layers:
 
@@ -23,7 +23,7 @@ from importlib.util import find_spec
 
 import torch
 from torch import Tensor, nn
-from vocbench.restorer.engines.native import constants
+from vocbench.restorer.engines.folding import Folded, fold
 from vocbench.restorer.networks.owan import CHANNELS, OPERATIONS, Owan
 
 MIDDLE = 3 * CHANNELS
@@ -180,7 +180,7 @@ class TritonOwan(nn.Module):
         assert len(OPERATIONS) == 8
         network = deepcopy(network).eval()
         with torch.no_grad():
-            self.prepared = [[_moved(constants(one), device, dtype) for one in group.layers] for group in network.groups]  # type: ignore[union-attr, arg-type]
+            self.prepared = [[_moved(fold(one), device, dtype) for one in group.layers] for group in network.groups]  # type: ignore[union-attr, arg-type]
         place = torch.device(device)
         self.head = network.head.to(place, dtype).to(memory_format=torch.channels_last)
         self.tail = network.tail.to(place, dtype).to(memory_format=torch.channels_last)
@@ -227,7 +227,7 @@ class TritonOwan(nn.Module):
         return result.to(home, copy=True)
 
 
-def _moved(prepared: tuple[Tensor, ...], device: str, dtype: torch.dtype) -> tuple[Tensor, ...]:
-    """`native.constants` on the device: matrices before the ReLU in `dtype`, the others, to be scaled, and taps as they are."""
+def _moved(prepared: Folded, device: str, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """`folding.fold` on the device: matrices before the ReLU in `dtype`, the others, to be scaled, and taps as they are."""
     matrices, first, *taps = (tensor.detach().to(device) for tensor in prepared)
     return matrices.contiguous(), first.to(dtype).contiguous(), *(one.contiguous() for one in taps)

@@ -6,6 +6,7 @@ from click.testing import CliRunner
 from vocbench.benchmarks.cli.main import cli
 from vocbench.restorer.engines import native, select
 from vocbench.restorer.engines.fused import fuse
+from vocbench.restorer.engines.placement import Placement
 from vocbench.restorer.engines.select import ENGINES, make_engine
 from vocbench.restorer.images import read_image
 from vocbench.restorer.networks.owan_files import build, load_owan
@@ -30,33 +31,33 @@ def test_every_engine_restores_a_real_photo_alike(shared, tmp_path, engine):
     photo = read_image(shared / "data/VOCdevkit/VOC2007/JPEGImages/000001.jpg")[:, 100:203, 50:181]
     tiling = Tiling(63, 42)
     plain = Tiled(load_owan(weights), tiling, 4)(photo[None])
-    made = make_engine(engine, load_owan(weights), "cpu", tiling, 4, tmp_path)
+    made = make_engine(load_owan(weights), Placement("cpu", tiling, 4, tmp_path), engine)
     assert (Tiled(made, tiling, 4)(photo[None]) - plain).abs().max() <= 1e-4
 
 
 def test_auto_says_when_only_plain_pytorch_is_left(monkeypatch, caplog, tmp_path):
     monkeypatch.setattr(native, "available", lambda: False)
     monkeypatch.setattr(select, "find_spec", lambda name: None)
-    made = make_engine("auto", build("owan"), "cpu", Tiling(63, 42), 4, tmp_path)
+    made = make_engine(build("owan"), Placement("cpu", Tiling(63, 42), 4, tmp_path), "auto")
     assert isinstance(made, select.TorchEngine)
     assert "no C++ compiler and no openvino here" in caplog.text
 
 
 def test_auto_takes_openvino_where_there_is_no_compiler(monkeypatch, tmp_path):
     monkeypatch.setattr(native, "available", lambda: False)
-    made = make_engine("auto", build("owan"), "cpu", Tiling(32, 24), 2, tmp_path)
+    made = make_engine(build("owan"), Placement("cpu", Tiling(32, 24), 2, tmp_path), "auto")
     assert isinstance(made, select.OpenVinoEngine)
 
 
 def test_engines_that_do_not_fit_are_told(tmp_path):
     with pytest.raises(ValueError, match="unknown engine 'fast'; choose one of auto, native"):
-        make_engine("fast", build("owan"), "cpu", Tiling(63, 42), 4, tmp_path)
+        make_engine(build("owan"), Placement("cpu", Tiling(63, 42), 4, tmp_path), "fast")
     with pytest.raises(ValueError, match="needs the package openvino, a CPU and tiles"):
-        make_engine("openvino", build("owan"), "cpu", Tiling(), 1, tmp_path)
+        make_engine(build("owan"), Placement("cpu", Tiling(), 1, tmp_path), "openvino")
     with pytest.raises(ValueError, match="needs the package triton and a CUDA GPU"):
-        make_engine("triton", build("owan"), "cpu", Tiling(63, 42), 4, tmp_path)
+        make_engine(build("owan"), Placement("cpu", Tiling(63, 42), 4, tmp_path), "triton")
     with pytest.raises(ValueError, match="runs OWAN on a CPU"):
-        make_engine("native", torch.nn.Identity(), "cpu", Tiling(63, 42), 4, tmp_path)
+        make_engine(torch.nn.Identity(), Placement("cpu", Tiling(63, 42), 4, tmp_path), "native")
 
 
 def test_the_table_of_engines_is_literal():
@@ -79,12 +80,12 @@ def test_the_speed_command_measures_against_the_plain_network(tmp_path):
 def test_the_fastest_batch_is_found_once_and_remembered(monkeypatch, tmp_path):
     tried = []
 
-    def seconds(engine, network, device, tiling, batch, cache):
-        tried.append(batch)
-        return abs(batch - 8) + 1.0
+    def seconds(network, placement, engine):
+        tried.append(placement.batch)
+        return abs(placement.batch - 8) + 1.0
 
     monkeypatch.setattr(select, "_seconds_per_tile", seconds)
-    arguments = ("openvino", build("owan"), "cpu", Tiling(63, 42), tmp_path)
+    arguments = (build("owan"), Placement("cpu", Tiling(63, 42), cache=tmp_path), "openvino")
     assert select.fastest_batch(*arguments) == 8
     assert tried == list(select.BATCHES)
     assert select.fastest_batch(*arguments) == 8
@@ -98,12 +99,24 @@ def test_without_a_usable_cache_no_batch_is_measured(monkeypatch, tmp_path, capl
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setattr(select, "_seconds_per_tile", None)
     cache = tmp_path / "file" / "cache"
-    assert select.fastest_batch("openvino", build("owan"), "cpu", Tiling(63, 42), cache) == select.BATCH
+    assert select.fastest_batch(build("owan"), Placement("cpu", Tiling(63, 42), cache=cache), "openvino") == select.BATCH
     assert f"{cache}: cannot be written to (Not a directory)" in caplog.text
 
 
-def test_a_batch_is_timed_on_the_engine_itself(tmp_path):
-    assert select._seconds_per_tile("torch", build("owan"), "cpu", Tiling(16, 12), 2, tmp_path) > 0
+def test_a_batch_is_timed_on_the_engine_itself(monkeypatch, tmp_path):
+    """The clock ticks once for each tile restored."""
+    restored = []
+
+    class Engine(torch.nn.Module):
+        def forward(self, tiles):
+            restored.append(tuple(tiles.shape))
+            return tiles
+
+    monkeypatch.setitem(ENGINES, "torch", lambda network, placement: Engine())
+    monkeypatch.setattr(select.time, "perf_counter", lambda: float(sum(shape[0] for shape in restored)))
+    place = Placement("cpu", Tiling(16, 12), 2, tmp_path)
+    assert select._seconds_per_tile(build("owan"), place, "torch") == 1.0
+    assert set(restored) == {(2, 3, 16, 16)}
 
 
 @pytest.mark.skipif(not native.available(), reason="needs a C++ compiler")

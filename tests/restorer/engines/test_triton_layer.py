@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 from vocbench.restorer.engines import select
+from vocbench.restorer.engines.placement import Placement
 from vocbench.restorer.networks.owan_files import build
 from vocbench.restorer.tiling import Tiled, Tiling
 
@@ -17,7 +18,7 @@ cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GP
 
 BEGIN = """
 import torch
-from vocbench.restorer.engines.native import constants
+from vocbench.restorer.engines.folding import fold
 from vocbench.restorer.networks.owan import OperationLayer
 from vocbench.restorer.networks.owan_files import build
 from vocbench.restorer.engines.triton_layer import TritonOwan, _moved, available, layer
@@ -29,7 +30,7 @@ LAYER = """
 module, x, weights = OperationLayer(16).eval(), torch.rand(2, 16, {height}, {width}), torch.rand(2, 8)
 expected = module(x, weights)
 given = x.permute(0, 2, 3, 1).contiguous().to(torch.{dtype})
-found = layer(given, _moved(constants(module), "cpu", torch.{dtype}), weights).permute(0, 3, 1, 2).float()
+found = layer(given, _moved(fold(module), "cpu", torch.{dtype}), weights).permute(0, 3, 1, 2).float()
 assert found.shape == expected.shape
 print((found - expected).abs().max().item())
 """
@@ -63,12 +64,12 @@ def test_the_network_is_the_plain_network(dtype, bound):
     assert interpret(NETWORK.format(dtype=dtype)) <= bound
 
 
-def test_without_a_gpu_auto_stays_with_what_runs(monkeypatch, capsys, tmp_path):
+def test_without_a_gpu_auto_stays_with_what_runs(monkeypatch, caplog, tmp_path):
     monkeypatch.setattr(select, "TorchEngine", lambda network, device: network)
-    made = select.make_engine("auto", build("owan"), "cuda", Tiling(63, 42), 4, tmp_path)
+    made = select.make_engine(build("owan"), Placement("cuda", Tiling(63, 42), 4, tmp_path), "auto")
     if not torch.cuda.is_available():
         assert isinstance(made, torch.nn.Module)
-        assert "the Triton kernels are not used" in capsys.readouterr().err
+        assert "the Triton kernels are not used" in caplog.text
 
 
 @cuda
@@ -103,7 +104,7 @@ def test_auto_restores_on_a_gpu_as_the_plain_network_does(tmp_path):
 @pytest.mark.parametrize("engine", ["native", "openvino", "torch"])
 def test_engines_on_the_cpu_take_photos_that_lie_on_a_gpu(engine, tmp_path):
     photo, tiling = torch.rand(1, 3, 100, 120), Tiling(64, 48)
-    made = Tiled(select.make_engine(engine, build("owan").eval(), "cpu", tiling, 4, tmp_path), tiling, 4)
+    made = Tiled(select.make_engine(build("owan").eval(), Placement("cpu", tiling, 4, tmp_path), engine), tiling, 4)
     restored = made(photo.cuda())
     assert restored.is_cuda
     torch.testing.assert_close(restored.cpu(), made(photo))

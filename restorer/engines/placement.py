@@ -1,0 +1,23 @@
+"""Where and on what an engine runs a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vocbench.restorer.cutting import Tiling
+from vocbench.restorer.files import cache_folder
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What an engine is told beside the network."""
+
+    device: str = "cpu"  # or cuda, cuda:N
+    tiling: Tiling = field(default_factory=Tiling)  # how photos are cut before they come to the engine
+    batch: int = 1  # tiles at a time, at most
+    cache: Path = field(default_factory=cache_folder)  # keeps compiled forms
+
+    @property
+    def on_cpu(self) -> bool:
+        return self.device == "cpu"
