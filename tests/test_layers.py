@@ -34,6 +34,7 @@ LAYERS = {
         {"detections", "columns", "drawing", "coco"},
         {"datasets", "detectors"},
         {"average_precision", "changes", "error_types", "exchange"},
+        {"confusion", "object_sizes"},
     ],
     "pipeline": [
         {"names", "specs", "chain", "scale", "videos", "weights"},

@@ -174,16 +174,22 @@ def to_markdown(content: dict[str, Any]) -> str:
 
 
 def to_html(content: dict[str, Any]) -> str:
-    """One self-contained page: a chart for each degradation and the table."""
-    from vocbench.benchmarks.reporting.charts import bars
+    """Return one self-contained page: a chart for each degradation, with clean photos for reference, and the table."""
+    from vocbench.benchmarks.reporting.looks import look_places
     from vocbench.benchmarks.reporting.page import environment
 
     variants = list(content["mpc"])
-    charts = [
-        bars(
-            [f"{level:g}" for level in one["levels"]], list(one["map"].items()), f"mAP in % by {name}, {one['unit']}", variants
-        )
-        for name, one in content["degradations"].items()
-    ]
+    looks = look_places(["clean", *variants])
+    charts = [_chart(name, one, content["clean"], looks) for name, one in content["degradations"].items()]
     page = environment().get_template("sweep.html")
-    return page.render(content=content, caption=caption(content), variants=variants, rows=_rows(content), charts=charts)
+    return page.render(
+        content=content, caption=caption(content), variants=variants, rows=_rows(content), charts=charts, looks=looks
+    )
+
+
+def _chart(name: str, one: dict[str, Any], clean: float | None, looks: dict[str, int]) -> str:
+    from vocbench.benchmarks.reporting.charts import Level, lines
+
+    levels = [Level(f"{level:g}", level) for level in one["levels"]]
+    series = [("clean", [clean] * len(levels)), *one["map"].items()]
+    return lines(levels, series, f"{name}, {one['unit']}", f"mAP by {name}, %", looks)

@@ -14,8 +14,10 @@ from vocbench.benchmarks.results.judge import Judged
 from vocbench.benchmarks.variants import is_clean, restores_clean
 from vocbench.detection.average_precision import RECALLS, Evaluation, Matches, evaluate
 from vocbench.detection.columns import DetectionColumns, ObjectColumns
+from vocbench.detection.confusion import Confusion, confusion
 from vocbench.detection.detections import Detections
 from vocbench.detection.error_types import error_types
+from vocbench.detection.object_sizes import SizeResult, by_size
 
 BINS = 4  # of each degradation's levels
 SHOWN_DOTS = 5000  # photos of a variant in one chart
@@ -34,28 +36,38 @@ class Drawn:
     errors: dict[str, float]
     dots: np.ndarray  # (photos, 2) PSNR and AP of each of the photos drawn, NaN where there is none
     photos: Mapping[str, Detections]  # of the gallery
+    sizes: dict[str, SizeResult]  # by the size of objects
+    confusion: Confusion | None
 
 
 @dataclass(frozen=True)
 class Bins:
-    """The photos of one degradation by its level: labels of the bins, and the places of the photos in each."""
+    """The photos of one degradation by its level: of each bin its label, its mean level, and the `IMAGE#DRAW` keys in it."""
 
     labels: list[str]
-    photos: list[np.ndarray]
+    means: list[float]
+    keys: list[list[str]]
 
 
 def draw(judged: Judged, bins: Mapping[str, Bins], gallery: Sequence[str]) -> Drawn:
     """Return everything shown of a variant; `gallery` has the photos whose pictures were kept."""
     found, truth, evaluation = judged.rows.detections, judged.rows.truth, judged.evaluation
     compared, skewed = not restores_clean(judged.name), not is_clean(judged.name)
-    keys = [f"{image}#0" for image in gallery]
+    keys, classes = [f"{image}#0" for image in gallery], list(evaluation.ap)
     return Drawn(
         {name: corners(match) for name, match in evaluation.matches.items()} if compared else {},
-        by_level(found, truth, bins, evaluation.protocol) if skewed else {},
+        by_level(found, truth, bins, evaluation.protocol) if compared else {},
         error_types(found, truth) if compared else {},
         by_photo(judged.rows.numbers("psnr"), found, truth, evaluation) if skewed else np.zeros((0, 2)),
         found.select([key for key in keys if key in found]),
+        by_size(found, truth, voc_rule(evaluation.protocol), classes) if compared else {},
+        confusion(found, truth, len(classes)) if compared else None,
     )
+
+
+def voc_rule(protocol: str) -> str:
+    """Return the rule by which a single overlap is judged: `coco` has several, and `voc10` stands for it."""
+    return "voc10" if protocol == "coco" else protocol
 
 
 def corners(match: Matches) -> Dots:
@@ -75,37 +87,55 @@ def corners(match: Matches) -> Dots:
 
 def level_bins(distorted: Judged) -> dict[str, Bins]:
     """By degradation, in the order of names, the photos in bins of its level; distorted and restored ones have one order."""
-    drawn = distorted.levels()
-    return {name: _binned(*drawn[name]) for name in sorted(drawn)}
+    drawn, keys = distorted.levels(), list(distorted.rows.detections)
+    return {name: _binned(*drawn[name], keys) for name in sorted(drawn)}
 
 
-def _binned(photos: np.ndarray, levels: np.ndarray) -> Bins:
+def photo_levels(distorted: Judged, images: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return the levels by degradation of the first draw of each of these images."""
+    rows = distorted.rows
+    wanted = {rows.detections.index[f"{image}#0"]: image for image in images if f"{image}#0" in rows.detections}
+    levels: dict[str, dict[str, float]] = {image: {} for image in wanted.values()}
+    for name, (places, values) in distorted.levels().items():
+        for place, value in zip(places.tolist(), values.tolist(), strict=True):
+            if place in wanted:
+                levels[wanted[place]][name] = value
+    return levels
+
+
+def _binned(photos: np.ndarray, levels: np.ndarray, keys: Sequence[str]) -> Bins:
     edges = np.unique(np.quantile(levels, np.linspace(0, 1, BINS + 1)))
-    labels, groups = [], []
+    labels, means, groups = [], [], []
     for low, high in pairwise(edges):
         last = high == edges[-1]
         inside = (levels >= low) & ((levels < high) | (last & (levels == high)))
+        if not inside.any():
+            continue  # a quantile between two levels
         labels.append(f"{low:.3g} to {high:.3g} (n={int(inside.sum())})")
-        groups.append(photos[inside])
-    return Bins(labels, groups)
+        means.append(float(levels[inside].mean()))
+        groups.append([keys[i] for i in photos[inside].tolist()])
+    return Bins(labels, means, groups)
 
 
 def by_level(
     found: DetectionColumns, truth: ObjectColumns, bins: Mapping[str, Bins], protocol: str
 ) -> dict[str, list[float | None]]:
-    """mAP of a variant in every bin of each degradation's level."""
-    keys = list(found)
+    """Return the mAP of a variant in every bin of each degradation's level; clean photos have one draw, taken for all."""
     values: dict[str, list[float | None]] = {}
     for name, one in bins.items():
-        groups = [[keys[photo] for photo in photos.tolist()] for photos in one.photos]
+        groups = [list(dict.fromkeys(_at_hand(key, found) for key in keys)) for keys in one.keys]
         values[name] = [evaluate(found.select(group), truth.select(group), protocol).map for group in groups]
     return values
+
+
+def _at_hand(key: str, found: DetectionColumns) -> str:
+    return key if key in found else f"{key.rpartition('#')[0]}#0"
 
 
 def by_photo(psnr: np.ndarray, found: DetectionColumns, truth: ObjectColumns, evaluation: Evaluation) -> np.ndarray:
     """PSNR and AP at overlap 0.5 (photos, 2) of at most `SHOWN_DOTS` photos, evenly taken; `coco` is judged as `voc10`."""
     step = max(1, -(-len(found) // SHOWN_DOTS))
-    rule = "voc10" if evaluation.protocol == "coco" else evaluation.protocol
+    rule = voc_rule(evaluation.protocol)
     if step > 1 or rule != evaluation.protocol:
         keys = list(found)[::step]
         evaluation = evaluate(found.select(keys), truth.select(keys), rule)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vocbench.benchmarks.reporting import tables
-from vocbench.benchmarks.reporting.figures import Bins, Drawn, draw, level_bins
+from vocbench.benchmarks.reporting.figures import Bins, Drawn, draw, level_bins, photo_levels
 from vocbench.benchmarks.reporting.gallery import kept_images
 from vocbench.benchmarks.reporting.page import render
 from vocbench.benchmarks.results.finished import Finished, load_run
@@ -25,12 +25,13 @@ def write_outputs(folder: str | Path) -> dict[str, dict[str, Any]]:
 
 
 def _write(run: Finished, detector: str, suffix: str) -> dict[str, Any]:
-    gallery, bins = kept_images(run.folder / "gallery"), dict[str, Bins]()
+    gallery, bins, levels = kept_images(run.folder / "gallery"), dict[str, Bins](), dict[str, dict[str, float]]()
     measured: dict[str, Measured] = {}
     drawn: dict[str, Drawn] = {}
     for name in sorted(run.variants, key=lambda name: name != "distorted"):  # first the one that has the bins of the others
         judged = judge(run, name, detector)
-        bins = level_bins(judged) if name == "distorted" else bins
+        if name == "distorted":
+            bins, levels = level_bins(judged), photo_levels(judged, gallery)
         measured[name], drawn[name] = measure(judged, run.settings.seed), draw(judged, bins, gallery)
         del judged  # before the next is read
     content = results(run, detector, measured)
@@ -38,7 +39,7 @@ def _write(run: Finished, detector: str, suffix: str) -> dict[str, Any]:
     _write_text(run.folder / f"table{suffix}.csv", tables.to_csv(content))
     _write_text(run.folder / f"table{suffix}.md", tables.to_markdown(content))
     _write_text(run.folder / f"table{suffix}.tex", tables.to_latex(content))
-    _write_text(run.folder / f"report{suffix}.html", render(run, content, drawn, bins))
+    _write_text(run.folder / f"report{suffix}.html", render(run, content, drawn, bins, levels))
     return content
 
 

@@ -1,7 +1,7 @@
 """report.html: a run in one file that needs no network, for people.
 
-Everything is drawn from the numbers of results.json and the store: a headline in plain English, the table, AP per class,
-precision and recall, mAP by degradation level, image quality against detection, error types, pictures, time, and the settings.
+Everything is drawn from the numbers of results.json and the store: the headline, the photos that changed most, the tables,
+charts by class, level, size and error type, image quality against detection, time, and the settings.
 """
 
 from __future__ import annotations
@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from markupsafe import Markup
-from vocbench.benchmarks.reporting import tables
-from vocbench.benchmarks.reporting.charts import bars, curves, scatter
+from vocbench.benchmarks.reporting import summary, tables
+from vocbench.benchmarks.reporting.charts import Cost, Level, curves, lines, rows, scatter, tradeoff
+from vocbench.benchmarks.reporting.confused import Matrix, matrix
 from vocbench.benchmarks.reporting.figures import Bins, Drawn, correlation, gains
-from vocbench.benchmarks.reporting.gallery import shown_photos
+from vocbench.benchmarks.reporting.looks import look_places, mark_class
+from vocbench.benchmarks.reporting.photos import shown_photos, unit_of
 from vocbench.benchmarks.results.finished import Finished
 from vocbench.benchmarks.results.sentences import harm, headline
-from vocbench.benchmarks.variants import is_clean, restored, restores_clean
+from vocbench.benchmarks.variants import restored, restores_clean
 from vocbench.detection.error_types import ERROR_TYPES
 
 if TYPE_CHECKING:
@@ -31,61 +33,122 @@ def gigabytes(count: int | None) -> str:
 
 @lru_cache(maxsize=1)
 def environment() -> Environment:
-    """Where the pages' templates come from; everything put into them is escaped."""
+    """Return where the pages' templates come from; everything put into them is escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    made = Environment(loader=PackageLoader("vocbench.benchmarks.reporting"), autoescape=True, undefined=StrictUndefined)
-    made.filters["percent"] = tables.percent
-    made.filters["gigabytes"] = gigabytes
+    made = Environment(
+        loader=PackageLoader("vocbench.benchmarks.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"percent": tables.percent, "gigabytes": gigabytes, "swatch": swatch, "label_for": summary.label_for}
     return made
 
 
-def compared_names(results: dict[str, Any]) -> list[str]:
-    return [name for name in results["variants"] if not restores_clean(name)]
+def swatch(place: int) -> Markup:
+    """Return a small square in a variant's colour."""
+    shape = f'<rect class="{mark_class(place)}" width="12" height="12"/>'
+    return Markup(f'<svg class="key" width="12" height="12" aria-hidden="true">{shape}</svg>')
 
 
-def class_charts(results: dict[str, Any], drawn: Mapping[str, Drawn]) -> tuple[Markup, list[tuple[str, Markup]]]:
-    """AP of every class as bars, and by class the curves of precision and recall (none under `coco`)."""
-    classes, names, order = tables.shown_classes(results), compared_names(results), list(results["variants"])
-    values = [(name, [results["variants"][name]["ap"][c] for c in classes]) for name in names]
-    title = "Precision and recall of {}".format
-    shown = [] if results["protocol"] == "coco" else classes
-    drawn_curves = [
-        (c, curves([(name, drawn[name].curves[c]) for name in names], "recall", "precision", title(c), order)) for c in shown
-    ]
-    return bars(classes, values, "AP per class, %", order), drawn_curves
+class Shown(NamedTuple):
+    """The variants of a run as the charts show them: results, what is drawn of each, names with identical ones, and looks."""
+
+    results: dict[str, Any]
+    drawn: Mapping[str, Drawn]
+    labels: dict[str, str]  # of the variants shown: clean, distorted and restored ones
+    looks: dict[str, int]  # by label and by name
+
+    def series(self, value: Any) -> list[tuple[str, Any]]:
+        """Return a label and a value for every variant."""
+        return [(label, value(name)) for name, label in self.labels.items()]
 
 
-def level_charts(results: dict[str, Any], drawn: Mapping[str, Drawn], bins: Mapping[str, Bins]) -> list[Markup]:
-    """mAP by the level of each degradation."""
-    order = list(results["variants"])
-    skewed = [name for name in order if not is_clean(name)]
-    return [
-        bars(
-            one.labels,
-            [(variant, drawn[variant].levels[name]) for variant in skewed],
-            f"mAP by level of {name}, %; n is the number of photos",
-            order,
-        )
-        for name, one in bins.items()
-        if one.labels
-    ]
+def _shown(results: dict[str, Any], drawn: Mapping[str, Drawn]) -> Shown:
+    labels = {name: summary.named(name, same) for name, same in summary.folded(results).items() if not restores_clean(name)}
+    places = look_places(results["variants"])
+    return Shown(results, drawn, labels, places | {label: places[name] for name, label in labels.items()})
 
 
-def quality_chart(results: dict[str, Any], drawn: Mapping[str, Drawn]) -> tuple[Markup, list[str]]:
-    """Each photo's gains of PSNR and AP, and a sentence for each restorer on how they go together."""
-    pairs = {name: gains(drawn["distorted"], drawn[name]) for name in restored(results["variants"])}
-    dots = [(name, [(x, y) for x, y in group.tolist()]) for name, group in pairs.items()]
-    told = []
-    for name, group in pairs.items():
-        value = correlation(group)
-        text = "not defined" if value is None else f"{value:+.2f}"
-        told.append(f"Correlation for {name}: {text} ({len(group)} photos).")
-    return scatter(dots, "PSNR gained, dB", "AP gained", "PSNR gain against AP gain", list(results["variants"])), told
+def class_chart(shown: Shown) -> Markup:
+    """Draw the AP of every class."""
+    classes, variants = tables.shown_classes(shown.results), shown.results["variants"]
+    return rows(classes, shown.series(lambda name: [variants[name]["ap"][c] for c in classes]), "AP per class, %", shown.looks)
+
+
+def curve_charts(shown: Shown) -> list[tuple[str, Markup]]:
+    """Draw the curves of precision and recall by class, none under `coco`."""
+    classes = [] if shown.results["protocol"] == "coco" else tables.shown_classes(shown.results)
+    return [(c, _curve_chart(shown, c)) for c in classes]
+
+
+def _curve_chart(shown: Shown, name: str) -> Markup:
+    title = f"Precision and recall of {name}"
+    return curves(shown.series(lambda variant: shown.drawn[variant].curves[name]), "recall", "precision", title, shown.looks)
+
+
+def level_charts(shown: Shown, bins: Mapping[str, Bins]) -> list[Markup]:
+    """Draw mAP by the level of each degradation, with the clean photos for reference."""
+    return [_level_chart(shown, name, one) for name, one in bins.items() if one.labels]
+
+
+def _level_chart(shown: Shown, name: str, one: Bins) -> Markup:
+    levels = [Level(label, mean) for label, mean in zip(one.labels, one.means, strict=True)]
+    series = shown.series(lambda variant: shown.drawn[variant].levels[name])
+    return lines(levels, series, f"{name}, {unit_of(name)}", f"mAP by level of {name}, %", shown.looks)
+
+
+def size_chart(shown: Shown) -> Markup:
+    """Draw the AP of small, medium and large objects."""
+    sizes = {name: one.objects for name, one in shown.drawn["clean"].sizes.items() if one.objects}
+    labels = [f"{name} ({count} {'object' if count == 1 else 'objects'})" for name, count in sizes.items()]
+    series = shown.series(lambda variant: [shown.drawn[variant].sizes[name].map for name in sizes])
+    return rows(labels, series, "mAP by size of the objects, %", shown.looks)
+
+
+def error_chart(shown: Shown) -> Markup:
+    """Draw what each type of error costs."""
+    series = shown.series(lambda name: [shown.drawn[name].errors[kind] for kind in ERROR_TYPES])
+    return rows(list(ERROR_TYPES), series, "mAP won if errors of a type were mended, points", shown.looks, 0)
+
+
+def cost_chart(shown: Shown) -> Markup | None:
+    """Draw mAP against the time per photo, None where fewer than two variants were timed."""
+    costs = [cost(label, shown.results["variants"][name]) for name, label in shown.labels.items()]
+    timed = [one for one in costs if one is not None]
+    return tradeoff(timed, "mAP against time", shown.looks) if len(timed) > 1 else None
+
+
+def cost(label: str, entry: dict[str, Any]) -> Cost | None:
+    """Return what a variant takes and gives, None where one of them is unknown."""
+    spent, value = summary.milliseconds(entry), entry["map"]
+    return Cost(label, spent, value, *entry["map_ci95"]) if spent and value is not None else None
+
+
+def quality_chart(shown: Shown) -> tuple[Markup, list[str]]:
+    """Draw each photo's gains of PSNR and AP; with a sentence for each restorer on how they go together."""
+    names = {name: label for name, label in shown.labels.items() if name in restored([name])}
+    pairs = {label: gains(shown.drawn["distorted"], shown.drawn[name]) for name, label in names.items()}
+    dots = [(label, [(x, y) for x, y in group.tolist()]) for label, group in pairs.items()]
+    chart = scatter(dots, "PSNR gained, dB", "AP gained", "PSNR gain against AP gain", shown.looks)
+    return chart, [_correlated(label, correlation(group), len(group)) for label, group in pairs.items()]
+
+
+def _correlated(label: str, value: float | None, photos: int) -> str:
+    return f"Correlation for {label}: {'not defined' if value is None else f'{value:+.2f}'} ({photos} photos)."
+
+
+def confusions(shown: Shown) -> list[Matrix]:
+    """Return a matrix for each variant, of the classes that occur."""
+    classes = list(shown.results["variants"]["clean"]["ap"])
+    found = shown.series(lambda name: shown.drawn[name].confusion)
+    return [matrix(label, one, classes) for label, one in found if one is not None]
 
 
 def scope(results: dict[str, Any]) -> dict[str, str]:
-    """In words, by which rule each part of the page is counted."""
+    """Say by which rule each part of the page is counted."""
     rule = results["protocol"]
     table = f"In percent, protocol {rule}"
     photo = f"the rule of {rule}"
@@ -94,43 +157,75 @@ def scope(results: dict[str, Any]) -> dict[str, str]:
         photo = "the rule of voc10, as coco has no single overlap"
     return {
         "table": f"{table}.",
-        "levels": f"mAP in percent under protocol {rule}, as in the table, of the photos in each range of a level.",
+        "levels": f"mAP in percent under protocol {rule}, as in the table, of the photos in each range of a level; clean: "
+        "of the same photos before distortion.",
+        "sizes": f"Areas of COCO: small is below 32² pixels, large from 96² on. IoU 0.5, {photo}.",
         "photo": f"AP of a photo: the mean over the classes in it of AP at overlap 0.5 in this photo alone, by {photo}.",
         "errors": "Error types of TIDE, in points of mAP at overlap 0.5 over all points of the curve (the rule of voc10)"
         + ("" if rule == "voc10" else f", so they do not add up to differences of the table's mAP under {rule}"),
     }
 
 
-def render(run: Finished, results: dict[str, Any], drawn: Mapping[str, Drawn], bins: Mapping[str, Bins]) -> str:
-    """Return the report of one detector as HTML."""
-    compared = compared_names(results)
-    class_chart, curve_charts = class_charts(results, drawn)
-    quality, correlations = quality_chart(results, drawn)
-    return (
-        environment()
-        .get_template("report.html")
-        .render(
-            results=results,
-            headline=headline(results),
-            harm=harm(results),
-            caption=tables.caption(results),
-            columns=["map", *tables.shown_classes(results)],
-            short=tables.SHORT,
-            cell=lambda variant, column: tables.cell(results, variant, column),
-            best=tables.best_rows(results),
-            variants=list(results["variants"]),
-            is_loss=lambda variant, column: tables.is_loss(results, variant, column),
-            scope=scope(results),
-            class_chart=class_chart,
-            curves=curve_charts,
-            level_charts=level_charts(results, drawn, bins),
-            quality_chart=quality,
-            correlations=correlations,
-            error_names=ERROR_TYPES,
-            errors={name: drawn[name].errors for name in compared},
-            first_detector=run.detectors[0],
-            photos=shown_photos(run, {name: drawn[name].photos for name in compared}),
-            told=tables.told_rows(results),
-            settings=json.dumps(run.record, indent=2),
-        )
-    )
+def headed(run: Finished) -> list[str]:
+    """Return the run's name, day and version, as far as they are known."""
+    made_by = run.record.get("versions", {}).get("vocbench")
+    return [run.folder.resolve().name, run.record["started"][:10], *([f"vocbench {made_by}"] if made_by else [])]
+
+
+def render(
+    run: Finished,
+    results: dict[str, Any],
+    drawn: Mapping[str, Drawn],
+    bins: Mapping[str, Bins],
+    levels: Mapping[str, Mapping[str, float]],
+) -> str:
+    """Return the report of one detector as HTML; `levels` has those of the photos in the gallery."""
+    shown = _shown(results, drawn)
+    photos = shown_photos(run, {name: drawn[name].photos for name in shown.labels}, levels)
+    page = environment().get_template("report.html")
+    return page.render(**_top(run, results), **_tables(results), **_charts(shown, bins), photos=photos, shown=shown, run=run)
+
+
+def _top(run: Finished, results: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "results": results,
+        "facts": headed(run),
+        "headline": headline(results),
+        "harm": harm(results),
+        "tiles": summary.tiles(results),
+        "caveat": summary.caveat(results),
+        "caption": tables.caption(results),
+        "scope": scope(results),
+        "settings": json.dumps(run.record, indent=2),
+    }
+
+
+def _tables(results: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "rows": summary.table_rows(results),
+        "classes": tables.shown_classes(results),
+        "columns": list(summary.folded(results)),
+        "folded": [summary.named(name, same) for name, same in summary.folded(results).items() if same],
+        "best": tables.best_rows(results),
+        "cell": lambda variant, column: tables.cell(results, variant, column),
+        "change": lambda variant, column: summary.change_of(results, variant, column),
+        "shade": summary.shade,
+        "told": tables.told_rows(results),
+    }
+
+
+def _charts(shown: Shown, bins: Mapping[str, Bins]) -> dict[str, Any]:
+    quality, correlations = quality_chart(shown)
+    return {
+        "class_chart": class_chart(shown),
+        "curves": curve_charts(shown),
+        "opens": summary.widest_change(shown.results, tables.shown_classes(shown.results)),
+        "level_charts": level_charts(shown, bins),
+        "size_chart": size_chart(shown),
+        "error_chart": error_chart(shown),
+        "error_names": ERROR_TYPES,
+        "cost_chart": cost_chart(shown),
+        "quality_chart": quality,
+        "correlations": correlations,
+        "confusions": confusions(shown),
+    }

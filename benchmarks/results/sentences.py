@@ -12,14 +12,23 @@ def points(value: float) -> str:
     return f"{abs(100 * value):.1f}"
 
 
+def best_restored(results: dict[str, Any]) -> str | None:
+    """Return the restored variant of the highest mAP, None where none has any.
+
+    One that changed no AP, as `identity` does, is passed over where there is another.
+    """
+    variants = results["variants"]
+    names = [name for name in restored(variants) if variants[name]["map"] is not None]
+    changed = [name for name in names if variants[name].get("ap") != variants["distorted"].get("ap")]
+    return max(changed or names, key=lambda name: variants[name]["map"], default=None)
+
+
 def headline(results: dict[str, Any]) -> str:
     """What the best restorer gained or lost, in one sentence that is right either way."""
-    variants = results["variants"]
-    names = [name for name in restored(results["variants"]) if variants[name]["map"] is not None]
+    variants, best = results["variants"], best_restored(results)
     clean, distorted = variants["clean"]["map"], variants["distorted"]["map"]
-    if not names or clean is None or distorted is None:
+    if best is None or clean is None or distorted is None:
         return "No restorer was measured on photos with objects in this run."
-    best = max(names, key=lambda name: variants[name]["map"])
     entry = variants[best]
     begin = f"Distortion took mAP from {100 * clean:.1f} to {100 * distorted:.1f}; "
     if clean < distorted:

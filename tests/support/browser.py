@@ -18,7 +18,7 @@ SWITCHES = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--
             "--disable-background-networking", "--disable-component-update", "--remote-debugging-pipe",
             "--hide-scrollbars", "--disable-dev-shm-usage")  # fmt: skip
 PATIENCE = 60.0  # seconds for an answer
-KEYS = {"Tab": 9, "Enter": 13, " ": 32, "ArrowDown": 40, "ArrowRight": 39}
+KEYS = {"Tab": 9, "Enter": 13, " ": 32, "ArrowLeft": 37, "ArrowDown": 40, "ArrowRight": 39}
 
 
 class Page:

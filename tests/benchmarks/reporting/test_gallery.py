@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 from vocbench.benchmarks.reporting import gallery
-from vocbench.benchmarks.reporting.gallery import Change, Gallery, change, changes, judged_picture
+from vocbench.benchmarks.reporting.gallery import Change, Gallery, change, changes
+from vocbench.benchmarks.reporting.photos import Photo, judged_picture, level_text
 from vocbench.detection.detections import Detections, Objects
 from vocbench.restorer.images import write_image
 
@@ -78,7 +79,7 @@ def test_a_gallery_of_before_variants_were_told_is_read(tmp_path):
 
 def labels_of(shown):
     """Each label's left edge, lower edge, height and text."""
-    found = re.findall(r'<text class="tag .*?" style="font-size:(.*?)px" x="(.*?)" y="(.*?)">(.*?)</text>', shown)
+    found = re.findall(r'<text class="tag .*?" style="--size:(.*?)" x="(.*?)" y="(.*?)">(.*?)</text>', shown)
     return [(float(x), float(y), float(size), text) for size, x, y, text in found]
 
 
@@ -104,17 +105,28 @@ def test_objects_that_were_found_and_difficult_ones_are_drawn_too(tmp_path):
     write_image(tmp_path / "p.jpg", torch.zeros(3, 100, 200))
     truth = Objects.of([DOG, CAT, [100.0, 10.0, 150.0, 50.0]], [11, 7, 11], [False, False, True])
     shown = judged_picture(tmp_path / "p.jpg", found((DOG, 0.9, 11)), truth, "a")
-    assert shown.count('<rect class="truth"') == 2
+    assert shown.count('<rect class="annotated"') == 2
     assert shown.count('<rect class="missed"') == 1
     assert 'aria-label="a; cat missed; dog 0.90"' in shown
 
 
-def test_boxes_are_shown_as_right_wrong_and_missed(tmp_path):
+def test_boxes_are_shown_as_true_and_false_positives_and_missed(tmp_path):
     write_image(tmp_path / "p.jpg", torch.zeros(3, 100, 200))
     shown = judged_picture(tmp_path / "p.jpg", found((DOG, 0.9, 11), (DOG, 0.5, 11), (CAT, 0.1, 7)), TRUTH, "<a>")
     assert 'viewBox="0 0 200 100"' in shown
-    assert shown.count('<rect class="right"') == 1
+    assert shown.count('<rect class="true-positive"') == 1
+    assert shown.count('<rect class="false-positive"') == 1
     assert "dog 0.90<" in shown
     assert "dog 0.50 (duplicate)" in shown
     assert "cat missed" in shown
     assert "<a>" not in shown
+
+
+def test_a_link_to_a_photo_quotes_whatever_its_id_holds():
+    photo = Photo(Change("a b#1%+ü", 1, 0, "owan"), "", "", 1.0, [])
+    assert photo.anchor == "photo=a%20b%231%25%2B%C3%BC"
+
+
+def test_levels_are_told_with_their_units():
+    levels = {"blur": 1.234, "jpeg": 40.0, "corruption:fog": 3.0}
+    assert level_text(levels) == "blur 1.23 (sigma in pixels); jpeg 40 (quality 1 to 100); corruption:fog 3 (severity 1 to 5)"

@@ -7,8 +7,11 @@ import pytest
 import torch
 from scipy.stats import pearsonr
 from vocbench.benchmarks.reporting import figures
-from vocbench.benchmarks.reporting.charts import axis, bars, curves, scatter
+from vocbench.benchmarks.reporting.charts import Cost, Level, curves, lines, rows, scatter, tradeoff
 from vocbench.benchmarks.reporting.figures import by_photo, corners, correlation
+from vocbench.benchmarks.reporting.frame import axis, logarithmic
+from vocbench.benchmarks.reporting.looks import look_places
+from vocbench.benchmarks.reporting.summary import caveat, folded, shade, tiles
 from vocbench.benchmarks.reporting.tables import percent
 from vocbench.benchmarks.results.sentences import harm, headline
 from vocbench.benchmarks.running.driver import run
@@ -66,6 +69,45 @@ def test_harm_to_clean_photos_is_told():
     assert harm(made_up(0.7, 0.2, 0.5))[0].startswith("On clean photos owan changed nothing (")
 
 
+def entries(**maps):
+    """Results of variants with one class, whose AP and PSNR are as given."""
+    variants = {
+        name.replace("_", "+"): {"map": ap, "ap": {"dog": ap}, "psnr": psnr, "ssim": None, "map_ci95": [None, None]}
+        for name, (ap, psnr) in maps.items()
+    }
+    return {"variants": variants, "dataset": {"images": 8}}
+
+
+def test_identical_variants_are_folded_and_others_are_not():
+    same = entries(clean=(0.9, None), distorted=(0.5, 20.0), identity=(0.5, 20.0), flat=(0.5, 21.0), clean_identity=(0.9, None))
+    assert folded(same) == {"clean": ["clean+identity"], "distorted": ["identity"], "flat": []}
+    blind = entries(clean=(0.0, None), distorted=(0.0, 20.0), owan=(0.0, 25.0), clean_owan=(0.0, 40.0))
+    assert not any(folded(blind).values())
+
+
+def test_the_tiles_tell_what_was_lost_and_regained():
+    results = made_up(0.8, 0.2, 0.5)
+    assert [(tile.label, tile.value) for tile in tiles(results)] == [
+        ("Clean, mAP", "80.0"), ("Distorted, mAP", "20.0"), ("Restored by owan, mAP", "50.0"), ("Share regained", "50 %")
+    ]  # fmt: skip
+    assert tiles(made_up(0.8, 0.2, 0.1))[-1].value == "none"
+    assert tiles(made_up(0.8, 0.8, 0.9))[-1].value == "–"
+    results["variants"]["owan"]["recovered_ci95"] = [0.25, 0.75]
+    assert tiles(results)[-1].note == "95 % interval 25 to 75"
+
+
+def test_few_photos_are_called_a_demonstration():
+    assert caveat({"dataset": {"images": 8}}) == "8 photos: a demonstration, not a benchmark."
+    assert caveat({"dataset": {"images": 1}}).startswith("1 photo: ")
+    assert caveat({"dataset": {"images": 4952}}) == ""
+
+
+def test_the_shade_grows_with_the_change():
+    assert shade(0.15) == "--tint: var(--gain); --strength: 20%"
+    assert shade(-0.9) == "--tint: var(--drop); --strength: 40%"
+    assert shade(0.0) == shade(None) == ""
+
+
 def judged_run(base, **given):
     """A run on 12 photos with a detector that loses what is blurred."""
     settings = {"data": str(make_voc_folder(base, 12)), "split": "val", "recipe": "voc", "examples": 0,
@@ -81,7 +123,8 @@ def test_a_run_where_restoring_hurts_says_so(tmp_path):
     assert lost > 0
     assert f"restoring with flat lowered it by another {100 * lost:.1f} points to 0.0" in page
     assert "0.0 ▼</td>" in page
-    assert re.search(r"0 regained, 1 lost by flat", page)
+    assert "0 regained, 1 lost by flat" in page
+    assert '<span class="lost">lost dog</span>' in page
     assert "0.0$\\downarrow$" in (out / "table.tex").read_text()
 
 
@@ -92,14 +135,14 @@ def test_a_label_that_begins_with_clean_is_a_restorer_as_any_other(tmp_path):
     assert results["variants"]["cleaner"]["map"] < results["variants"]["distorted"]["map"]
     page = (out / "report.html").read_text()
     assert "Correlation for cleaner: " in page
-    assert "<title>cleaner, " in page.split("By degradation level")[1].split("Image quality against detection")[0]
+    assert "<title>cleaner, " in page.split("By degradation level")[1].split("What goes wrong")[0]
 
 
 def test_best_is_bold_only_where_it_beats_distorted(tmp_path):
     out = judged_run(tmp_path, restorers=("flat=tests.support.fakes:Flatten", "identity"))
     assert "**" not in (out / "table.md").read_text()
     assert "textbf" not in (out / "table.tex").read_text()
-    assert 'class="best' not in (out / "report.html").read_text()
+    assert not re.search(r'class="[^"]*best', (out / "report.html").read_text())
 
 
 def test_under_coco_the_page_says_by_which_rule_each_part_is(tmp_path):
@@ -118,7 +161,7 @@ def test_the_numbers_shown_are_those_of_results(finished):
     page = (finished / "report.html").read_text()
     assert unescape(re.findall(r'id="headline">(.*?)<', page)[0]) == headline(results)
     cells = re.findall(r'data-variant="(.*?)" data-column="(.*?)" class=".*?">(.*?)( ▼)?</td>', page)
-    assert len(cells) == 2 * 6
+    assert len(cells) == 2 * 4  # identity is shown with what it leaves as it is
     for variant, column, text, _ in cells:
         entry = results["variants"][unescape(variant)]
         assert text == percent(entry["map"] if column == "map" else entry["ap"][column])
@@ -126,15 +169,23 @@ def test_the_numbers_shown_are_those_of_results(finished):
 
 def test_the_file_needs_no_network(finished):
     page = (finished / "report.html").read_text()
-    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert not re.search(r'(src|href)="(?!data:|#)', page)
     assert "default-src 'none'" in page
 
 
 def test_names_are_escaped():
-    chart = str(bars(["<script>alert(1)</script>"], [('"><img src=x onerror=alert(1)>', [0.5])], "<b>"))
-    assert "<script>" not in chart
-    assert "<img" not in chart
-    assert "<b>" not in chart
+    name, label, title = '"><img src=x onerror=alert(1)>', "<script>alert(1)</script>", "<b>"
+    charts = [
+        rows([label], [(name, [0.5])], title),
+        lines([Level(label, 1.0)], [(name, [0.5])], label, title),
+        curves([(name, [(0.5, 0.5)])], label, label, title),
+        scatter([(name, [(1.0, 1.0)])], label, label, title),
+        tradeoff([Cost(name, 5.0, 0.5)], title),
+    ]
+    for chart in map(str, charts):
+        assert "<script>" not in chart
+        assert "<img" not in chart
+        assert "<b>" not in chart
 
 
 def test_every_series_of_many_has_its_whole_name_and_a_look_of_its_own():
@@ -143,12 +194,12 @@ def test_every_series_of_many_has_its_whole_name_and_a_look_of_its_own():
     assert all(f"</svg> {name}</li>" in chart for name in names)
     looks = re.findall(r'<polyline class="(l\d d\d)"', chart)
     assert len(looks) == len(set(looks)) == 23
-    shades = re.findall(r'<rect class="(s\d o\d)" x=', str(bars(["dog"], [(name, [0.5]) for name in names], "many")))
+    shades = re.findall(r'<circle class="(s\d o\d)" cx=', str(rows(["dog"], [(name, [0.5]) for name in names], "many")))
     assert len(set(shades)) == 23
 
 
 def test_numbers_of_a_chart_are_listed():
-    chart = str(bars(["dog", "cat"], [("a", [0.5, None]), ("b", [0.25, 1.0])], "two"))
+    chart = str(rows(["dog", "cat"], [("a", [0.5, None]), ("b", [0.25, 1.0])], "two"))
     assert '<th scope="row">dog</th><td>50.0</td><td>25.0</td>' in chart
     assert '<th scope="row">cat</th><td>–</td><td>100.0</td>' in chart
     falling = str(curves([("a", [(0.3, 1.0), (0.8, 0.5)])], "recall", "precision", "a curve"))
@@ -165,6 +216,27 @@ def test_an_axis_has_round_steps_and_zero():
     assert axis([2.0, 13.1]) == pytest.approx((0, 14, 7))
     assert axis([]) == pytest.approx((0, 1, 5))
     assert axis([-3.0]) == pytest.approx((-3, 0, 6))
+    assert axis([81.0, 95.0], zero=False) == pytest.approx((80, 96, 8))
+
+
+def test_a_logarithmic_axis_has_ticks_around_all_values():
+    assert logarithmic("ms", [31.0, 870.0]).ticks == pytest.approx([20, 50, 100, 200, 500, 1000])
+    assert logarithmic("ms", [50.0]).ticks == pytest.approx([50, 100])
+    assert logarithmic("ms", [20.0, 2000.0]).share(200.0) == pytest.approx(0.5)
+
+
+def test_a_variant_has_one_look_wherever_it_is_shown():
+    report = look_places(["clean", "distorted", "owan", "dncnn", "clean+owan", "clean+dncnn"])
+    assert report == {"clean": 0, "distorted": 1, "owan": 2, "dncnn": 3, "clean+owan": 2, "clean+dncnn": 3}
+    sweep = look_places(["distorted", "owan", "dncnn"])
+    assert all(report[name] == place for name, place in sweep.items())
+
+
+def test_points_of_mean_precision_have_their_intervals():
+    chart = str(tradeoff([Cost("clean", 100.0, 0.8, 0.7, 0.9), Cost("owan", 1000.0, 0.6)], "mAP against time"))
+    assert "clean: 100 ms per photo, mAP 80.0 (70.0 to 90.0)" in chart
+    assert "owan: 1000 ms per photo, mAP 60.0<" in chart
+    assert chart.count('<line class="whisker') == 1
 
 
 @pytest.mark.parametrize("rule", list(VOC_RULES))
