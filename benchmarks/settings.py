@@ -43,11 +43,12 @@ class RunSettings:
     on_error: str = "stop"  # or skip
     trust_weights: bool = False
     examples: int = 6  # photos shown side by side
+    guard: bool = True  # whether paint of the restorers is taken back that no degradation explains
 
     @property
     def options(self) -> Options:
         """How its models are executed."""
-        return Options(self.tile, self.engine, self.device, self.batch, self.trust_weights)
+        return Options(self.tile, self.engine, self.device, self.batch, self.trust_weights, self.guard)
 
     def __post_init__(self) -> None:
         self.options.check()

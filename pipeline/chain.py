@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from vocbench.detection.detections import Detections
 from vocbench.pipeline.scale import Scale, check_scale, enlarged, shrunk
+from vocbench.restorer.contract import Restored, restore_each
 from vocbench.restorer.tiling import out_of_memory
 
 T = TypeVar("T")
@@ -47,27 +49,19 @@ def each(work: Callable[[list[Tensor]], Sequence[T]], images: list[Tensor]) -> l
 
 
 @dataclass(frozen=True)
-class Restored:
+class Attempt(Restored):
     """A restored image with the restorer's note on it, or the image as it was with the error."""
 
-    image: Tensor
-    note: str | None = None
     error: str | None = None
 
 
-def restore_photos(label: str, restorer: nn.Module, photos: Sequence[str], images: list[Tensor]) -> list[Restored]:
-    """Each image restored; an error names the restorer and the photo."""
-
-    def work(some: list[Tensor]) -> list[Restored]:
-        restored = restore_images(restorer, some)
-        notes = getattr(restorer, "last_notes", None) or [None] * len(some)
-        return [Restored(image, note) for image, note in zip(restored, notes, strict=True)]
-
+def restore_photos(label: str, restorer: nn.Module, photos: Sequence[str], images: list[Tensor]) -> list[Attempt]:
+    """Return each image restored; an error names the restorer and the photo."""
     return [
-        Restored(image, error=f"the restorer {label!r} failed on {photo}: {reason(result)}")
+        Attempt(image, error=f"the restorer {label!r} failed on {photo}: {reason(result)}")
         if isinstance(result, Exception)
-        else result
-        for photo, image, result in zip(photos, images, each(work, images), strict=True)
+        else Attempt(result.image, result.note)
+        for photo, image, result in zip(photos, images, each(partial(restore_with_notes, restorer), images), strict=True)
     ]
 
 
@@ -134,14 +128,12 @@ def _fault(image: Tensor) -> str | None:
     return f"{got}; clamp it if it was resized"
 
 
-def _through(restorer: nn.Module, images: Sequence[Tensor]) -> list[Tensor]:
-    """What the restorer makes of checked images, in its own precision."""
+def _through(restorer: nn.Module, images: Sequence[Tensor]) -> list[Restored]:
+    """Return what the restorer makes of checked images, in its own precision."""
     own = next((p.dtype for p in _parameters(restorer) if p.is_floating_point()), torch.float32)
-    given = [image.to(own).clamp(0, 1) for image in images]
-    together = getattr(restorer, "restore_many", None)
-    if callable(together) and not torch.is_grad_enabled():
-        return list(together(given))
-    return [restorer(image[None])[0] for image in given]
+    restored = restore_each(restorer, [image.to(own).clamp(0, 1) for image in images])
+    kept = _checked(images, [one.image for one in restored])
+    return [Restored(image, one.note) for image, one in zip(kept, restored, strict=True)]
 
 
 def _parameters(restorer: Callable[..., Any]) -> Iterable[Tensor]:
@@ -162,24 +154,29 @@ def _checked(images: Sequence[Tensor], restored: Sequence[Tensor]) -> list[Tenso
     return [after.to(before).clamp(0, 1) for before, after in zip(images, restored, strict=True)]
 
 
-def restore_images(restorer: nn.Module, images: Sequence[Tensor]) -> list[Tensor]:
-    """Images (3, H, W) in [0, 1], each at its own size, restored; in [0, 1], same sizes, types and devices.
+def restore_with_notes(restorer: nn.Module, images: Sequence[Tensor]) -> list[Restored]:
+    """Return images (3, H, W) in [0, 1], each at its own size, restored: in [0, 1], same sizes, types and devices, with notes.
 
     A restorer with `restore_many` gets them all at once, so that tiles of several photos share batches. Raises ValueError for
     images that are not so (see `check_images`), and where a restorer changes a size, gives whole numbers or NaN.
     """
     check_images(images)
     with torch.inference_mode():
-        return _checked(images, _through(restorer, images))
+        return _through(restorer, images)
+
+
+def restore_images(restorer: nn.Module, images: Sequence[Tensor]) -> list[Tensor]:
+    """Return what `restore_with_notes` restores, without the notes."""
+    return [restored.image for restored in restore_with_notes(restorer, images)]
 
 
 def restore_with_gradients(restorer: nn.Module, images: Sequence[Tensor]) -> list[Tensor]:
-    """As `restore_images`, with gradients for the restorer's parameters that ask for them, and for the images.
+    """Restore as `restore_images`, with gradients for the restorer's parameters that ask for them, and for the images.
 
     Raises ValueError where gradients are asked for and the restorer gives none.
     """
     check_images(images)
-    restored = _checked(images, _through(restorer, images))
+    restored = [one.image for one in _through(restorer, images)]
     asked = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (*_parameters(restorer), *images))
     if asked and not all(image.requires_grad for image in restored):
         raise ValueError(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from vocbench.pipeline.chain import restore_images
+from vocbench.restorer.contract import Restored, restore_each
 
 SMALLEST = 32  # pixels a side below which nothing can be told, and the image is restored
 PASSED = 0.98  # of clean photos, by each of the tests
@@ -125,25 +125,25 @@ def fit(clean: Sequence[Tensor], degraded: Sequence[Tensor], passed: float = PAS
 class Gated(nn.Module):
     """A restorer that leaves alone the images that need no restoring: they come back as they are.
 
-    `last_notes` says for each image of the last call whether it was `restored` or `passed`; a run counts them.
+    The note on each image says whether it was `restored` or `passed`; a run counts them.
     """
 
     def __init__(self, restorer: nn.Module, limits: Limits = LIMITS):
         super().__init__()
         self.restorer, self.limits = restorer, limits
-        self.weights_sha256 = getattr(restorer, "weights_sha256", None)
-        if hasattr(restorer, "execution"):
-            self.execution = restorer.execution
-        self.last_notes: list[str] = []
 
-    def restore_many(self, images: Sequence[Tensor]) -> list[Tensor]:
-        """Photos (3, H, W) of any sizes, each restored or passed."""
+    def restore_many(self, images: Sequence[Tensor]) -> list[Restored]:
+        """Return photos (3, H, W) of any sizes, each restored or passed."""
         wanted = [needs_restoring(image, self.limits) for image in images]
-        self.last_notes = ["restored" if one else "passed" for one in wanted]
-        chosen = [image for image, one in zip(images, wanted, strict=True) if one]
-        restored = iter(restore_images(self.restorer, chosen))
-        return [next(restored) if one else image for image, one in zip(images, wanted, strict=True)]
+        with torch.inference_mode():
+            restored = iter(restore_each(self.restorer, [image for image, one in zip(images, wanted, strict=True) if one]))
+        return [_told(next(restored)) if one else Restored(image, "passed") for image, one in zip(images, wanted, strict=True)]
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1] to the same shape."""
-        return torch.stack(self.restore_many(list(images)))
+        """Return (B, 3, H, W) in [0, 1] of the same shape."""
+        return torch.stack([restored.image for restored in self.restore_many(list(images))])
+
+
+def _told(restored: Restored) -> Restored:
+    """Return it with the note that it was restored, before what its restorer tells."""
+    return Restored(restored.image, f"restored, {restored.note}" if restored.note else "restored")

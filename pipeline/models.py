@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,7 +13,31 @@ from torch import nn
 from vocbench.pipeline import weights as store
 from vocbench.pipeline.chain import reason
 from vocbench.pipeline.specs import OWN, Options, Spec, parse_spec
+from vocbench.restorer.contract import Facts
+from vocbench.restorer.guard import Guarded
 from vocbench.restorer.tiling import Tiled, Tiling
+from vocbench.restorer.weight_files import WeightsFile, open_weights
+
+GATED = "owan"  # the network behind the gate of `owan-gated`
+
+
+@dataclass(frozen=True)
+class Built:
+    """A model that stands ready, and the facts its results depend on."""
+
+    model: nn.Module
+    sha256: str | None = None  # of its weights file
+    cut: Tiled | None = None  # how the network is cut and executed
+
+    @property
+    def facts(self) -> Facts:
+        """Return the facts as they are now: a batch is halved where memory runs out."""
+        if self.cut is None:
+            return Facts(self.sha256)
+        return Facts(self.sha256, getattr(self.cut.network, "engine", None), str(self.cut.tiling), self.cut.batch)
+
+
+Builder = Callable[[str | None, Options], Built]
 
 
 def _file(given: str | None, name: str) -> Path:
@@ -22,37 +46,51 @@ def _file(given: str | None, name: str) -> Path:
     return Path(given) if given else store.find(name)
 
 
-def _owan(name: str) -> Callable[[str | None, Options], nn.Module]:
-    def build(given: str | None, options: Options) -> nn.Module:
+def _weights(given: str | None, name: str) -> WeightsFile:
+    """Open the given weights file, or the one of the table, checked."""
+    if given is not None or name not in store.WEIGHTS:
+        return open_weights(_file(given, name))
+    file = open_weights(store.present(name))
+    store.check_sum(file.path, file.sha256, store.entry(name))
+    return file
+
+
+def _owan(name: str) -> Builder:
+    def build(given: str | None, options: Options) -> Built:
         from vocbench.restorer.engines.placement import Placement
         from vocbench.restorer.engines.select import fastest_batch, make_engine
         from vocbench.restorer.networks.owan_files import RELEASED_TILING, load_owan
-        from vocbench.restorer.weight_files import read_metadata
 
-        path = _file(given, name)
-        tiling = Tiling.parse(options.tile or read_metadata(path).get("tiling", RELEASED_TILING))
-        network = load_owan(path, "owan" if name == "owan-2019" else name)
+        file = _weights(given, name)
+        tiling = Tiling.parse(options.tile or file.facts.get("tiling", RELEASED_TILING))
+        network = load_owan(file, "owan" if name == "owan-2019" else name)
         place = Placement(options.device, tiling)
         batch = options.batch or fastest_batch(network, place, options.engine)
         engine = make_engine(network, replace(place, batch=batch if tiling.size else 1), options.engine)
-        return _signed(_executed(Tiled(engine, tiling, batch)), path)
+        cut = Tiled(engine, tiling, batch)
+        return Built(_guarded(cut, options), file.sha256, cut)
 
     return build
 
 
-def _owan_gated(given: str | None, options: Options) -> nn.Module:
+def _owan_gated(given: str | None, options: Options) -> Built:
     from vocbench.pipeline.gate import Gated
 
-    return Gated(_owan("owan")(given, options))
+    built = _owan(GATED)(given, options)
+    return replace(built, model=Gated(built.model))
 
 
-def _without_weights(name: str, build: Callable[[str, Options], nn.Module]) -> Callable[[str | None, Options], nn.Module]:
-    """The builder of a model that takes no weights file."""
+def _guarded(network: nn.Module, options: Options) -> nn.Module:
+    return Guarded(network) if options.guard else network
 
-    def checked(given: str | None, options: Options) -> nn.Module:
+
+def _without_weights(name: str, build: Callable[[str, Options], nn.Module]) -> Builder:
+    """Return the builder of a model that takes no weights file."""
+
+    def checked(given: str | None, options: Options) -> Built:
         if given is not None:
             raise ValueError(f"{name} takes no weights, got {given!r}; write {name} alone")
-        return build(name, options)
+        return Built(build(name, options))
 
     return checked
 
@@ -61,32 +99,34 @@ def _identity(name: str, options: Options) -> nn.Module:
     return nn.Identity()
 
 
-def _mobilenet_ssd(given: str | None, options: Options) -> nn.Module:
+def _mobilenet_ssd(given: str | None, options: Options) -> Built:
     from vocbench.detection.detectors.mobilenet_ssd import load_mobilenet_ssd
 
     path = _file(given, "mobilenet-ssd")
-    return _signed(load_mobilenet_ssd(path).to(options.device), path)
+    return Built(load_mobilenet_ssd(path).to(options.device), store.sha256(path))
 
 
-def _rl_restore(given: str | None, options: Options) -> nn.Module:
+def _rl_restore(given: str | None, options: Options) -> Built:
     from vocbench.restorer.networks.rl_restore import load_rl_restore
 
-    path = _file(given, "rl-restore")
-    return _signed(load_rl_restore(path).to(options.device), path)
+    file = _weights(given, "rl-restore")
+    return Built(_guarded(load_rl_restore(file).to(options.device), options), file.sha256)
 
 
-def _dncnn(given: str | None, options: Options) -> nn.Module:
+def _dncnn(given: str | None, options: Options) -> Built:
     from vocbench.restorer.networks.dncnn import ClippedDnCNN, load_dncnn
 
-    path = _file(given, "dncnn")
-    return _signed(_cut(ClippedDnCNN(load_dncnn(path), options.device), options), path)
+    file = _weights(given, "dncnn")
+    built = _cut(ClippedDnCNN(load_dncnn(file), options.device), options, file.sha256)
+    return replace(built, model=_guarded(built.model, options))
 
 
-def _cut(network: nn.Module, options: Options) -> nn.Module:
+def _cut(network: nn.Module, options: Options, sha256: str | None) -> Built:
     """A network that takes photos whole, or in tiles where the options ask for them."""
     if options.tile in (None, "whole"):
-        return network
-    return _executed(Tiled(network, Tiling.parse(options.tile), options.batch or 1))
+        return Built(network, sha256)
+    cut = Tiled(network, Tiling.parse(options.tile), options.batch or 1)
+    return Built(cut, sha256, cut)
 
 
 def _classical(name: str, options: Options) -> nn.Module:
@@ -95,12 +135,12 @@ def _classical(name: str, options: Options) -> nn.Module:
     return Classical(CLASSICAL[name])
 
 
-def _spandrel(given: str | None, options: Options) -> nn.Module:
+def _spandrel(given: str | None, options: Options) -> Built:
     from vocbench.restorer.networks.spandrel_network import load_spandrel
 
     if given is None:
         raise ValueError("spandrel needs a weights file: spandrel:FILE")
-    return _signed(_cut(load_spandrel(given, options.device), options), Path(given))
+    return _cut(load_spandrel(given, options.device), options, store.sha256(given))
 
 
 def _torchvision(name: str, options: Options) -> nn.Module:
@@ -109,38 +149,25 @@ def _torchvision(name: str, options: Options) -> nn.Module:
     return load_torchvision(name).to(options.device)
 
 
-def _ssd300_voc(given: str | None, options: Options) -> nn.Module:
+def _ssd300_voc(given: str | None, options: Options) -> Built:
     from vocbench.detection.detectors.ssd300_voc import load_ssd300_voc
 
     if given is None:
         raise ValueError("ssd300-voc needs a checkpoint of amdegroot/ssd.pytorch or lufficc/SSD: ssd300-voc:FILE.pth")
-    return _signed(load_ssd300_voc(given).to(options.device), Path(given))
+    return Built(load_ssd300_voc(given).to(options.device), store.sha256(given))
 
 
-def _ultralytics(given: str | None, options: Options) -> nn.Module:
+def _ultralytics(given: str | None, options: Options) -> Built:
     from vocbench.detection.detectors.ultralytics_adapter import load_ultralytics
 
     if given is None:
         raise ValueError("ultralytics needs a model: FILE.pt, FILE.onnx or FILE.yaml")
     path = Path(given)
     model = load_ultralytics(path, options.device, options.trust_weights)
-    return _signed(model, path if path.is_file() else None)
+    return Built(model, store.sha256(path) if path.is_file() else None)
 
 
-def _executed(model: Tiled) -> Tiled:
-    """The restorer with how its network is executed, which a run records."""
-    engine = getattr(model.network, "engine", None)
-    model.execution = {"engine": engine, "tile": str(model.tiling), "batch": model.batch}  # type: ignore[assignment]
-    return model
-
-
-def _signed(model: nn.Module, path: Path | None) -> nn.Module:
-    """The model with the checksum of its weights, which a run records."""
-    model.weights_sha256 = store.sha256(path) if path else None  # type: ignore[assignment]
-    return model
-
-
-RESTORERS: dict[str, Callable[[str | None, Options], nn.Module]] = {
+RESTORERS: dict[str, Builder] = {
     "owan": _owan("owan"),
     "owan-2019": _owan("owan-2019"),
     "owan-gated": _owan_gated,
@@ -160,7 +187,7 @@ RESTORERS: dict[str, Callable[[str | None, Options], nn.Module]] = {
     "richardson-lucy": _without_weights("richardson-lucy", _classical),
     "spandrel": _spandrel,
 }
-DETECTORS: dict[str, Callable[[str | None, Options], nn.Module]] = {
+DETECTORS: dict[str, Builder] = {
     "mobilenet-ssd": _mobilenet_ssd,
     "ssd300": _without_weights("ssd300", _torchvision),
     "ssdlite": _without_weights("ssdlite", _torchvision),
@@ -207,23 +234,35 @@ def _own(spec: Spec, kind: str) -> nn.Module:
     return model
 
 
-def _build(spec: Spec, options: Options, table: dict, kind: str) -> nn.Module:
+def _build(spec: Spec, options: Options, table: dict[str, Builder], kind: str) -> Built:
     if spec.name in table:
         return table[spec.name](spec.weights, options)
     if OWN.fullmatch(spec.name):
-        return _own(spec, kind)
+        return Built(_own(spec, kind))
     raise ValueError(f"unknown {kind} {spec.name!r}; choose one of {', '.join(table)}, or package.module:factory for your own")
 
 
+def built_restorer(spec: Spec, options: Options | None = None) -> Built:
+    """Return the restorer of a specification, frozen, with its facts."""
+    built = _build(spec, options or Options(), RESTORERS, "restorer")
+    if isinstance(built.model, nn.Module):
+        built.model.eval().requires_grad_(False)
+    return built
+
+
+def built_detector(spec: Spec, options: Options | None = None) -> Built:
+    """Return the detector of a specification with its facts."""
+    return _build(spec, options or Options(), DETECTORS, "detector")
+
+
 def build_restorer(spec: Spec, options: Options | None = None) -> nn.Module:
-    """The restorer of a specification, frozen: (B, 3, H, W) RGB in [0, 1] to the same shape and range."""
-    restorer = _build(spec, options or Options(), RESTORERS, "restorer")
-    return restorer.eval().requires_grad_(False) if isinstance(restorer, nn.Module) else restorer
+    """Return the restorer of a specification, frozen: (B, 3, H, W) RGB in [0, 1] to the same shape and range."""
+    return built_restorer(spec, options).model
 
 
 def build_detector(spec: Spec, options: Options | None = None) -> nn.Module:
-    """The detector of a specification: a list of (3, H, W) RGB images in [0, 1] to a list of `Detections`."""
-    return _build(spec, options or Options(), DETECTORS, "detector")
+    """Return the detector of a specification: a list of (3, H, W) RGB images in [0, 1] to a list of `Detections`."""
+    return built_detector(spec, options).model
 
 
 def choose_device(device: str) -> str:
@@ -252,15 +291,22 @@ def _restorer_spec(model: str | Path) -> Spec:
 
 
 def load_restorer(
-    model: str | Path = "owan", *, device: str = "auto", tile: str | None = None, engine: str = "auto", batch: int = 0
+    model: str | Path = "owan",
+    *,
+    device: str = "auto",
+    tile: str | None = None,
+    engine: str = "auto",
+    batch: int = 0,
+    guard: bool = True,
 ) -> nn.Module:
     """Return a restorer, in evaluation mode and frozen: (B, 3, H, W) float RGB in [0, 1] to the same shape and range.
 
     `model` is a name of `RESTORERS`, NAME:FILE, a weights file of this project, or `package.module:factory`. `device` is auto,
     cpu, cuda or cuda:N. `tile` is SIZE:STRIDE in pixels or `whole`, in place of the weights' own policy. `engine` is how OWAN
-    is executed, `batch` the tiles at a time, 0 for the number that is fastest here. Raises ValueError and OSError.
+    is executed, `batch` the tiles at a time, 0 for the number that is fastest here. `guard` takes back what OWAN, DnCNN and
+    RL-Restore paint beyond what any degradation explains. Raises ValueError and OSError.
     """
-    options = Options(tile, engine, choose_device(device), batch)
+    options = Options(tile, engine, choose_device(device), batch, guard=guard)
     options.check()
     return build_restorer(_restorer_spec(model), options)
 

@@ -64,6 +64,7 @@ class Options:
     device: str = "cpu"
     batch: int = 0  # tiles at a time; 0: the number that is fastest here
     trust_weights: bool = False  # whether a file that runs code when loaded may be loaded
+    guard: bool = True  # whether paint is taken back that no degradation explains (`vocbench.restorer.guard`)
 
     def check(self) -> None:
         """Raise ValueError for a cutting policy or an engine that does not exist, whether a model uses it or not."""

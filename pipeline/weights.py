@@ -156,8 +156,14 @@ def location(name: str) -> Path:
     return cache_folder() / weights.file
 
 
+def present(name: str) -> Path:
+    """Return the file of `name`, fetched where it is not at hand; not checked, as whoever opens it has its checksum."""
+    path = location(name)
+    return path if path.is_file() else fetch(name)
+
+
 def find(name: str) -> Path:
-    """The checked file of `name`, fetched where it is not at hand; FileNotFoundError, in one line, where it cannot be had."""
+    """Return the checked file of `name`, fetched where it is not at hand; FileNotFoundError where it cannot be had."""
     path = location(name)
     if not path.is_file():
         return fetch(name)
@@ -167,7 +173,11 @@ def find(name: str) -> Path:
 
 def check(path: Path, weights: Weights) -> None:
     """Raise ValueError unless the file is the one of the table."""
-    found = sha256(path)
+    check_sum(path, sha256(path), weights)
+
+
+def check_sum(path: Path, found: str, weights: Weights) -> None:
+    """Raise ValueError unless `found` is the table's SHA-256."""
     if found != weights.sha256:
         raise ValueError(
             f"{path}: damaged or replaced: its sha256 is {found[:16]}…, expected {weights.sha256[:16]}…; "

@@ -11,10 +11,12 @@ its weights.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, pad
+from vocbench.restorer.contract import Restored, restore_each
 
 BLOCK = 16  # pixels a side
 TOLERANCE = 0.06  # of 1, of a block's mean
@@ -61,3 +63,30 @@ def guard(restored: Tensor, degraded: Tensor) -> tuple[Tensor, Tensor]:
     smooth = interpolate(change, scale_factor=float(BLOCK), mode="bilinear", align_corners=False)[..., :height, :width]
     # A block's own change is kept whole; between it and an untouched neighbour it falls off.
     return (restored + smooth).clamp(0, 1), outside
+
+
+class Guarded(nn.Module):
+    """A restorer behind the guard: (B, 3, H, W) of RGB in [0, 1] to the same shape and range.
+
+    The note on an image of which the guard changed something is `guarded`, beside the restorer's own.
+    """
+
+    def __init__(self, restorer: nn.Module):
+        super().__init__()
+        self.restorer = restorer
+
+    @torch.no_grad()
+    def restore_many(self, images: Sequence[Tensor]) -> list[Restored]:
+        """Return photos (3, H, W) of any sizes, each restored and held to the bounds of its own degraded picture."""
+        restored = restore_each(self.restorer, images)
+        return [self._held(image, one) for image, one in zip(images, restored, strict=True)]
+
+    def _held(self, image: Tensor, restored: Restored) -> Restored:
+        (held,), outside = guard(restored.image[None].clamp(0, 1), image[None])
+        if not outside.any():
+            return Restored(held, restored.note)
+        return Restored(held, f"{restored.note}, guarded" if restored.note else "guarded")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return restored images (B, 3, H, W); with gradients where they are recorded."""
+        return guard(self.restorer(images).clamp(0, 1), images)[0]

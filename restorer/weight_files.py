@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import pickle
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save_file
 from torch import Tensor
 from vocbench.restorer.files import replacing
 
@@ -29,31 +32,67 @@ def _present(path: str | Path) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class WeightsFile:
+    """A weights file, opened once: what it says about itself (network, tiling, …) and its tensors by name."""
+
+    path: Path
+    sha256: str
+    facts: dict[str, Any]
+    state: dict[str, Tensor]
+
+
+def _facts(metadata: Mapping[str, str]) -> dict[str, Any]:
+    return json.loads(metadata[FACTS]) if FACTS in metadata else dict(metadata)
+
+
+def _unreadable(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"{path}: not a readable safetensors file ({error}); fetch or copy it again")
+
+
 def read_metadata(path: str | Path) -> dict[str, Any]:
-    """What a safetensors file of this project says about itself (network, tiling, …); nothing for other files."""
+    """Return what a safetensors file of this project says about itself, without its tensors; nothing for other files."""
     path = _present(path)
     if path.suffix != ".safetensors":
         return {}
     try:
         with safe_open(path, "pt") as file:
-            metadata = dict(file.metadata() or {})
-        return json.loads(metadata[FACTS]) if FACTS in metadata else metadata
+            return _facts(file.metadata() or {})
     except (SafetensorError, ValueError) as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error}); fetch or copy it again") from None
+        raise _unreadable(path, error) from None
+
+
+def open_weights(source: str | Path | WeightsFile) -> WeightsFile:
+    """Open a `.safetensors` or `.pth` file; never runs code from it. One that is open already is given back.
+
+    A checkpoint that keeps its tensors under one of `WRAPPERS` is looked into, and prefixes of `PREFIXES` are taken off the
+    names. Raises FileNotFoundError for a missing file and ValueError, naming it, for a damaged one or one of other things.
+    """
+    if isinstance(source, WeightsFile):
+        return source
+    path = _present(source)
+    content = path.read_bytes()
+    facts, state = _from_safetensors(path, content) if path.suffix == ".safetensors" else ({}, _from_pickle(path, content))
+    return WeightsFile(path, hashlib.sha256(content).hexdigest(), facts, _without_prefixes(state))
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """Tensors of a `.safetensors` or `.pth` file by name; never runs code from the file.
+    """Return the tensors of a file by name, as `open_weights` does."""
+    return open_weights(path).state
 
-    A checkpoint that keeps them under one of `WRAPPERS` is opened, and prefixes of `PREFIXES` are taken off the names.
-    """
-    path = _present(path)
-    if path.suffix == ".safetensors":
-        read_metadata(path)
-        with safe_open(path, "pt") as file:
-            return _without_prefixes({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - not a dict
+
+def _from_safetensors(path: Path, content: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load(content)
+        length = int.from_bytes(content[:8], "little")  # of the header, which `load` does not give
+        return _facts(json.loads(content[8 : 8 + length]).get("__metadata__") or {}), state
+    except (SafetensorError, ValueError) as error:
+        raise _unreadable(path, error) from None
+
+
+def _from_pickle(path: Path, content: bytes) -> Mapping[str, Tensor]:
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ValueError(
             f"{path}: not a PyTorch state dict of plain tensors (it holds objects that could run code); "
@@ -71,7 +110,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     odd = next((key for key, value in state.items() if not (isinstance(key, str) and isinstance(value, Tensor))), None)
     if odd is not None:
         raise ValueError(f"{path}: expected a state dict of tensors, but {odd!r} is none; save only model.state_dict()")
-    return _without_prefixes(state)
+    return state
 
 
 def _is_state(value: Any) -> bool:

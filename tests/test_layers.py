@@ -24,7 +24,8 @@ MAY_IMPORT = {
 # Inside a folder: its modules and folders from the lowest layer up. Those of one layer may import each other.
 LAYERS = {
     "restorer": [
-        {"files", "cutting", "weight_files", "images", "tiling", "quality", "guard"},
+        {"contract", "files", "cutting", "weight_files", "images", "tiling", "quality"},
+        {"guard"},
         {"degradations"},
         {"networks"},
         {"engines"},

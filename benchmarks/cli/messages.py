@@ -17,7 +17,7 @@ RENAMED = {
     "address": "ray-address",
 }
 SAME = (
-    "batch", "betas", "clip", "cpus_per_worker", "data", "device", "do_no_harm", "draws", "ema", "engine", "examples",
+    "batch", "betas", "clip", "cpus_per_worker", "data", "device", "do_no_harm", "draws", "ema", "engine", "examples", "guard",
     "gpus_per_worker", "init", "learning_rate", "limit", "max_megapixels", "minutes", "on_error", "out", "pairs", "patch",
     "protocol", "quality", "recipe", "resume", "runner", "score", "seed", "share", "split", "steps", "store", "tile",
     "track", "trust_weights", "unit", "validate", "workers",

@@ -176,6 +176,12 @@ def model_options(command: Callable) -> Callable:
         click.option(
             "--batch", default=0, type=click.IntRange(0), help="Tiles at a time; default: the fastest here, found once."
         ),
+        click.option(
+            "--guard/--no-guard",
+            default=True,
+            show_default=True,
+            help="Take back what OWAN, DnCNN and RL-Restore paint beyond what any degradation explains.",
+        ),
         click.option("--trust-weights", is_flag=True, help="Allow models that may run code when loaded."),
     ]  # fmt: skip
     for option in reversed(options):

@@ -30,7 +30,7 @@ FOLDER = click.Path(path_type=Path)
 @click.option("--seed", default=0, show_default=True, help="Of the degradations.")
 @click.option("--out", type=FOLDER, help="Folder for quality.json, quality.csv and quality.md.")
 @model_options
-def quality(folder, recipes, pairs, restorers, patch, limit, seed, out, tile, engine, device, batch, trust_weights) -> None:
+def quality(folder, recipes, pairs, restorers, patch, limit, seed, out, tile, device, **given) -> None:
     """PSNR and SSIM of restorers on patches: the paper's Tables 1, 3 and 4.
 
     Patches are restored whole unless --tile says otherwise. SSIM: uniform 7x7 window, three channels averaged, data range 1.
@@ -41,7 +41,7 @@ def quality(folder, recipes, pairs, restorers, patch, limit, seed, out, tile, en
     from vocbench.pipeline.models import build_restorer, parse_restorer
     from vocbench.pipeline.specs import Options
 
-    options = Options(tile or "whole", engine, choose_device(device), batch, trust_weights)
+    options = Options(tile or "whole", device=choose_device(device), **given)
     specs = [parse_restorer(text) for text in restorers or ("owan",)]
     models = {spec.label: build_restorer(spec, options) for spec in specs}
     if pairs:

@@ -30,8 +30,8 @@ MEGAPIXELS = click.option(
 )  # fmt: skip
 
 
-def _options(tile, engine, device, batch, trust_weights) -> Options:
-    return Options(tile, engine, choose_device(device), batch, trust_weights)
+def _options(tile, engine, device, batch, guard, trust_weights) -> Options:
+    return Options(tile, engine, choose_device(device), batch, trust_weights, guard)
 
 
 def _targets(found: list[FoundPhoto], out: Path, suffix: str, skip_existing: bool = False) -> dict[Path, Path]:

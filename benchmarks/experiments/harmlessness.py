@@ -70,11 +70,12 @@ def measure(restorer: nn.Module, photo: Tensor | None = None) -> list[Harm]:
 @click.option("--restorer", default="owan", show_default=True, metavar="NAME[:WEIGHTS]")
 @click.option("--tile", metavar="SIZE:STRIDE|whole", help="Cutting policy in place of the weights' own.")
 @click.option("--engine", default="auto", show_default=True)
-def main(restorer: str, tile: str | None, engine: str) -> None:
+@click.option("--guard/--no-guard", default=False, show_default=True, help="Weights must do without it.")
+def main(restorer: str, tile: str | None, engine: str, guard: bool) -> None:
     """Show what a restorer does to pictures that need no restoring, worst first."""
     from vocbench.pipeline.models import Options, build_restorer, parse_restorer
 
-    model = build_restorer(parse_restorer(restorer), Options(tile=tile, engine=engine))
+    model = build_restorer(parse_restorer(restorer), Options(tile=tile, engine=engine, guard=guard))
     for row in measure(model):
         click.echo(f"{row.name:<14} {row.psnr:6.1f} dB   largest {row.largest:.3f}   block mean {row.block:.3f}")
 

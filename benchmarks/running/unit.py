@@ -22,7 +22,7 @@ from vocbench.benchmarks.settings import RunSettings, hardware
 from vocbench.benchmarks.variants import is_clean, on_clean
 from vocbench.detection.detections import Detections
 from vocbench.pipeline.chain import RestorerError, detect_photos, restore_photos
-from vocbench.pipeline.models import build_detector, build_restorer, parse_detector, parse_restorer
+from vocbench.pipeline.models import Built, built_detector, built_restorer, parse_detector, parse_restorer
 from vocbench.pipeline.specs import Spec
 from vocbench.restorer.degradations.recipes import degrade, level_degrade
 from vocbench.restorer.images import read_image
@@ -43,30 +43,38 @@ class Equipment:
 
 @dataclass(frozen=True)
 class Models:
-    """What a run needs to compute: restorers and detectors by label."""
+    """What a run needs to compute: restorers and detectors by label, with their facts."""
 
     restorers: dict[str, nn.Module]
     detectors: dict[str, nn.Module]
+    built: Mapping[str, Built] = field(default_factory=dict)
 
     def equipment(self, device: str) -> Equipment:
-        both = self.restorers | self.detectors
+        facts = {name: built.facts for name, built in self.built.items()}
         return Equipment(
-            {name: getattr(model, "weights_sha256", None) for name, model in both.items()},
-            {name: model.execution for name, model in both.items() if hasattr(model, "execution")},  # type: ignore[misc]
+            {name: one.sha256 for name, one in facts.items()},
+            {
+                name: {"engine": one.engine, "tile": one.tile, "batch": one.batch}
+                for name, one in facts.items()
+                if one.tile is not None
+            },
             hardware(device),
         )
 
 
 def build_models(settings: RunSettings) -> Models:
-    """The restorers and detectors that the settings name; ValueError for a label given twice."""
+    """Build the restorers and detectors that the settings name; ValueError for a label given twice."""
     restorers = [parse_restorer(text) for text in settings.restorers]
     detectors = [parse_detector(text) for text in settings.detectors]
     _check_labels(restorers, "two restorers are")
     _check_labels(detectors, "two detectors are")
     _check_labels(restorers + detectors, "a restorer and a detector are both")
+    restoring = {spec.label: built_restorer(spec, settings.options) for spec in restorers}
+    detecting = {spec.label: built_detector(spec, settings.options) for spec in detectors}
     return Models(
-        {spec.label: build_restorer(spec, settings.options) for spec in restorers},
-        {spec.label: build_detector(spec, settings.options) for spec in detectors},
+        {name: built.model for name, built in restoring.items()},
+        {name: built.model for name, built in detecting.items()},
+        restoring | detecting,
     )
 
 

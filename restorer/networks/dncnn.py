@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from vocbench.restorer.weight_files import check_state, read_state
+from vocbench.restorer.weight_files import WeightsFile, check_state, open_weights
 
 DEPTH = 20
 CHANNELS = 64
@@ -77,12 +77,13 @@ def fold(network: DnCNN) -> DnCNN:
     return folded
 
 
-def load_dncnn(path: str | Path) -> DnCNN:
+def load_dncnn(source: str | Path | WeightsFile) -> DnCNN:
     """A DnCNN with or without batch norms; ValueError, naming the file, for weights of another network."""
-    state = read_state(path)
+    file = open_weights(source)
+    state = file.state
     folded = not any(name.endswith("running_mean") for name in state)
     network = DnCNN(folded, kair=not folded and "model.2.bias" in state)
-    check_state(path, "DnCNN (20 layers, colour)", network.state_dict(), state)
+    check_state(file.path, "DnCNN (20 layers, colour)", network.state_dict(), state)
     network.load_state_dict(state)
     return network.eval()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 from vocbench.restorer.networks.owan import Owan
 from vocbench.restorer.networks.owan_subpixel import SubpixelOwan, begin
-from vocbench.restorer.weight_files import check_state, read_state
+from vocbench.restorer.weight_files import WeightsFile, check_state, open_weights
 
 RELEASED_TILING = "63:42"  # of the authors' weights: their training patches, a third overlapping
 NETWORKS = {  # kind of attention, and by what the resolution is divided
@@ -68,15 +68,16 @@ def guess_network(state: Mapping[str, Tensor]) -> str:
     return next((name for name, made in NETWORKS.items() if made == (attention, factor)), "owan")
 
 
-def load_owan(path: str | Path, network: str | None = None) -> Owan:
+def load_owan(source: str | Path | WeightsFile, network: str | None = None) -> Owan:
     """The network saved in the authors' `model_best.pth` or in a `.safetensors` of this project, in evaluation mode.
 
     Where `network` of `NETWORKS` is given, only that one. Raises FileNotFoundError for a missing file and ValueError for a
     damaged file or one of another network.
     """
-    state = rename_released(read_state(path))
+    file = open_weights(source)
+    state = rename_released(file.state)
     made = build(network or guess_network(state))
-    check_state(path, network or "OWAN", made.state_dict(), state)
+    check_state(file.path, network or "OWAN", made.state_dict(), state)
     made.load_state_dict(state)
     return made.eval()
 
@@ -86,10 +87,11 @@ def begin_from(network: str, path: str | Path) -> Owan:
 
     Raises FileNotFoundError for a missing file and ValueError for a damaged file or one that no beginning can be made of.
     """
-    state = rename_released(read_state(path))
+    file = open_weights(path)
+    state = rename_released(file.state)
     made = build(network)
     if not isinstance(made, SubpixelOwan) or guess_network(state) == network:
-        return load_owan(path, network)
+        return load_owan(file, network)
     try:
         return begin(made, state)
     except ValueError as error:

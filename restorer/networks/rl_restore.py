@@ -16,9 +16,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot, pad
+from vocbench.restorer.contract import Restored
 from vocbench.restorer.networks.tensorflow_checkpoint import read_checkpoint
 from vocbench.restorer.tiling import reflect_to
-from vocbench.restorer.weight_files import check_state, read_state, save_weights
+from vocbench.restorer.weight_files import WeightsFile, check_state, open_weights, save_weights
 
 TOOLS = 12
 STOP = TOOLS  # the thirteenth action
@@ -104,33 +105,25 @@ def _last_action(actions: Tensor, like: Tensor) -> Tensor:
 class RLRestore(nn.Module):
     """The toolbox and its agent: photos (B, 3, H, W) RGB in [0, 1] to the same shape, clipped to [0, 1].
 
-    After a call `last_actions` holds each photo's tools (numbers 1 to 12, in order; fewer than three where the agent stopped),
-    and `last_notes` the same as text.
+    The note on a photo is its tools (numbers 1 to 12, in order; fewer than three where the agent stopped), or `none`.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.tools = nn.ModuleList(SmallTool() if i in SMALL else LargeTool() for i in range(TOOLS))
         self.agent = Agent()
-        self.last_actions: list[list[int]] = []
-
-    @property
-    def last_notes(self) -> list[str]:
-        return [" ".join(map(str, actions)) or "none" for actions in self.last_actions]
 
     def forward(self, images: Tensor) -> Tensor:
-        return torch.stack(self.restore_many(list(images)))
+        return torch.stack([restored.image for restored in self.restore_many(list(images))])
 
     @torch.inference_mode()
-    def restore_many(self, images: Sequence[Tensor]) -> list[Tensor]:
-        """Photos (3, H, W) of any sizes, each restored by the vote of its own patches."""
+    def restore_many(self, images: Sequence[Tensor]) -> list[Restored]:
+        """Return photos (3, H, W) of any sizes, each restored by the vote of its own patches."""
         device = self.agent.value.weight.device
-        results, chosen = [], []
+        results = []
         for image in images:
             restored, actions = self._restore_photo(image.to(device))
-            results.append(restored.clamp(0, 1).to(image.device))
-            chosen.append(actions)
-        self.last_actions = chosen
+            results.append(Restored(restored.clamp(0, 1).to(image.device), " ".join(map(str, actions)) or "none"))
         return results
 
     def _restore_photo(self, image: Tensor) -> tuple[Tensor, list[int]]:
@@ -244,9 +237,9 @@ def import_checkpoints(folder: str | Path, out: str | Path) -> None:
     save_weights(out, convert_checkpoints(folder), "rl-restore", "whole")
 
 
-def load_rl_restore(path: str | Path) -> RLRestore:
+def load_rl_restore(source: str | Path | WeightsFile) -> RLRestore:
     """The network of a file made by `import_checkpoints`, in evaluation mode; ValueError for a file of another network."""
-    state, network = read_state(path), RLRestore()
-    check_state(path, "RL-Restore", network.state_dict(), state)
-    network.load_state_dict(state)
+    file, network = open_weights(source), RLRestore()
+    check_state(file.path, "RL-Restore", network.state_dict(), file.state)
+    network.load_state_dict(file.state)
     return network.eval()

@@ -38,7 +38,7 @@ def test_every_snippet_runs(tmp_path, monkeypatch):
     assert scope["metrics"].nt_per_class.tolist() == [2 if label == 16 else 0 for label in range(80)]
     assert 0 <= scope["metrics"].box.map <= 1
     assert scope["verdicts"] == ["passed", "restored"]
-    assert torch.equal(scope["untouched"], torch.full((3, 96, 128), 0.5))
+    assert torch.equal(scope["untouched"].image, torch.full((3, 96, 128), 0.5))
 
 
 def test_an_array_is_restored_in_its_own_form():

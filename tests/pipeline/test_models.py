@@ -1,14 +1,21 @@
+import hashlib
+
 import pytest
 from vocbench.pipeline.models import (
     DETECTORS,
     RESTORERS,
     build_detector,
     build_restorer,
+    built_restorer,
     owan_file,
     parse_detector,
     parse_restorer,
 )
-from vocbench.pipeline.specs import Spec
+from vocbench.pipeline.specs import Options, Spec
+from vocbench.restorer.guard import Guarded
+from vocbench.restorer.networks.owan_files import build
+from vocbench.restorer.tiling import Tiled
+from vocbench.restorer.weight_files import save_weights
 
 
 @pytest.mark.parametrize(
@@ -94,15 +101,12 @@ def test_the_tables_are_literal_dicts_of_builders():
 
 
 def test_the_weights_own_tiling_is_used_and_can_be_overridden(tmp_path):
-    from vocbench.pipeline.models import Options
-    from vocbench.restorer.networks.owan_files import build
-    from vocbench.restorer.weight_files import save_weights
 
     save_weights(tmp_path / "w.safetensors", build("owan").state_dict(), "owan", "96:72")
     spec = parse_restorer(f"owan:{tmp_path}/w.safetensors")
-    assert str(build_restorer(spec).tiling) == "96:72"
-    assert str(build_restorer(spec, Options(tile="whole")).tiling) == "whole"
-    assert len(build_restorer(spec).weights_sha256) == 64
+    assert built_restorer(spec).facts.tile == "96:72"
+    assert built_restorer(spec, Options(tile="whole")).facts.tile == "whole"
+    assert built_restorer(spec).facts.sha256 == hashlib.sha256((tmp_path / "w.safetensors").read_bytes()).hexdigest()
 
 
 def test_a_users_network_is_put_into_evaluation():
@@ -116,3 +120,11 @@ def test_what_is_for_owan_alone_says_so():
         owan_file("dncnn")
     with pytest.raises(ValueError, match="not owan-gated"):
         owan_file("owan-gated")
+
+
+def test_networks_of_this_project_stand_behind_the_guard_unless_it_is_left_out(tmp_path):
+    save_weights(tmp_path / "w.safetensors", build("owan").state_dict(), "owan", "96:72")
+    spec = parse_restorer(f"owan:{tmp_path}/w.safetensors")
+    assert isinstance(build_restorer(spec), Guarded)
+    assert isinstance(build_restorer(spec, Options(guard=False)), Tiled)
+    assert not isinstance(build_restorer(parse_restorer("nlm")), Guarded)  # a classical filter cannot paint

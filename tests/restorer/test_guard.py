@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from vocbench.restorer.contract import Restored
 from vocbench.restorer.degradations.recipes import level_degrade
-from vocbench.restorer.guard import TOLERANCE, bounds, guard
+from vocbench.restorer.guard import TOLERANCE, Guarded, bounds, guard
 
 
 def edge() -> torch.Tensor:
@@ -61,3 +62,38 @@ def test_any_size_has_bounds(size):
     assert low.shape[2:] == (-(-size[0] // 16), -(-size[1] // 16))
     assert (low < 0.5).all() and (high > 0.5).all()
     assert guard(picture, picture)[0].shape == picture.shape
+
+
+class Painter(torch.nn.Module):
+    """Paints a cyan square into the upper left of what is flat there."""
+
+    def forward(self, images):
+        painted = images.clone()
+        painted[:, :, :32, :32] = torch.tensor([0.0, 1.0, 1.0])[:, None, None]
+        return painted
+
+
+def test_a_guarded_restorer_takes_paint_back_and_tells_it():
+    guarded = Guarded(Painter())
+    grey, cyan = torch.full((3, 96, 80), 0.5), torch.tensor([0.0, 1.0, 1.0])[:, None, None].expand(3, 70, 64)
+    mended, left = guarded.restore_many([grey, cyan])
+    assert mended.note == "guarded"
+    assert (mended.image - grey)[:, 8:24, 8:24].mean((1, 2)).abs().max() < TOLERANCE + 0.05
+    assert torch.equal(left.image, cyan) and left.note is None
+    torch.testing.assert_close(guarded(grey[None])[0], mended.image)
+
+
+def test_the_note_of_the_restorer_behind_the_guard_stays():
+    class Telling(Painter):
+        def restore_many(self, images):
+            return [Restored(self(image[None])[0], "restored") for image in images]
+
+    (mended,) = Guarded(Telling()).restore_many([torch.full((3, 64, 64), 0.5)])
+    assert mended.note == "restored, guarded"
+
+
+def test_gradients_pass_the_guard():
+    layer = torch.nn.Conv2d(3, 3, 1)
+    torch.nn.init.dirac_(layer.weight)
+    Guarded(layer)(torch.rand(1, 3, 48, 48)).sum().backward()
+    assert layer.weight.grad.abs().sum() > 0

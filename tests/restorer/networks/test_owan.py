@@ -1,7 +1,7 @@
 import pytest
 import torch
 from safetensors.torch import save_file
-from vocbench.pipeline.models import build_restorer, parse_restorer
+from vocbench.pipeline.models import build_restorer, built_restorer, parse_restorer
 from vocbench.pipeline.weights import find
 from vocbench.restorer.engines import native
 from vocbench.restorer.images import read_image
@@ -66,7 +66,7 @@ def test_a_name_stands_for_its_own_network(tmp_path):
     save_weights(tmp_path / "w.safetensors", build("owan").state_dict(), "owan", "63:42")
     with pytest.raises(ValueError, match=r"w\.safetensors: not weights of owan-no-attention: \d+ tensors differ"):
         build_restorer(parse_restorer(f"owan-no-attention:{tmp_path}/w.safetensors"))
-    assert build_restorer(parse_restorer(f"owan-2019:{tmp_path}/w.safetensors")).execution["tile"] == "63:42"
+    assert built_restorer(parse_restorer(f"owan-2019:{tmp_path}/w.safetensors")).facts.tile == "63:42"
 
 
 def test_a_damaged_file_is_named(tmp_path):

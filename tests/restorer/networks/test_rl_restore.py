@@ -82,8 +82,9 @@ def test_photos_of_any_size_are_restored_and_their_tools_told(network, size):
     restored = network(images)
     assert restored.shape == images.shape
     assert restored.min() >= 0 and restored.max() <= 1
-    assert len(network.last_actions) == len(network.last_notes) == 2
-    assert all(1 <= tool <= 12 for actions in network.last_actions for tool in actions)
+    notes = [one.note for one in network.restore_many(list(images))]
+    assert len(notes) == 2
+    assert all(note == "none" or all(1 <= int(tool) <= 12 for tool in note.split()) for note in notes)
 
 
 def test_patches_vote_without_overlap_and_the_rest_is_left_out():
@@ -114,8 +115,8 @@ class OneTool(torch.nn.Module):
 def test_the_most_votes_win_the_lowest_of_equals_and_stop_ends():
     network = RLRestore()
     network.agent = OneTool([[3, 3, 5, 5], [STOP, 7, 7, STOP], [STOP] * 4])
-    network(torch.rand(1, 3, 126, 126))
-    assert network.last_actions == [[4, 8]]
+    (restored,) = network.restore_many([torch.rand(3, 126, 126)])
+    assert restored.note == "4 8"
 
 
 def test_same_padding_puts_the_odd_pixel_last():
