@@ -32,6 +32,12 @@ def enlarge(image: Tensor, factor: int) -> Tensor:
     return interpolate(image, scale_factor=float(factor), mode="bicubic", align_corners=False)
 
 
+def _held(x: Tensor, low: float, high: float) -> Tensor:
+    """Return x clamped, with gradients as if it were not: what has left the range could not learn its way back otherwise."""
+    held = x.clamp(low, high)
+    return x + (held - x).detach() if torch.is_grad_enabled() and x.requires_grad else held
+
+
 def _differences(image: Tensor) -> Tensor:
     """Return red, green, blue, R - G and G - B of (B, 3, H, W): (B, 5, H, W)."""
     return torch.cat([image, image[:, :2] - image[:, 1:]], 1)
@@ -97,7 +103,7 @@ class SubpixelOwan(Owan):
         height, width = image.shape[2:]
         grown = self._grown(image)
         means, subpixels = self.tail(features).split([3, 3 * self.factor**2], 1)
-        means, subpixels = means.clamp(0, 1), subpixels.clamp(-0.5, 0.5)  # whatever the features hold, the image stays one
+        means, subpixels = _held(means, 0, 1), _held(subpixels, -0.5, 0.5)  # whatever the features hold, the image stays one
         given = avg_pool2d(grown, self.factor)  # (B, 3, h, w)
         gates = interpolate(
             self.gates(features, statistics(grown, self.factor)),
