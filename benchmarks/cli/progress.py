@@ -39,7 +39,7 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
     ):
         self.total, self.before, self.unit, self.every, self.clock = total, done, unit, every, clock
-        self.done = 0  # in this session
+        self.done: float = 0  # in this session
         self.begun = self.said = clock()
         self.bar: Any = None
 
@@ -60,8 +60,8 @@ class Progress:
         if self.bar is not None:
             self.bar.stop()
 
-    def advance(self, steps: int = 1, note: str = "") -> None:
-        """Count steps done; `note` says what the last one was."""
+    def advance(self, steps: float = 1, note: str = "") -> None:
+        """Count steps done, of which some may be parts of one; `note` says what the last one was."""
         first, now = not self.done, self.clock()
         self.done += steps
         rate = self.done / max(now - self.begun, 1e-9)
@@ -74,4 +74,4 @@ class Progress:
             of = "" if self.total is None else f" of {self.total}"
             rest = f", about {duration(left)} left" if 0 < left < math.inf else ""
             told = f" ({note})" if note else ""
-            click.echo(f"{self.before + self.done}{of} {self.unit}, {rate:.2f}/s{rest}{told}", err=True)
+            click.echo(f"{self.before + int(self.done + 1e-6)}{of} {self.unit}, {rate:.2f}/s{rest}{told}", err=True)

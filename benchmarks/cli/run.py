@@ -26,6 +26,7 @@ from vocbench.benchmarks.cli.progress import EVERY, Progress
 from vocbench.benchmarks.cli.show import show
 from vocbench.benchmarks.reporting.trackers import TRACKERS, check_trackers, write_to
 from vocbench.benchmarks.results.sentences import headline
+from vocbench.benchmarks.running.meter import STORED
 from vocbench.benchmarks.settings import RunSettings, plain
 from vocbench.pipeline.names import DEGRADATIONS, PROTOCOLS, RECIPES
 
@@ -224,15 +225,19 @@ def _new_folder(what: str, resume: bool) -> Path:
     return Path("runs") / time.strftime(f"%Y%m%d-%H%M%S-{what}")
 
 
-def _progress(stack: ExitStack, out: Path, verbose: bool) -> Callable[[int, int], Callable[[int], None]]:
-    """Return what a run calls as it begins to compute: it says where results go, and gives what counts photos."""
-    announced: list[Path] = []
+def _progress(stack: ExitStack, out: Path, verbose: bool) -> Callable[[int, int], Callable[[float, str], None]]:
+    """Return what a run calls as it begins to compute; it says how far it is, and with the first photos stored, where."""
 
-    def begin(total: int, done: int) -> Callable[[int], None]:
-        stack.close()  # the bar of a sweep's level before
-        if not announced:
-            announced.append(out)
-            click.echo(f"results go to {out}", err=True)  # a run that is killed goes on from there
-        return stack.enter_context(Progress(total, done, every=0 if verbose else EVERY)).advance
+    def begin(total: int, done: int) -> Callable[[float, str], None]:
+        shown = stack.enter_context(Progress(total, done, every=0 if verbose else EVERY))
+        announced: list[Path] = []
+
+        def advance(photos: float, variant: str) -> None:
+            if not announced and variant.endswith(STORED):
+                announced.append(out)
+                click.echo(f"results go to {out}", err=True)  # a run that is killed goes on from there
+            shown.advance(photos, variant)
+
+        return advance
 
     return begin

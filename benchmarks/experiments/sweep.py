@@ -12,6 +12,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from math import isfinite
 from pathlib import Path
 from statistics import mean
@@ -20,6 +21,7 @@ from typing import Any
 from vocbench.benchmarks.reporting.tables import percent, photos
 from vocbench.benchmarks.running.driver import run
 from vocbench.benchmarks.running.local_workers import Runner
+from vocbench.benchmarks.running.meter import Progress
 from vocbench.benchmarks.settings import RunSettings, write_json
 from vocbench.benchmarks.variants import is_clean
 from vocbench.restorer.degradations import corruptions
@@ -83,11 +85,12 @@ def sweep(
     out: Path,
     resume: bool = False,
     runner: Runner | None = None,
-    progress: Callable[[int, int], Callable[[int], None]] | None = None,
+    progress: Progress | None = None,
     store: str | None = None,
 ) -> dict[str, Any]:
     """Run every level into a folder of its own below `out`, and write sweep.json, .csv, .md and .html; resumable."""
     found: dict[str, Any] = {}
+    shown = _Levels(out, [step_name(name, level) for name, numbers in levels.items() for level in numbers], progress)
     for degradation, numbers in levels.items():
         rows = []
         for level in numbers:
@@ -96,12 +99,35 @@ def sweep(
             if folder.exists() and not resume:
                 raise ValueError(f"{folder}: already there; continue the sweep with `resume=True` or choose another `out`")
             place = f"{store.rstrip('/')}/{folder.name}" if store else None
-            run(step, folder, resume, runner, progress, place)
+            run(step, folder, resume, runner, shown.at(folder.name), place)
             rows.append(json.loads((folder / "results.json").read_text()))
         found[degradation] = {"unit": UNITS.get(degradation, "severity 1 to 5"), "levels": numbers} | _by_variant(rows)
         content = summary(found, rows[0])  # so that what is done can be read before all is
         _write(out, content)
     return content
+
+
+class _Levels:
+    """One progress for the runs of all levels, of which some may have been finished before."""
+
+    def __init__(self, out: Path, names: list[str], progress: Progress | None):
+        self.names, self.progress = names, progress
+        self.finished = {name for name in names if (out / name / "results.json").is_file()}
+        self.told: Callable[[float, str], None] | None = None
+
+    def at(self, name: str) -> Progress | None:
+        """The progress of one level's run."""
+        return partial(self._begin, name) if self.progress else None
+
+    def _begin(self, name: str, total: int, done: int) -> Callable[[float, str], None]:
+        if self.told is None:
+            assert self.progress
+            before = len(self.finished) * total + (done if name not in self.finished else 0)
+            self.told = self.progress(total * len(self.names), before)
+        elif done and name not in self.finished:
+            self.told(done, name)
+        told = self.told
+        return lambda photos, variant: told(photos, f"{name} {variant}".strip())
 
 
 def _by_variant(rows: list[dict[str, Any]]) -> dict[str, Any]:

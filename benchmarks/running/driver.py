@@ -18,6 +18,7 @@ from pathlib import Path
 
 from vocbench.benchmarks.reporting.examples import Examples
 from vocbench.benchmarks.running.local_workers import Crew, Here, Plan, Runner
+from vocbench.benchmarks.running.meter import Meter, Progress
 from vocbench.benchmarks.running.unit import Clock, peak_memory
 from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.settings import RunSettings, differences, file_digest, git_commit, plain, versions, write_json
@@ -168,14 +169,15 @@ def run(
     out: str | Path,
     resume: bool = False,
     runner: Runner | None = None,
-    progress: Callable[[int, int], Callable[[int], None]] | None = None,
+    progress: Progress | None = None,
     store: str | None = None,
 ) -> Path:
     """Compute a run into the folder `out` and write its results; returns `out`.
 
     `runner` is where it is computed, by default in this process. `store` is another place for the predictions than
     `out`/store: a folder, or a URL that fsspec knows; a resumed run remembers it. `progress(total, done)` is called once with
-    numbers of photos and gives a function to be called with every few photos done.
+    numbers of photos and gives a function to be called with what was done since, as a number of photos that need not be whole,
+    and the variant.
     Raises ValueError and OSError with a message for people; what was computed before stays and can be resumed.
     """
     out = Path(out)
@@ -191,12 +193,15 @@ def run(
             kept.clear(sound.values())
             units = [ids[first : first + settings.unit] for first in range(0, len(ids), settings.unit)]
             waiting = [number for number in range(len(units)) if number not in sound]
-            advance = progress(len(ids), len(ids) - sum(len(units[n]) for n in waiting)) if progress else (lambda photos: None)
-            advance = _joining(advance, kept, settings)
+            told = (
+                progress(len(ids), len(ids) - sum(len(units[n]) for n in waiting)) if progress else (lambda photos, note: None)
+            )
+            meter = Meter(settings, units, told)
+            advance = _joining(meter.finish, kept, settings, units)
             examples = Examples(out / "examples", {image: i for i, image in enumerate(ids[: settings.examples])}, data)
             clock, begun = Clock(), time.perf_counter()
             try:
-                crew.compute(Plan(settings, data, units, inventory, kept, examples), waiting, advance, clock)
+                crew.compute(Plan(settings, data, units, inventory, kept, examples, meter.step), waiting, advance, clock)
             except BaseException:
                 with suppress(OSError):  # the disk may be full: what went wrong first is what counts
                     _add_timing(out, clock, time.perf_counter() - begun)
@@ -218,14 +223,16 @@ def together(settings: RunSettings) -> int:
     return max(1, ROWS // (settings.unit * variants * len(settings.detectors)))
 
 
-def _joining(advance: Callable[[int], None], store: Store, settings: RunSettings) -> Callable[[int], None]:
+def _joining(
+    advance: Callable[[int], None], store: Store, settings: RunSettings, units: list[list[str]]
+) -> Callable[[int], None]:
     """`advance` that also joins the store's parts, each time that photos for another joined one were done."""
     done = 0
 
-    def advanced(photos: int) -> None:
+    def advanced(unit: int) -> None:
         nonlocal done
-        advance(photos)
-        done += photos
+        advance(unit)
+        done += len(units[unit])
         if done >= together(settings) * settings.unit:
             done = 0
             store.join(together(settings))

@@ -9,7 +9,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Protocol
@@ -33,6 +34,7 @@ class Plan:
     inventory: dict[str, list[str]]  # SHA-256 of each image's photo and annotation
     store: Store
     examples: Examples
+    step: Callable[[int, str], None] = field(default=lambda unit, variant: None)  # called as each image of a unit is restored
 
     def photos(self, unit: int) -> list[tuple[str, Path]]:
         return [(image, self.data.photo(image)) for image in self.units[unit]]
@@ -45,7 +47,7 @@ class Crew(Protocol):
     def equipment(self) -> Equipment: ...
 
     def compute(self, plan: Plan, waiting: Sequence[int], advance: Callable[[int], None], clock: Clock) -> None:
-        """Compute the units `waiting` into the plan's store, calling `advance` with the photos of each."""
+        """Compute the units `waiting` into the plan's store, calling `advance` with each that is stored."""
 
 
 class Runner(Protocol):
@@ -59,7 +61,7 @@ def compute_unit(
     """Compute a unit, and what it has to show; `pool` may still be measuring."""
     drawn: list[Pictures] = []
     show = lambda *unit: drawn.append(plan.examples.draw(*unit))  # noqa: E731
-    computed = compute(plan.settings, unit, items, models, clock, pool, show)
+    computed = compute(plan.settings, unit, items, models, clock, pool, show, partial(plan.step, unit))
     return computed, drawn[0]
 
 
@@ -91,7 +93,7 @@ class _Local:
         def store_oldest() -> None:
             unit, computed = unmeasured.popleft()
             plan.store.write(unit, computed.finish(clock))
-            advance(len(plan.units[unit]))
+            advance(unit)
 
         try:
             pending: dict[int, Future[list[Prepared]]] = {}

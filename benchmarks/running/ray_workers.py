@@ -243,7 +243,7 @@ class _RayCrew:
                 clock.note(told.peaks)
                 for stage, seconds in told.spent.items():
                     clock.spent[stage] += seconds / self.shape.workers
-                advance(len(plan.units[unit]))
+                advance(unit)
                 give(actor)
 
     def _task(self, plan: Plan, unit: int) -> _Task:

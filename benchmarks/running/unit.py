@@ -184,7 +184,12 @@ class _Variant:
     seconds: float  # of restoring, all images
 
 
-def _variants(settings: RunSettings, items: list[Prepared], restorers: dict[str, nn.Module], clock: Clock) -> list[_Variant]:
+Step = Callable[[str], None]  # called with a variant's name as each of its images is restored
+
+
+def _variants(
+    settings: RunSettings, items: list[Prepared], restorers: dict[str, nn.Module], clock: Clock, step: Step
+) -> list[_Variant]:
     firsts = [item for item in items if item.draw == 0]
     none: list[str | None] = [None] * len(items)
     variants = [
@@ -197,7 +202,7 @@ def _variants(settings: RunSettings, items: list[Prepared], restorers: dict[str,
     for name, label, chosen, images in jobs:
         restorer = restorers[label]
         restored, seconds = clock.time(
-            "restore", partial(restore_photos, label, restorer, [item.image for item in chosen], images)
+            "restore", partial(restore_photos, label, restorer, [item.image for item in chosen], images, partial(step, name))
         )
         errors = [result.error for result in restored]
         if settings.on_error == "stop" and any(errors):
@@ -235,9 +240,10 @@ def compute(
     clock: Clock,
     pool: Executor,
     show: Callable[[list[_Variant], dict[str, dict[str, list[Detections]]]], None] | None = None,
+    step: Step = lambda variant: None,
 ) -> Computed:
     """The rows of a unit's store, one per (image, draw, variant, detector); `pool` measures what restorers gave."""
-    variants = _variants(settings, items, models.restorers, clock)
+    variants = _variants(settings, items, models.restorers, clock, step)
     computed = Computed([])
     found: dict[str, dict[str, list[Detections]]] = {}
     for variant in variants:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from vocbench.benchmarks.running.local_workers import Here
+from vocbench.benchmarks.running.meter import Meter
 from vocbench.benchmarks.running.unit import Clock, Models, Prepared, build_models, compute, prepare, quality
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.detection.datasets.voc import read_voc
@@ -46,6 +47,16 @@ def test_a_photo_between_processes_takes_no_shared_memory(settings):
     assert isinstance(again, Prepared)
     assert torch.equal(again.degraded, item.degraded)
     assert again.quality == item.quality
+
+
+def test_a_meter_counts_each_restored_image_and_ends_at_the_photos(settings):
+    told = []
+    meter = Meter(settings, [["a", "b"], ["c"]], lambda photos, variant: told.append((photos, variant)))
+    for _ in range(3):  # one of them tried again
+        meter.step(0, "bright")
+    meter.finish(0)
+    meter.finish(1)  # on another machine, which tells nothing in between
+    assert told == [(0.5, "bright"), (0.5, "bright"), (1.0, "stored"), (1.0, "stored")]
 
 
 def test_nothing_is_measured_on_the_drivers_thread(settings, monkeypatch):
