@@ -19,14 +19,18 @@ def class_colour(label: int) -> tuple[int, int, int]:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def _font(height: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    return ImageFont.load_default(max(10, round(height / 26)))
+def _font(height: int, lines: int = 26) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    """A font of which so many lines make the height of a picture."""
+    return ImageFont.load_default(max(10, round(height / lines)))
 
 
-def draw_boxes(picture: np.ndarray, detections: Detections, least: float = 0.3) -> np.ndarray:
-    """A copy of the picture (H, W, 3) uint8 with the boxes of score `least` and above, lowest first."""
+def draw_boxes(picture: np.ndarray, detections: Detections, least: float = 0.3, lines: int = 26) -> np.ndarray:
+    """A copy of the picture (H, W, 3) uint8 with the boxes of score `least` and above, lowest first.
+
+    So many `lines` of the letters would make the height of the picture.
+    """
     image = Image.fromarray(picture)
-    canvas, font = ImageDraw.Draw(image), _font(image.height)
+    canvas, font = ImageDraw.Draw(image), _font(image.height, lines)
     width = max(2, round(image.height / 160))
     order = np.argsort(np.asarray(detections.scores))
     for i in order:
@@ -83,9 +87,9 @@ def _tag(canvas: ImageDraw.ImageDraw, corner, text: str, colour, font, size: tup
     canvas.text((x + 2 - left, y + 2 - top), text, fill=(0, 0, 0), font=font)
 
 
-def write_caption(picture: np.ndarray, title: str) -> np.ndarray:
-    """The picture (H, W, 3) uint8 with a line of text above it; the result is a strip taller."""
-    font = _font(picture.shape[0])
+def write_caption(picture: np.ndarray, title: str, lines: int = 26) -> np.ndarray:
+    """The picture (H, W, 3) uint8 with a line of text above it; the result is a strip taller. See `draw_boxes` for `lines`."""
+    font = _font(picture.shape[0], lines)
     _, top, _, bottom = font.getbbox("Ág")  # one height for every title
     strip = Image.new("RGB", (picture.shape[1], round(bottom - top) + 12), (255, 255, 255))
     ImageDraw.Draw(strip).text((4, 6 - top), title, fill=(0, 0, 0), font=font)

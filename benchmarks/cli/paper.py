@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 from vocbench.benchmarks.cli.options import OWAN, RESTORER, Command, Named, choose_device, model_options
+from vocbench.benchmarks.cli.progress import Progress
 from vocbench.benchmarks.cli.show import show
 from vocbench.pipeline.names import RECIPES
 from vocbench.restorer.files import make_folder
@@ -48,7 +49,12 @@ def quality(folder, recipes, pairs, restorers, patch, limit, seed, out, tile, de
         sets = {one.name: tables.read_pairs(one, two) for one, two in pairs}
     else:
         sets = {recipe: tables.cut_patches(folder, recipe, patch, limit, seed) for recipe in recipes}
-    rows = [row for name, found in sets.items() for row in tables.measure(name, found, models)]
+    with Progress(sum(map(len, sets.values())) * len(models), unit="patches") as shown:
+        rows = [
+            row
+            for name, found in sets.items()
+            for row in tables.measure(name, found, models, lambda label, name=name: shown.advance(note=f"{name}, {label}"))
+        ]
     show(tables.to_markdown(rows))
     if out:
         make_folder(out)
@@ -63,12 +69,13 @@ def quality(folder, recipes, pairs, restorers, patch, limit, seed, out, tile, de
 @click.option("--out", required=True, type=FOLDER, help="Folder for attention.npz and the two figures.")
 def attention(folder: Path, restorer: str, limit: int, seed: int, out: Path) -> None:
     """Attention weights by distortion: the paper's Figures 7 and 8, as pictures and arrays."""
-    from vocbench.benchmarks.experiments.attention import measure_attention, write_figures
+    from vocbench.benchmarks.experiments.attention import SETS, measure_attention, write_figures
     from vocbench.pipeline.models import owan_file
     from vocbench.restorer.networks.owan_files import load_owan
 
     network = load_owan(owan_file(restorer))
     make_folder(out)
-    found = measure_attention(network, folder, limit, seed)
+    with Progress((1 + len(SETS)) * limit, unit="patches") as shown:
+        found = measure_attention(network, folder, limit, seed, lambda name: shown.advance(note=name))
     for path in write_figures(found, out):
         click.echo(path)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 from vocbench.benchmarks.cli.options import OWAN, Command, Named, choose_device, device_option, json_option, tile_option
+from vocbench.benchmarks.cli.progress import Progress
 from vocbench.benchmarks.cli.show import show
 from vocbench.pipeline.names import EXPORTS
 from vocbench.restorer.cutting import Tiling
@@ -46,7 +47,10 @@ def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> 
     chosen = choose_device(device)
     say = lambda text: click.echo(text, err=True)  # noqa: E731
     case = timing.Case(path, tiling, (width, height), chosen, batch, cache_folder())
-    content = timing.table(timing.measure(case, wanted, rounds, say), case)
+    total = len(timing.candidates(wanted, chosen)) * (1 + rounds)
+    with Progress(total, unit="photos") as shown:
+        found = timing.measure(case, wanted, rounds, say, lambda name: shown.advance(note=name))
+    content = timing.table(found, case)
     text = timing.to_markdown(content)
     if out:
         out.mkdir(parents=True, exist_ok=True)

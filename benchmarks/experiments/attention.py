@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,8 +47,13 @@ def _patches(folder: Path, limit: int, seed: int) -> list[torch.Tensor]:
 
 
 @torch.inference_mode()
-def measure_attention(network: Owan, folder: Path, limit: int, seed: int) -> AttentionStatistics:
-    """Statistics over `limit` patches of the folder's photos, for each set of `SETS` and the clean patches."""
+def measure_attention(
+    network: Owan, folder: Path, limit: int, seed: int, step: Callable[[str], None] = lambda name: None
+) -> AttentionStatistics:
+    """Statistics over `limit` patches of the folder's photos, for each set of `SETS` and the clean patches.
+
+    `step` is called after each patch with the name of its set.
+    """
     patches = _patches(folder, limit, seed)
     random = np.random.default_rng([seed, 1])
     means, variances, names = [], [], [CLEAN, *SETS]
@@ -57,6 +63,7 @@ def measure_attention(network: Owan, folder: Path, limit: int, seed: int) -> Att
             if name != CLEAN:
                 patch = level_degrade(patch, {name: float(random.uniform(*SETS[name]))}, seed, f"{name}{number}")
             weights.append(network.with_attention(patch[None])[1][0])  # (40, 8)
+            step(name)
         stacked = torch.stack(weights).double().numpy()
         means.append(stacked.mean(0))
         variances.append(stacked.var(0))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,12 +87,17 @@ def _row(name: str, restorer: str, images: list[Tensor], pairs: list[Pair]) -> d
     return {"set": name, "restorer": restorer, "psnr": means[0], "ssim": means[1], "patches": len(pairs)}
 
 
-def measure(name: str, pairs: list[Pair], models: Mapping[str, nn.Module]) -> list[dict[str, Any]]:
-    """One row for the input and one per restorer: mean PSNR (dB, identical patches count as 100) and SSIM."""
+def measure(
+    name: str, pairs: list[Pair], models: Mapping[str, nn.Module], step: Callable[[str], None] = lambda label: None
+) -> list[dict[str, Any]]:
+    """One row for the input and one per restorer: mean PSNR (dB, identical patches count as 100) and SSIM.
+
+    `step` is called after each restored patch with the name of its restorer.
+    """
     inputs = [degraded for degraded, _ in pairs]
     rows = [_row(name, "input", inputs, pairs)]
     for label, model in models.items():
-        rows.append(_row(name, label, restore_images(model, inputs), pairs))
+        rows.append(_row(name, label, restore_images(model, inputs, partial(step, label)), pairs))
     return rows
 
 

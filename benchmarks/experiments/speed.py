@@ -168,8 +168,17 @@ def _timed(tiled: Tiled, photo: Tensor, device: str) -> tuple[Tensor, float]:
     return restored, time.perf_counter() - begun
 
 
-def measure(case: Case, wanted: tuple[str, ...], rounds: int, say: Callable[[str], None] = lambda text: None) -> list[Measured]:
-    """Time every candidate on one photo, in turns; those that cannot run here are told by `say`."""
+def measure(
+    case: Case,
+    wanted: tuple[str, ...],
+    rounds: int,
+    say: Callable[[str], None] = lambda text: None,
+    step: Callable[[str], None] = lambda name: None,
+) -> list[Measured]:
+    """Time every candidate on one photo, in turns; those that cannot run here are told by `say`.
+
+    `step` is called with a candidate's name after its warm-up and after each of its rounds.
+    """
     photo = sample_photo(*case.size)
     ready, errors, base = {}, {}, None
     for name, builder in candidates(wanted, case.device).items():
@@ -179,12 +188,14 @@ def measure(case: Case, wanted: tuple[str, ...], rounds: int, say: Callable[[str
         except Exception as error:  # a peer that is not installed or does not take the network
             say(f"{name}: left out ({' '.join(str(error).split())[:120]})")
             continue
+        step(name)
         base = restored if base is None else base
         ready[name], errors[name] = tiled, (restored - base).abs().max().item()
     seconds: dict[str, list[float]] = {name: [] for name in ready}
     for _ in range(rounds):
         for name, tiled in ready.items():
             seconds[name].append(_timed(tiled, photo, case.device)[1])
+            step(name)
     return [Measured(name, seconds[name], errors[name], peak_memory(case, name)) for name in ready]
 
 
