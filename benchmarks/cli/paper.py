@@ -53,7 +53,7 @@ def quality(folder, recipes, pairs, restorers, patch, limit, seed, out, tile, de
         rows = [
             row
             for name, found in sets.items()
-            for row in tables.measure(name, found, models, lambda label, name=name: shown.advance(note=f"{name}, {label}"))
+            for row in tables.measure(name, found, models, lambda label, n, name=name: shown.advance(n, f"{name}, {label}"))
         ]
     show(tables.to_markdown(rows))
     if out:

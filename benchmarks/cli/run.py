@@ -74,7 +74,7 @@ def run_options(command: Callable) -> Callable:
                      help="When a restorer fails."),
         click.option("--resume", is_flag=True, help="Go on with what is in --out."),
         click.option("--quiet", is_flag=True, help="No progress, no table."),
-        click.option("--verbose", is_flag=True, help="Say what is used, and how far it is after every image."),
+        click.option("--verbose", is_flag=True, help="Say what is used, and how far it is after every few images."),
     ]  # fmt: skip
     for option in reversed(options):
         command = option(command)

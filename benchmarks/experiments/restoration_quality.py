@@ -20,6 +20,7 @@ from vocbench.restorer.quality import psnr, ssim
 from vocbench.restorer.training.patches import SCALES
 from vocbench.restorer.training.photos import list_photos
 
+TOGETHER = 16  # patches that a restorer gets at once
 Pair = tuple[Tensor, Tensor]  # degraded and clean, each (3, H, W)
 
 
@@ -88,17 +89,29 @@ def _row(name: str, restorer: str, images: list[Tensor], pairs: list[Pair]) -> d
 
 
 def measure(
-    name: str, pairs: list[Pair], models: Mapping[str, nn.Module], step: Callable[[str], None] = lambda label: None
+    name: str,
+    pairs: list[Pair],
+    models: Mapping[str, nn.Module],
+    step: Callable[[str, int], None] = lambda label, patches: None,
 ) -> list[dict[str, Any]]:
     """One row for the input and one per restorer: mean PSNR (dB, identical patches count as 100) and SSIM.
 
-    `step` is called after each restored patch with the name of its restorer.
+    `step` is called after every few restored patches with the name of their restorer and their number.
     """
     inputs = [degraded for degraded, _ in pairs]
     rows = [_row(name, "input", inputs, pairs)]
     for label, model in models.items():
-        rows.append(_row(name, label, restore_images(model, inputs, partial(step, label)), pairs))
+        rows.append(_row(name, label, _restored(model, inputs, partial(step, label)), pairs))
     return rows
+
+
+def _restored(model: nn.Module, inputs: list[Tensor], step: Callable[[int], None]) -> list[Tensor]:
+    restored: list[Tensor] = []
+    for first in range(0, len(inputs), TOGETHER):
+        some = inputs[first : first + TOGETHER]
+        restored += restore_images(model, some)
+        step(len(some))
+    return restored
 
 
 def to_markdown(rows: list[dict[str, Any]]) -> str:

@@ -34,7 +34,7 @@ class Plan:
     inventory: dict[str, list[str]]  # SHA-256 of each image's photo and annotation
     store: Store
     examples: Examples
-    step: Callable[[int, str], None] = field(default=lambda unit, variant: None)  # called as each image of a unit is restored
+    step: Callable[[int, str, int], None] = field(default=lambda unit, variant, images: None)  # images of a unit restored since
 
     def photos(self, unit: int) -> list[tuple[str, Path]]:
         return [(image, self.data.photo(image)) for image in self.units[unit]]

@@ -1,4 +1,4 @@
-"""How far a run is, told image by image though its photos are computed and stored in units."""
+"""How far a run is, told every few images though its photos are computed and stored in units."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ class Meter:
         """The parts of a photo."""
         return 1 + len(self.settings.restorers) * (self.settings.draws + self.settings.do_no_harm)
 
-    def step(self, unit: int, variant: str) -> None:
-        """Count an image of a unit that is restored; one that was tried again counts once."""
-        if self.counted[unit] < len(self.units[unit]) * (self.parts - 1):
-            self.counted[unit] += 1
-            self.told(1 / self.parts, variant)
+    def step(self, unit: int, variant: str, images: int) -> None:
+        """Count images of a unit that are restored."""
+        self.counted[unit] += images
+        self.told(images / self.parts, variant)
 
     def finish(self, unit: int) -> None:
         """Count what is left of a unit that is done."""

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from vocbench.benchmarks.settings import RunSettings, hardware
 from vocbench.benchmarks.variants import is_clean, on_clean
 from vocbench.detection.detections import Detections
-from vocbench.pipeline.chain import RestorerError, detect_photos, restore_photos
+from vocbench.pipeline.chain import Attempt, RestorerError, detect_photos, restore_photos
 from vocbench.pipeline.models import Built, built_detector, built_restorer, parse_detector, parse_restorer
 from vocbench.pipeline.specs import Spec
 from vocbench.restorer.degradations.recipes import degrade, level_degrade
@@ -29,6 +29,7 @@ from vocbench.restorer.images import read_image
 from vocbench.restorer.quality import SSIM_WINDOW, psnr, ssim
 
 Quality = tuple[float, float | None]  # PSNR in dB, SSIM
+TOGETHER = 4  # images that a restorer gets at once on the CPU, where it takes long; how they are grouped changes no result
 MOST_DECIBELS = 100.0  # the PSNR of a photo that came back as it was, so that it counts in a mean
 
 
@@ -184,7 +185,28 @@ class _Variant:
     seconds: float  # of restoring, all images
 
 
-Step = Callable[[str], None]  # called with a variant's name as each of its images is restored
+Step = Callable[[str, int], None]  # called with a variant's name and how many of its images were restored since
+
+
+def _restored(
+    settings: RunSettings,
+    label: str,
+    restorer: nn.Module,
+    photos: list[str],
+    images: list[Tensor],
+    step: Callable[[int], None],
+) -> list[Attempt]:
+    """The images restored, on the CPU a few at a time, so that it can be told how far a unit is."""
+    size = TOGETHER if settings.device == "cpu" else len(images)
+    restored: list[Attempt] = []
+    for first in range(0, len(images), size):
+        some = slice(first, first + size)
+        restored += restore_photos(label, restorer, photos[some], images[some])
+        error = next((result.error for result in restored if result.error), None)
+        if settings.on_error == "stop" and error:
+            raise RestorerError(f"{error}; mend it, or leave such photos out with `on_error='skip'`")
+        step(len(images[some]))
+    return restored
 
 
 def _variants(
@@ -200,13 +222,10 @@ def _variants(
     if settings.do_no_harm:
         jobs += [(on_clean(label), label, firsts, [item.clean for item in firsts]) for label in restorers]
     for name, label, chosen, images in jobs:
-        restorer = restorers[label]
-        restored, seconds = clock.time(
-            "restore", partial(restore_photos, label, restorer, [item.image for item in chosen], images, partial(step, name))
-        )
+        photos = [item.image for item in chosen]
+        work = partial(_restored, settings, label, restorers[label], photos, images, partial(step, name))
+        restored, seconds = clock.time("restore", work)
         errors = [result.error for result in restored]
-        if settings.on_error == "stop" and any(errors):
-            raise RestorerError(f"{next(e for e in errors if e)}; mend it, or leave such photos out with `on_error='skip'`")
         notes = [json.dumps(result.note) if result.note is not None else None for result in restored]
         variants.append(_Variant(name, chosen, [result.image for result in restored], errors, notes, seconds))
     return variants
@@ -240,7 +259,7 @@ def compute(
     clock: Clock,
     pool: Executor,
     show: Callable[[list[_Variant], dict[str, dict[str, list[Detections]]]], None] | None = None,
-    step: Step = lambda variant: None,
+    step: Step = lambda variant, images: None,
 ) -> Computed:
     """The rows of a unit's store, one per (image, draw, variant, detector); `pool` measures what restorers gave."""
     variants = _variants(settings, items, models.restorers, clock, step)

@@ -173,15 +173,15 @@ def test_a_sweep_tells_how_far_all_its_levels_are(tmp_path):
     done = invoke(*given, "--degradation", "noise=10,50")
     assert done.exit_code == 0, done.output
     said = [line for line in done.stderr.splitlines() if " of 10 photos, " in line]
-    assert said[0].startswith("0 of 10 photos, ")  # the first photo's first part: it is restored
+    assert said[0].startswith("1 of 10 photos, ")  # three photos, of which one half is done: they are restored
     assert said[0].endswith("(noise-10 bright)")
     assert said[-1].startswith("10 of 10 photos, ")
     assert said[-1].endswith("(noise-50 stored)")
-    assert len(said) == 10 + 4  # images restored, units stored
+    assert len(said) == 4 + 4  # groups of images restored, units stored
     assert done.stderr.count("results go to") == 1
     done = invoke(*given, "--degradation", "noise=10,50", "--degradation", "blur=1", "--resume")
     said = [line for line in done.stderr.splitlines() if " of 15 photos, " in line]
-    assert said[0].startswith("10 of 15 photos, ")
+    assert said[0].startswith("11 of 15 photos, ")  # those that were done before, and of three more one half
 
 
 def test_results_go_to_an_mlflow_file_store(tmp_path, monkeypatch):

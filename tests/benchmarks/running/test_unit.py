@@ -17,9 +17,10 @@ from vocbench.benchmarks.running.meter import Meter
 from vocbench.benchmarks.running.unit import Clock, Models, Prepared, build_models, compute, prepare, quality
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.detection.datasets.voc import read_voc
+from vocbench.pipeline.chain import RestorerError
 
 from tests.support.commands import PYTHONPATH, ROOT
-from tests.support.fakes import BlobDetector, Brighten
+from tests.support.fakes import BlobDetector, Brighten, NotANumber
 
 
 @pytest.fixture
@@ -49,11 +50,23 @@ def test_a_photo_between_processes_takes_no_shared_memory(settings):
     assert again.quality == item.quality
 
 
+def test_restored_images_are_told_a_few_at_a_time_and_a_failure_at_once(settings):
+    told = []
+    items = prepared(settings) * 3
+    models = Models({"bright": Brighten()}, {"blob": BlobDetector()})
+    with ThreadPoolExecutor(1) as pool:
+        compute(settings, 0, items, models, Clock(), pool, step=lambda variant, images: told.append((variant, images)))
+        assert told == [("bright", 4), ("bright", 2)]
+        with pytest.raises(RestorerError, match="failed on 2099_000000"):
+            compute(settings, 0, items, Models({"bad": NotANumber()}, {}), Clock(), pool, step=told.append)
+    assert len(told) == 2
+
+
 def test_a_meter_counts_each_restored_image_and_ends_at_the_photos(settings):
     told = []
     meter = Meter(settings, [["a", "b"], ["c"]], lambda photos, variant: told.append((photos, variant)))
-    for _ in range(3):  # one of them tried again
-        meter.step(0, "bright")
+    meter.step(0, "bright", 1)
+    meter.step(0, "bright", 1)
     meter.finish(0)
     meter.finish(1)  # on another machine, which tells nothing in between
     assert told == [(0.5, "bright"), (0.5, "bright"), (1.0, "stored"), (1.0, "stored")]
