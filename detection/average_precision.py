@@ -21,7 +21,7 @@ from vocbench.detection.columns import DetectionColumns, ObjectColumns
 from vocbench.detection.detections import VOC_CLASSES, Detections, Objects
 
 RECALLS = np.linspace(0, 1, 11)  # the same doubles as the devkit's 0:0.1:1
-CELLS = 2**22  # numbers of a resampling's arrays at a time
+CELLS = 2**20  # numbers of a resampling's arrays at a time
 
 
 @dataclass(frozen=True)
@@ -160,77 +160,75 @@ class Evaluation:
                 counts[place] += 1
         return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
-    def resampled_maps(self, weights: np.ndarray) -> np.ndarray:
-        """mAP (R,) with every image counted `weights` (R, images) times; see `resample`."""
+    def resampled_class_ap(self, weights: np.ndarray) -> np.ndarray:
+        """AP (R, classes) with every image counted `weights` (R, images) times; NaN where no object of the class counts.
+
+        Classes come in the order of `ap`. See `resample` for the weights of a bootstrap. Not for `coco`.
+        """
         if self.protocol not in VOC_RULES:
             raise ValueError(f"resampling is for {' and '.join(VOC_RULES)}, not {self.protocol}")
-        values = [
-            _weighted_ap(match, weights, self.protocol) for name, match in self.matches.items() if self.ap[name] is not None
-        ]
-        with np.errstate(invalid="ignore"):
-            sums, counts = np.nansum(values, 0), np.sum(~np.isnan(values), 0)
-            return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
-
-    def resampled_ap(self, name: str, weights: np.ndarray) -> np.ndarray:
-        """AP (R,) of one class with every image counted `weights` (R, images) times; NaN where no object was drawn."""
-        return _weighted_ap(self.matches[name], weights, self.protocol)
-
-    def bootstrap(self, resamples: int = 1000, seed: int = 0, groups: Sequence[str] | None = None) -> tuple[float, float]:
-        """95 % interval of the mAP over images drawn with replacement; images of one group are drawn together."""
-        return percentiles(self.bootstrap_maps(resamples, seed, groups))
-
-    def bootstrap_maps(self, resamples: int = 1000, seed: int = 0, groups: Sequence[str] | None = None) -> np.ndarray:
-        """mAP (resamples,) of images drawn with replacement; equal seeds and groups draw the same, so that pairs compare."""
-        return np.concatenate([self.resampled_maps(weights) for weights in resample(groups or self.images, resamples, seed)])
-
-
-def percentiles(values: np.ndarray) -> tuple[float, float]:
-    """The 95 % interval of resampled values; NaN, of resamples without any object, left aside."""
-    low, high = np.nanpercentile(values, [2.5, 97.5])
-    return float(low), float(high)
+        counts = np.ascontiguousarray(weights.T, np.float32)  # (images, R)
+        none = np.full(len(weights), np.nan)
+        return np.stack(
+            [none if self.ap[name] is None else _counted_ap(self.matches[name], counts, self.protocol) for name in self.ap], 1
+        )
 
 
 def resample(groups: Sequence[str], resamples: int = 1000, seed: int = 0) -> Iterator[np.ndarray]:
-    """How often each image counts in each bootstrap resample, images of one group alike: blocks (r, images) of `resamples`."""
+    """Yield how often each image counts in each bootstrap resample, images of one group alike: blocks (r, images).
+
+    Equal seeds and groups draw the same, so that evaluations of the same images can be compared in pairs.
+    """
     names, index = np.unique(np.asarray(groups), return_inverse=True)
     generator = np.random.default_rng(seed)  # draws the same in blocks as at once
-    rows = min(max(CELLS // len(index), 4), 128)
+    rows, count = max(CELLS // len(index), 4), len(names)
     for block in np.array_split(np.arange(resamples), -(-resamples // rows)):
-        drawn = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), len(block))
-        yield drawn.astype(np.float32)[:, index]
+        drawn = generator.integers(0, count, (len(block), count), np.int32) + count * np.arange(len(block))[:, None]
+        times = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
+        yield times.astype(np.float32)[:, index]
 
 
-def _weighted_ap(match: Matches, weights: np.ndarray, protocol: str) -> np.ndarray:
-    """AP (R,) of one class under image weights (R, images); NaN where no object was drawn."""
+def _counted_ap(match: Matches, counts: np.ndarray, protocol: str) -> np.ndarray:
+    """AP (R,) of one class with every image counted `counts` (images, R) times; NaN where no object was drawn."""
     keep = ~match.ignored
     right, image = match.right[keep], match.image[keep]
-    last = int(np.flatnonzero(right)[-1]) + 1 if right.any() else 0  # what comes after the last hit changes nothing
-    right, image = right[:last], image[:last]
-    hit = np.flatnonzero(right)
-    rows = min(max(CELLS // max(last, 1), 4), 128)  # numpy may add up a single row in another order
-    result = []
-    for part in np.array_split(weights, max(1, -(-len(weights) // rows))):
-        counted = part[:, image].astype(np.float64)  # (r, N)
-        total = np.cumsum(counted, 1)[:, hit]
-        hits = np.cumsum(counted[:, hit], 1)  # (r, hits)
-        positives = part[:, match.objects].sum(1, dtype=np.float64)
-        precision = hits / np.maximum(total, 1e-12)
-        recall = hits / np.maximum(positives, 1)[:, None]
-        result.append(np.where(positives > 0, _curve_ap(recall, precision, protocol), np.nan))
-    return np.concatenate(result)
+    hit = np.flatnonzero(right)  # what comes after the last hit changes nothing
+    image = image[: hit[-1] + 1] if len(hit) else image[:0]
+    columns = max(CELLS // 8 // max(len(hit), 1), 4)
+    parts = [slice(first, first + columns) for first in range(0, counts.shape[1], columns)]
+    return np.concatenate([_part_ap(match.objects, image, hit, counts[:, part], protocol) for part in parts])
 
 
-def _curve_ap(recall: np.ndarray, precision: np.ndarray, protocol: str) -> np.ndarray:
-    """AP (R,) of curves given at their hits only: recall and precision (R, hits)."""
-    if recall.shape[1] == 0:
-        return np.zeros(len(recall))
-    envelope = np.maximum.accumulate(precision[:, ::-1], 1)[:, ::-1]
-    if protocol == "voc10":
-        steps = np.diff(recall, axis=1, prepend=0.0)
-        return (steps * envelope).sum(1)
-    padded = np.concatenate([envelope, np.zeros((len(envelope), 1))], 1)
-    at = np.stack([(recall < least).sum(1) for least in RECALLS], 1)  # the first hit that reaches each recall
-    return np.take_along_axis(padded, at, 1).mean(1)
+def _part_ap(objects: np.ndarray, image: np.ndarray, hit: np.ndarray, counts: np.ndarray, protocol: str) -> np.ndarray:
+    """AP (R,) from the images of the objects, of the detections by falling score, and which of these are hits.
+
+    Only precision at hits matters. All that lies between two hits is added up by one sparse product.
+    """
+    from scipy.sparse import csr_matrix
+
+    positives = counts[objects].sum(0)  # (R,); sums of counts are exact below 2**24
+    if not len(hit):
+        return np.where(positives > 0, 0.0, np.nan)
+    until = np.concatenate([[0], hit + 1])  # the detections of each stretch that ends with a hit
+    between = csr_matrix((np.ones(len(image), np.float32), image, until), shape=(len(hit), len(counts)))
+    gained = counts[image[hit]]  # (hits, R)
+    hits, total = np.cumsum(gained, 0), np.cumsum(between @ counts, 0)
+    envelope = np.maximum.accumulate((hits / np.maximum(total, 1).astype(np.float64))[::-1], 0)[::-1]
+    known = np.maximum(positives, 1).astype(np.float64)
+    ap = (gained * envelope).sum(0) / known if protocol == "voc10" else _eleven_points(hits / known, envelope)
+    return np.where(positives > 0, ap, np.nan)
+
+
+def _eleven_points(recall: np.ndarray, envelope: np.ndarray) -> np.ndarray:
+    """Mean precision (R,) at the first hit that reaches each of `RECALLS`, of recall and envelope (hits, R)."""
+    low = np.zeros((len(RECALLS), recall.shape[1]), np.int64)
+    high = np.full_like(low, len(recall))
+    while (low < high).any():  # halve every range at once
+        middle = (low + high) // 2
+        below = (np.take_along_axis(recall, np.minimum(middle, len(recall) - 1), 0) < RECALLS[:, None]) & (low < high)
+        low, high = np.where(below, middle + 1, low), np.where(below, high, np.minimum(high, middle))
+    padded = np.concatenate([envelope, np.zeros((1, envelope.shape[1]))])
+    return np.take_along_axis(padded, low, 0).mean(0)
 
 
 def evaluate(

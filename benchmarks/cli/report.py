@@ -37,7 +37,7 @@ def compare(run_a, run_b, variant, variant_a, variant_b, detector, seed, as_json
     """B minus A per class, with a paired bootstrap interval over photos, and whether it is more than chance."""
     from dataclasses import asdict
 
-    from vocbench.benchmarks.results.compare import FEW, differences, open_runs
+    from vocbench.benchmarks.results.compare import differences, open_runs
 
     a, b = open_runs(run_a, run_b)
     first, second = variant_a or variant or _restored(a), variant_b or variant or _restored(b)
@@ -48,11 +48,14 @@ def compare(run_a, run_b, variant, variant_a, variant_b, detector, seed, as_json
         return
     click.echo(f"A: {run_a} {first}\nB: {run_b} {second}\nB - A in points of AP, 95 % interval, each class judged alone")
     for name, one in found.items():
-        if one.value is None or one.low is None or one.high is None:
+        if one.value is None:
             continue
         word = "distinguishable" if one.distinguishable else "not distinguishable from chance"
-        word = f"too few photos to tell ({one.photos})" if one.photos < FEW else f"{word} ({one.photos} photos)"
-        click.echo(f"{name:12s} {100 * one.value:+6.1f}  [{100 * one.low:+6.1f}, {100 * one.high:+6.1f}]  {word}")
+        if one.low is None or one.high is None:
+            click.echo(f"{name:12s} {100 * one.value:+6.1f}  {'':16s}  too few photos to tell ({one.photos})")
+            continue
+        bounds = f"[{100 * one.low:+6.1f}, {100 * one.high:+6.1f}]"
+        click.echo(f"{name:12s} {100 * one.value:+6.1f}  {bounds}  {word} ({one.photos} photos)")
 
 
 def _restored(run) -> str:

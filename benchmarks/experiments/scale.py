@@ -21,6 +21,7 @@ from typing import Any
 import click
 import numpy as np
 from vocbench.benchmarks.results.finished import Finished, predictions, scan
+from vocbench.benchmarks.results.intervals import Counted, photos_of_classes, resampled
 from vocbench.benchmarks.results.judge import measure_all, results
 from vocbench.benchmarks.running.driver import together
 from vocbench.benchmarks.settings import RunSettings, plain
@@ -199,8 +200,9 @@ def average_precision(scale: Scale) -> str:
 def interval(scale: Scale) -> str:
     """The same with its 95 % interval of 1,000 resamples."""
     found, truth, images = predictions(load(scale), "distorted", DETECTOR)
-    low, high = evaluate(found, truth, "voc07").bootstrap(1000, 0, images)
-    return f"{low:.4f} to {high:.4f}"
+    evaluation, counted = evaluate(found, truth, "voc07"), Counted.of(photos_of_classes(truth))
+    low, high = counted.bounds(counted.mean(evaluation.ap), counted.means(resampled(evaluation, images, 0)))
+    return f"{low} to {high}"
 
 
 def all_results(scale: Scale) -> str:

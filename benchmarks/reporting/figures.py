@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from vocbench.benchmarks.results.intervals import Counted
 from vocbench.benchmarks.results.judge import Judged
 from vocbench.benchmarks.variants import is_clean, restores_clean
 from vocbench.detection.average_precision import RECALLS, Evaluation, Matches, evaluate
@@ -49,14 +50,14 @@ class Bins:
     keys: list[list[str]]
 
 
-def draw(judged: Judged, bins: Mapping[str, Bins], gallery: Sequence[str]) -> Drawn:
-    """Return everything shown of a variant; `gallery` has the photos whose pictures were kept."""
+def draw(judged: Judged, bins: Mapping[str, Bins], gallery: Sequence[str], counted: Counted) -> Drawn:
+    """Return everything shown of a variant; `gallery` has the photos whose pictures were kept, `counted` the mAP's classes."""
     found, truth, evaluation = judged.rows.detections, judged.rows.truth, judged.evaluation
     compared, skewed = not restores_clean(judged.name), not is_clean(judged.name)
     keys, classes = [f"{image}#0" for image in gallery], list(evaluation.ap)
     return Drawn(
         {name: corners(match) for name, match in evaluation.matches.items()} if compared else {},
-        by_level(found, truth, bins, evaluation.protocol) if compared else {},
+        by_level(found, truth, bins, evaluation.protocol, counted) if compared else {},
         error_types(found, truth) if compared else {},
         by_photo(judged.rows.numbers("psnr"), found, truth, evaluation) if skewed else np.zeros((0, 2)),
         found.select([key for key in keys if key in found]),
@@ -118,13 +119,16 @@ def _binned(photos: np.ndarray, levels: np.ndarray, keys: Sequence[str]) -> Bins
 
 
 def by_level(
-    found: DetectionColumns, truth: ObjectColumns, bins: Mapping[str, Bins], protocol: str
+    found: DetectionColumns, truth: ObjectColumns, bins: Mapping[str, Bins], protocol: str, counted: Counted
 ) -> dict[str, list[float | None]]:
-    """Return the mAP of a variant in every bin of each degradation's level; clean photos have one draw, taken for all."""
+    """Return the mAP of a variant in every bin of each degradation's level, over the classes that count and are in the bin.
+
+    Clean photos have one draw, taken for all.
+    """
     values: dict[str, list[float | None]] = {}
     for name, one in bins.items():
         groups = [list(dict.fromkeys(_at_hand(key, found) for key in keys)) for keys in one.keys]
-        values[name] = [evaluate(found.select(group), truth.select(group), protocol).map for group in groups]
+        values[name] = [counted.mean(evaluate(found.select(group), truth.select(group), protocol).ap) for group in groups]
     return values
 
 

@@ -10,7 +10,7 @@ from vocbench.benchmarks.reporting.figures import Bins, Drawn, draw, level_bins,
 from vocbench.benchmarks.reporting.gallery import kept_images
 from vocbench.benchmarks.reporting.page import render
 from vocbench.benchmarks.results.finished import Finished, load_run
-from vocbench.benchmarks.results.judge import Measured, judge, measure, results
+from vocbench.benchmarks.results.judge import Measured, counted_classes, judge, measure, results
 from vocbench.benchmarks.settings import write_json
 from vocbench.restorer.files import write_whole
 
@@ -26,13 +26,14 @@ def write_outputs(folder: str | Path) -> dict[str, dict[str, Any]]:
 
 def _write(run: Finished, detector: str, suffix: str) -> dict[str, Any]:
     gallery, bins, levels = kept_images(run.folder / "gallery"), dict[str, Bins](), dict[str, dict[str, float]]()
+    counted = counted_classes(run)
     measured: dict[str, Measured] = {}
     drawn: dict[str, Drawn] = {}
     for name in sorted(run.variants, key=lambda name: name != "distorted"):  # first the one that has the bins of the others
         judged = judge(run, name, detector)
         if name == "distorted":
             bins, levels = level_bins(judged), photo_levels(judged, gallery)
-        measured[name], drawn[name] = measure(judged, run.settings.seed), draw(judged, bins, gallery)
+        measured[name], drawn[name] = measure(judged, counted, run.settings.seed), draw(judged, bins, gallery, counted)
         del judged  # before the next is read
     content = results(run, detector, measured)
     write_json(run.folder / f"results{suffix}.json", content)

@@ -19,7 +19,7 @@ from vocbench.benchmarks.reporting.figures import Bins, Drawn, correlation, gain
 from vocbench.benchmarks.reporting.looks import look_places, mark_class
 from vocbench.benchmarks.reporting.photos import shown_photos, unit_of
 from vocbench.benchmarks.results.finished import Finished
-from vocbench.benchmarks.results.sentences import harm, headline
+from vocbench.benchmarks.results.sentences import compared, harm, headline
 from vocbench.benchmarks.variants import restored, restores_clean
 from vocbench.detection.error_types import ERROR_TYPES
 
@@ -156,7 +156,7 @@ def scope(results: dict[str, Any]) -> dict[str, str]:
         table += ": the mean of AP at overlaps 0.50 to 0.95. It has no single curve of precision and recall"
         photo = "the rule of voc10, as coco has no single overlap"
     return {
-        "table": f"{table}.",
+        "table": f"{table}; mAP is over {tables.classes(results)}.",
         "levels": f"mAP in percent under protocol {rule}, as in the table, of the photos in each range of a level; clean: "
         "of the same photos before distortion.",
         "sizes": f"Areas of COCO: small is below 32² pixels, large from 96² on. IoU 0.5, {photo}.",
@@ -192,6 +192,7 @@ def _top(run: Finished, results: dict[str, Any]) -> dict[str, Any]:
         "facts": headed(run),
         "headline": headline(results),
         "harm": harm(results),
+        "restorers": compared(results),
         "tiles": summary.tiles(results),
         "caveat": summary.caveat(results),
         "caption": tables.caption(results),

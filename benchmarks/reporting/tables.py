@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from typing import Any
 
 from vocbench.benchmarks.variants import restored, restores_clean
@@ -54,22 +55,59 @@ def caption(results: dict[str, Any]) -> str:
     return (
         f"{photos(data)}{failed}, {data['objects']} objects, recipe {recipe}, "
         f"seed {results['seed']}, {results['draws']} draw(s) a photo, detector {results['detector']['name']}, "
-        f"AP in % under protocol {results['protocol']}"
+        f"AP in % under protocol {results['protocol']}, mAP over {classes(results)}"
     )
+
+
+def classes(results: dict[str, Any]) -> str:
+    """Return in words which classes the mAP is over."""
+    counted, there, least = (results["classes"][key] for key in ("counted", "all", "least_photos"))
+    if least == 1:
+        return f"all {there} classes, as none is in enough photos for an interval"
+    return f"{len(counted)} of {there} classes, those in at least {least} photos"
 
 
 def to_markdown(results: dict[str, Any]) -> str:
     """Table 2's layout; the best restored value of a column bold, a restored value below distorted marked ▼."""
-    classes, best = shown_classes(results), best_rows(results)
-    head = ["", "mAP", "95 % interval", "PSNR", *(SHORT.get(name, name) for name in classes)]
+    names, best = shown_classes(results), best_rows(results)
+    head = ["", "mAP", "95 % interval", "all classes", "lost mAP recovered", "PSNR", *(SHORT.get(n, n) for n in names)]
     lines = [caption(results), "", _row(head), _row(["---", *["---:"] * (len(head) - 1)])]
     for variant, entry in results["variants"].items():
-        low, high = entry["map_ci95"]
-        interval = "–" if low is None else f"{percent(low)} to {percent(high)}"
+        interval = bounds(entry["map_ci95"]) or "–"
         psnr = "–" if entry["psnr"] is None else f"{entry['psnr']:.2f}"
-        cells = [_marked(results, variant, column, best) for column in ["map", *classes]]
-        lines.append(_row([variant, cells[0], interval, psnr, *cells[1:]]))
-    return "\n".join([*lines, *_told(results)]) + "\n"
+        cells = [_marked(results, variant, column, best) for column in ["map", *names]]
+        lines.append(_row([variant, cells[0], interval, percent(entry["map_all"]), share(entry), psnr, *cells[1:]]))
+    return "\n".join([*lines, *_compared(results), *_told(results)]) + "\n"
+
+
+def bounds(interval: Sequence[float | None]) -> str:
+    """Return an interval in percent, empty where there is none."""
+    low, high = interval
+    return "" if low is None else f"{percent(low)} to {percent(high)}"
+
+
+def share(entry: dict[str, Any]) -> str:
+    """Return the share of the lost mAP that a variant recovers, with its interval, in percent."""
+    if entry.get("recovered") is None:
+        return "–"
+    low, high = entry["recovered_ci95"]
+    return f"{100 * entry['recovered']:.0f}" + ("" if low is None else f" ({100 * low:.0f} to {100 * high:.0f})")
+
+
+def _compared(results: dict[str, Any]) -> list[str]:
+    """Return the table of every two restorers, each on the same photos as the other."""
+    rows = [
+        _row([f"{one['second']} − {one['first']}", signed(one["delta_map"]), " to ".join(map(signed, one["delta_map_ci95"]))])
+        for one in results["comparisons"]
+        if one["delta_map_ci95"][0] is not None
+    ]
+    head = [_row(["restorers compared", "points of mAP", "95 % interval"]), _row(["---", "---:", "---:"])]
+    return ["", *head, *rows] if rows else []
+
+
+def signed(value: float | None) -> str:
+    """Return a difference in points with its sign."""
+    return "–" if value is None else f"{100 * value:+.1f}"
 
 
 def told_rows(results: dict[str, Any]) -> list[tuple[str, str, int, float]]:
@@ -118,9 +156,12 @@ def to_csv(results: dict[str, Any]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     names = list(next(iter(results["variants"].values()))["ap"])
-    writer.writerow(["variant", "map", "map_low", "map_high", "delta_map", "recovered", "psnr", "ssim", *names])
+    head = ["map", "map_low", "map_high", "map_all", "delta_map", "delta_map_low", "delta_map_high"]
+    head += ["recovered", "recovered_low", "recovered_high", "psnr", "ssim"]
+    writer.writerow(["variant", *head, *names])
     for variant, entry in results["variants"].items():
-        numbers = [entry["map"], *entry["map_ci95"], entry["delta_map"], entry["recovered"], entry["psnr"], entry["ssim"]]
+        numbers = [entry["map"], *entry["map_ci95"], entry["map_all"], entry["delta_map"], *entry["delta_map_ci95"]]
+        numbers += [entry.get("recovered"), *entry.get("recovered_ci95", (None, None)), entry["psnr"], entry["ssim"]]
         cells = [*numbers, *entry["ap"].values()]
         writer.writerow([variant, *("" if value is None else repr(value) for value in cells)])
     return buffer.getvalue()
@@ -128,18 +169,18 @@ def to_csv(results: dict[str, Any]) -> str:
 
 def to_latex(results: dict[str, Any]) -> str:
     """Table 2's layout for a paper, with booktabs; the best restored value of a column bold, losses marked with an arrow."""
-    classes, best = shown_classes(results), best_rows(results)
-    head = " & ".join(["", "mAP", *(SHORT.get(name, name) for name in classes)])
+    names, best = shown_classes(results), best_rows(results)
+    head = " & ".join(["", "mAP", *(SHORT.get(name, name) for name in names)])
     lines = [
         f"% {caption(results)}",
-        rf"\begin{{tabular}}{{l{'r' * (len(classes) + 1)}}}",
+        rf"\begin{{tabular}}{{l{'r' * (len(names) + 1)}}}",
         r"\toprule",
         rf"{head} \\",
         r"\midrule",
     ]
     for variant in results["variants"]:
         cells = []
-        for column in ["map", *classes]:
+        for column in ["map", *names]:
             text = percent(cell(results, variant, column)).replace("–", "--")
             text = rf"\textbf{{{text}}}" if variant in best[column] else text
             cells.append(text + (r"$\downarrow$" if is_loss(results, variant, column) else ""))

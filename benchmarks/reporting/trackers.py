@@ -20,8 +20,8 @@ def numbers(results: dict[str, Any]) -> dict[str, float]:
     """Every number of results.json that is not None, by a name such as `owan/ap/dog`."""
     found = {}
     for variant, entry in results["variants"].items():
-        for key in ("map", "delta_map", "recovered", "psnr", "ssim"):
-            found[f"{variant}/{key}"] = entry[key]
+        for key in ("map", "map_all", "delta_map", "recovered", "psnr", "ssim"):
+            found[f"{variant}/{key}"] = entry.get(key)
         found |= {f"{variant}/ap/{name}": value for name, value in entry["ap"].items()}
         found |= {f"{variant}/seconds/{stage}": value for stage, value in entry["seconds"].items()}
     return {name: float(value) for name, value in found.items() if value is not None}

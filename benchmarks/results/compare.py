@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from vocbench.benchmarks.results.finished import Finished, load_run, predictions
-from vocbench.detection.average_precision import Evaluation, evaluate, resample
-from vocbench.detection.detections import VOC_CLASSES
-
-RESAMPLES = 1000
-FEW = 5  # photos; below it a class says nothing of others, however narrow its interval
+from vocbench.benchmarks.results.intervals import class_bounds, difference, paired, resampled
+from vocbench.benchmarks.results.judge import counted_classes
+from vocbench.detection.average_precision import Evaluation, evaluate
 
 
 @dataclass(frozen=True)
 class Difference:
-    """B minus A, with the 95 % interval of a bootstrap that draws the same images for both; None where undefined."""
+    """B minus A, with the 95 % interval of a bootstrap that draws the same images for both; None where undefined.
+
+    A class of few photos has no interval; see `intervals`.
+    """
 
     value: float | None
     low: float | None
@@ -25,8 +25,8 @@ class Difference:
 
     @property
     def distinguishable(self) -> bool:
-        """Whether the interval, of at least `FEW` photos, leaves zero out; of 20 classes one may by chance."""
-        return self.photos >= FEW and self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+        """Whether the interval leaves zero out; of 20 classes one may by chance."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
 def same_ground(a: Finished, b: Finished) -> None:
@@ -53,47 +53,24 @@ def _evaluation(run: Finished, variant: str, detector: str) -> tuple[Evaluation,
     return evaluate(found, truth, run.settings.protocol), images
 
 
-def _spread(
-    one: Evaluation, two: Evaluation, images_a: list[str], images_b: list[str], order: list[str], seed: int
-) -> dict[str, np.ndarray]:  # fmt: skip
-    """`two` minus `one` in every resample of the photos in `order`: of the mAP (`map`) and of every class that both have."""
-    place = {image: i for i, image in enumerate(order)}
-    first, second = ([place[image] for image in images] for images in (images_a, images_b))
-    names = [name for name in VOC_CLASSES if one.ap[name] is not None and two.ap[name] is not None]
-    found: dict[str, list[np.ndarray]] = {name: [] for name in ("map", *names)}
-    for drawn in resample(order, RESAMPLES, seed):
-        before, after = drawn[:, first], drawn[:, second]  # by (image, draw) key
-        found["map"].append(two.resampled_maps(after) - one.resampled_maps(before))
-        for name in names:
-            found[name].append(two.resampled_ap(name, after) - one.resampled_ap(name, before))
-    return {name: np.concatenate(blocks) for name, blocks in found.items()}
-
-
-def _interval(values: np.ndarray) -> tuple[float | None, float | None]:
-    finite = values[np.isfinite(values)]
-    if not len(finite):
-        return None, None
-    low, high = np.percentile(finite, [2.5, 97.5])
-    return float(low), float(high)
-
-
 def differences(
     a: Finished, b: Finished, variant_a: str, variant_b: str, detector: str, seed: int = 0
 ) -> dict[str, Difference]:  # fmt: skip
     """The paired difference of mAP (`map`) and of every class with objects."""
     same_ground(a, b)
     (one, images_a), (two, images_b) = _evaluation(a, variant_a, detector), _evaluation(b, variant_b, detector)
-    spread = _spread(one, two, images_a, images_b, list(a.truth), seed)
-    values = {name: (one.map, two.map) if name == "map" else (one.ap[name], two.ap[name]) for name in spread}
-    counts = {name: len({images_a[i] for i in match.objects.tolist()}) for name, match in one.matches.items()}
-    counts["map"] = len(set(images_a))
-    return {name: _difference(*values[name], spread[name], counts[name]) for name in spread}
-
-
-def _difference(one: float | None, two: float | None, spread: np.ndarray, photos: int) -> Difference:
-    if one is None or two is None:
-        return Difference(None, None, None, photos)
-    return Difference(two - one, *_interval(spread), photos)
+    counted = counted_classes(a)
+    before, after = resampled(one, images_a, seed), resampled(two, images_b, seed)
+    value = difference(counted.mean(two.ap), counted.mean(one.ap))
+    whole = counted.bounds(value, paired(counted.means(after), counted.means(before)))
+    found = {"map": Difference(value, *whole, len(set(images_a)))}
+    spread = paired(after, before)
+    for place, name in enumerate(one.ap):
+        if name in counted.photos:
+            photos, change = counted.photos[name], difference(two.ap[name], one.ap[name])
+            drawn = None if spread is None else spread[:, place]
+            found[name] = Difference(change, *class_bounds(change, drawn, photos), photos)
+    return found
 
 
 def open_runs(*folders: Path) -> list[Finished]:

@@ -10,15 +10,17 @@ from array import array
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from vocbench.benchmarks.results.finished import Finished, VariantRows, read_rows
+from vocbench.benchmarks.results.intervals import Counted, difference, paired, photos_of_classes, resampled
 from vocbench.benchmarks.storage.records import NUMBER, TIMING, Each, read_json
-from vocbench.detection.average_precision import Evaluation, evaluate, percentiles
+from vocbench.benchmarks.variants import is_clean, restored
+from vocbench.detection.average_precision import Evaluation, evaluate
 
-RESAMPLES = 1000
 STAGES = ("degrade", "restore", "detect")
 PEAKS = ("peak_memory_bytes", "peak_cuda_bytes")
 MEASURED = ("psnr", "ssim", *(f"seconds_{stage}" for stage in STAGES))
@@ -47,9 +49,16 @@ class Judged:
 class Measured:
     """What a judged variant gives for results.json before it is compared with the others."""
 
+    map: float | None  # over the classes that count
+    maps: np.ndarray | None  # (resamples,) the same in each resample, None where there are none
     entry: dict[str, Any]
-    maps: np.ndarray | None  # (resamples,) mAP of each resample, None where there are none
     notes: dict[str, int]  # how often each note of the restorer came, the most frequent first
+
+
+def counted_classes(run: Finished) -> Counted:
+    """Return the classes that the mAP of a run is over, from the photos that no restorer failed on."""
+    failed = set(run.failed)
+    return Counted.of(photos_of_classes(run.truth.select([image for image in run.truth if image not in failed])))
 
 
 def judge(run: Finished, variant: str, detector: str) -> Judged:
@@ -58,30 +67,27 @@ def judge(run: Finished, variant: str, detector: str) -> Judged:
     return Judged(variant, rows, evaluate(rows.detections, rows.truth, run.settings.protocol))
 
 
-def measure(judged: Judged, seed: int) -> Measured:
+def measure(judged: Judged, counted: Counted, seed: int) -> Measured:
     """Return a judged variant's numbers; what compares it with others is filled in by `results`."""
     rows, evaluation = judged.rows, judged.evaluation
     means = {name: _mean(rows.numbers(name)) for name in MEASURED}
-    maps = _resampled(evaluation, rows.images, seed)
+    value, maps = counted.mean(evaluation.ap), counted.means(resampled(evaluation, rows.images, seed))
     entry = {
-        "map": evaluation.map,
-        "map_ci95": _spread(maps),
+        "map": value,
+        "map_ci95": counted.bounds(value, maps),
+        "map_all": evaluation.map,
         "ap": evaluation.ap,
-        "delta_map": None,
-        "delta_map_ci95": [None, None],
-        "delta_clean": None,
-        "delta_clean_ci95": [None, None],
-        "recovered": None,
         "psnr": means["psnr"],
         "ssim": means["ssim"],
         "seconds": {stage: means[f"seconds_{stage}"] for stage in STAGES},
     }
-    return Measured(entry, maps, _notes(rows))
+    return Measured(value, maps, entry, _notes(rows))
 
 
 def measure_all(run: Finished, detector: str) -> dict[str, Measured]:
     """Judge and measure every variant in turn."""
-    return {name: measure(judge(run, name, detector), run.settings.seed) for name in run.variants}
+    counted = counted_classes(run)
+    return {name: measure(judge(run, name, detector), counted, run.settings.seed) for name in run.variants}
 
 
 def _mean(numbers: np.ndarray) -> float | None:
@@ -90,56 +96,64 @@ def _mean(numbers: np.ndarray) -> float | None:
     return float(np.mean(numbers)) if len(numbers) else None
 
 
-def _resampled(evaluation: Evaluation, images: list[str], seed: int) -> np.ndarray | None:
-    """mAP in each of the bootstrap's resamples, which are the same photos for every variant."""
-    if evaluation.protocol == "coco" or evaluation.map is None:
-        return None  # pycocotools gives no matches to draw again
-    return evaluation.bootstrap_maps(RESAMPLES, seed, images)
+def change(one: Measured, base: Measured, counted: Counted) -> dict[str, Any]:
+    """Return the mAP of a variant minus another's, with its paired interval."""
+    value = difference(one.map, base.map)
+    return {"delta_map": value, "delta_map_ci95": counted.bounds(value, paired(one.maps, base.maps))}
 
 
-def _spread(maps: np.ndarray | None, base: np.ndarray | None = None) -> list[float | None]:
-    """The 95 % interval of resampled mAPs, or of their differences from those of `base`, photo by photo the same."""
-    if maps is None:
-        return [None, None]
-    return list(percentiles(maps if base is None else maps - base))
+def recovered(one: Measured, made: Mapping[str, Measured], counted: Counted) -> dict[str, Any]:
+    """Return the share of the lost mAP that a variant recovers, with its paired interval.
+
+    None where nothing was lost: where the loss is not above zero in the whole of its interval, as far as it has one.
+    """
+    clean, distorted = made["clean"], made["distorted"]
+    lost, gained = difference(clean.map, distorted.map), difference(one.map, distorted.map)
+    losses, gains = paired(clean.maps, distorted.maps), paired(one.maps, distorted.maps)
+    least = counted.bounds(lost, losses)[0]
+    if lost is None or gained is None or (lost if least is None else least) <= 0:
+        return {"recovered": None, "recovered_ci95": (None, None)}
+    value = gained / lost
+    if losses is None or gains is None:
+        return {"recovered": value, "recovered_ci95": (None, None)}
+    shares = np.divide(gains, losses, out=np.full(len(gains), np.nan), where=losses > 0)
+    return {"recovered": value, "recovered_ci95": counted.bounds(value, shares)}
 
 
-def _difference(value: float | None, base: float | None) -> float | None:
-    return None if value is None or base is None else value - base
-
-
-def _recovered(value: float | None, clean: float | None, distorted: float | None) -> float | None:
-    lost, gained = _difference(clean, distorted), _difference(value, distorted)
-    return None if gained is None or not lost else gained / lost
+def comparisons(made: Mapping[str, Measured], counted: Counted) -> list[dict[str, Any]]:
+    """Compare every two restorers of a run on its distorted photos: the second's mAP minus the first's."""
+    pairs = combinations(restored(made), 2)
+    return [{"first": one, "second": two} | change(made[two], made[one], counted) for one, two in pairs]
 
 
 def results(run: Finished, detector: str, made: Mapping[str, Measured]) -> dict[str, Any]:
     """Return the content of results.json for one detector from its measured variants."""
     settings = run.settings
-    variants = {name: dict(made[name].entry) for name in run.variants}
-    clean, distorted = (variants[name]["map"] for name in ("clean", "distorted"))
+    variants, counted = {name: dict(made[name].entry) for name in run.variants}, counted_classes(run)
     for variant, entry in variants.items():
-        for name, base in (("map", "distorted"), ("clean", "clean")):
-            entry[f"delta_{name}"] = _difference(entry["map"], variants[base]["map"])
-            entry[f"delta_{name}_ci95"] = _spread(made[variant].maps, made[base].maps)
-        entry["recovered"] = _recovered(entry["map"], clean, distorted)
+        entry |= change(made[variant], made["distorted"], counted)
+        entry |= {name.replace("map", "clean"): value for name, value in change(made[variant], made["clean"], counted).items()}
+        if not is_clean(variant):
+            entry |= recovered(made[variant], made, counted)
     skipped = set(run.failed)
-    counted = run.truth.select([image for image in run.truth if image not in skipped])
+    photos = run.truth.select([image for image in run.truth if image not in skipped])
     return {
         "protocol": settings.protocol,
         "iou": None if settings.protocol == "coco" else 0.5,
         "dataset": {
             "name": run.record["dataset"]["name"],
             "split": settings.split,
-            "images": len(counted),
-            "objects": int((~counted.difficult).sum()),
+            "images": len(photos),
+            "objects": int((~photos.difficult).sum()),
             "skip": settings.skip,
         },
         "recipe": settings.recipe if settings.levels is None else json.loads(settings.levels),
         "seed": settings.seed,
         "draws": settings.draws,
         "detector": {"name": detector, "weights_sha256": run.record["weights_sha256"].get(detector)},
+        "classes": {"counted": list(counted.names), "all": len(counted.photos), "least_photos": counted.least},
         "variants": variants,
+        "comparisons": comparisons({name: made[name] for name in run.variants}, counted),
         "skipped": run.failed,
         "chosen": {name: made[name].notes for name in run.variants if made[name].notes},
         "busy": busy(run.folder),

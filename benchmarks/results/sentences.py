@@ -39,7 +39,7 @@ def headline(results: dict[str, Any]) -> str:
         return f"{begin}restoring with {best} changed nothing{doubt}."
     if change < 0:
         return f"{begin}restoring with {best} lowered it by another {points(change)} points to {reached}{doubt}."
-    share = f", {100 * entry['recovered']:.0f} % of what was lost" if (entry["recovered"] or 0) > 0 else ""
+    share = f", {100 * entry['recovered']:.0f} % of what was lost" if (entry.get("recovered") or 0) > 0 else ""
     return f"{begin}restoring with {best} raised it by {points(change)} points to {reached}{share}{doubt}."
 
 
@@ -60,4 +60,15 @@ def harm(results: dict[str, Any]) -> list[str]:
             change = entry["delta_clean"]
             what = f"{'gained' if change > 0 else 'lost'} {points(change)} points" if change else "changed nothing"
             told.append(f"On clean photos {label_of(name)} {what}{interval(entry['delta_clean_ci95'])}.")
+    return told
+
+
+def compared(results: dict[str, Any]) -> list[str]:
+    """One sentence for every two restorers of a run, judged on the same photos."""
+    told = []
+    for one in results["comparisons"]:
+        change = one["delta_map"]
+        if change is not None and one["delta_map_ci95"][0] is not None:
+            where = f"{points(change)} points {'above' if change > 0 else 'below'}" if change else "level with"
+            told.append(f"{one['second']} is {where} {one['first']}{interval(one['delta_map_ci95'])}.")
     return told

@@ -57,7 +57,7 @@ VARIANT = {
     "map": MAYBE_NUMBER,
     "delta_map": MAYBE_NUMBER,
     "delta_map_ci95": [MAYBE_NUMBER, MAYBE_NUMBER],
-    "recovered": MAYBE_NUMBER,
+    "recovered": Maybe(MAYBE_NUMBER),
 }
 RESULTS = {"variants": Each(VARIANT, ("clean", "distorted"))}
 CHANGE = {"regained": int, "lost": int, "variant": Maybe(str)}

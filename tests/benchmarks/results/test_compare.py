@@ -32,8 +32,11 @@ def test_a_run_against_itself_is_exactly_zero(finished):
     base = finished[1]
     told = json.loads(invoke("compare", base / "seed0", base / "seed0", "--json").output)
     assert told["variant_a"] == told["variant_b"] == "bright"
-    for one in told["difference"].values():
-        assert one == {"value": 0, "low": 0, "high": 0, "photos": 5, "distinguishable": False}
+    of_map, of_class = told["difference"]["map"], told["difference"]["dog"]
+    assert of_map == {"value": 0, "low": 0, "high": 0, "photos": 5, "distinguishable": False}
+    assert of_class == {"value": 0, "low": None, "high": None, "photos": 5, "distinguishable": False}
+    told = invoke("compare", base / "seed0", base / "seed0").output
+    assert "dog            +0.0                    too few photos to tell (5)" in told
 
 
 def test_variants_of_a_run_are_compared(finished):
@@ -69,9 +72,9 @@ def test_distorted_against_clean_is_significant(many):
     assert told["dog"]["photos"] == 40
 
 
-def test_a_class_in_few_photos_is_never_called_distinguishable():
-    assert not Difference(-1.0, -1.0, -1.0, 4).distinguishable
-    assert Difference(-1.0, -1.0, -1.0, 5).distinguishable
+def test_only_what_has_an_interval_is_called_distinguishable():
+    assert not Difference(-1.0, None, None, 9).distinguishable
+    assert Difference(-1.0, -1.0, -1.0, 10).distinguishable
 
 
 def test_a_changed_annotation_is_not_judged_by(tmp_path):

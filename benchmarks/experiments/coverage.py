@@ -1,0 +1,192 @@
+"""How often the intervals that are printed hold the truth, on synthetic detections whose truth is known.
+
+python -m vocbench.benchmarks.experiments.coverage
+
+Sets of photos are drawn from one population, judged as a run is, and their 95 % intervals compared with what such sets give on
+average: the mean AP of each class over all sets in which it counts, averaged over the classes that count in the set at hand.
+AP of few photos is biased, so the value of endless photos is not what a set of 50 can tell.
+
+In the population every class has its share of the photos and its difficulty, every photo its own difficulty, which all its
+objects have in common, and its own strength of distortion. Confidence falls with the distortion, and restorers undo a part of
+it. What falls below a threshold is missed; false positives come with every class at its own rate. `skewed` has the shares of
+VOC 2012's twenty classes, `even` ten classes of equal shares.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import click
+import numpy as np
+from vocbench.benchmarks.results.intervals import UNKNOWN, Bounds, Counted, class_bounds, difference, paired, resampled
+from vocbench.benchmarks.results.judge import Measured, change, recovered
+from vocbench.detection.average_precision import VOC_RULES, Evaluation, Matches
+from vocbench.detection.detections import VOC_CLASSES
+
+# About the share of VOC 2012 trainval's photos with objects of each class, in the order of `VOC_CLASSES`.
+SKEWED = (0.058, 0.048, 0.066, 0.044, 0.061, 0.037, 0.102, 0.093, 0.097, 0.026,
+          0.047, 0.110, 0.042, 0.046, 0.380, 0.046, 0.028, 0.044, 0.047, 0.050)  # fmt: skip
+SHARES = {"skewed": SKEWED, "even": (0.15,) * 10}
+# What is left of the distortion's loss of confidence in each variant.
+LEFT = {"clean": 0.0, "distorted": 1.2, "first": 0.6, "second": 0.75}
+CASES = [(kind, photos) for kind in SHARES for photos in (50, 200)]
+THRESHOLD = -0.6  # of confidence
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Objects or false positives of a set of photos, each with what it is like before a variant changes it."""
+
+    photo: np.ndarray  # (N,)
+    label: np.ndarray  # (N,)
+    confidence: np.ndarray  # (N,) on clean photos
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One set, judged: AP by variant and class, and every interval by what it is of."""
+
+    counted: Counted
+    ap: dict[str, dict[str, float | None]]
+    intervals: list[tuple[str, tuple[str, ...], Bounds]]  # kind, the classes it is made of, bounds
+
+
+def _spread(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return photo and label (N,) of each of the things that photos have by class (photos, classes)."""
+    photo, label = np.nonzero(counts)
+    times = counts[photo, label]
+    return np.repeat(photo, times), np.repeat(label, times)
+
+
+def draw_set(kind: str, photos: int, protocol: str, seed: int) -> dict[str, Evaluation]:
+    """Draw a set of photos from the population and return the evaluation of each variant's detections in it."""
+    share = np.array(SHARES[kind])
+    fixed = np.random.default_rng(7)  # the population's
+    strength, rate = fixed.normal(0.6, 0.9, len(share)), fixed.uniform(0.02, 0.12, len(share))
+    random = np.random.default_rng(seed)
+    there = random.random((photos, len(share))) < share
+    photo, label = _spread(np.where(there, 1 + random.poisson(0.7, there.shape), 0))
+    ease = strength[label] + random.normal(0, 0.7, photos)[photo]
+    objects = Scored(photo, label, ease + random.normal(0, 0.8, len(photo)))
+    photo, label = _spread(random.poisson(rate, there.shape))
+    wrong = Scored(photo, label, random.normal(-0.3, 0.8, len(photo)))
+    distortion = random.gamma(4, 0.25, photos)
+    return {name: _evaluation(objects, wrong, distortion * left, protocol, random) for name, left in LEFT.items()}
+
+
+def _evaluation(
+    objects: Scored, wrong: Scored, loss: np.ndarray, protocol: str, random: np.random.Generator
+) -> Evaluation:  # fmt: skip
+    """Return the evaluation of detections whose confidence a `loss` (photos,) lowers."""
+    both = [(objects, 1.0), (wrong, 0.3)]
+    scores = np.concatenate([one.confidence - part * loss[one.photo] for one, part in both])
+    scores = scores + random.normal(0, 0.5, len(scores))
+    photo, label = (np.concatenate([getattr(one, name) for one, _ in both]) for name in ("photo", "label"))
+    right = np.arange(len(scores)) < len(objects.photo)
+    order = np.argsort(-scores, kind="stable")
+    order = order[scores[order] > THRESHOLD]
+    ap: dict[str, float | None] = {}
+    matches = {}
+    for place, name in enumerate(VOC_CLASSES):
+        mine = order[label[order] == place]
+        ours = objects.photo[objects.label == place]
+        match = Matches(scores[mine], photo[mine], right[mine], np.zeros(len(mine), bool), ours)
+        matches[name], ap[name] = match, VOC_RULES[protocol](*match.curve()) if len(ours) else None
+    return Evaluation(protocol, 0.5, [str(i) for i in range(len(loss))], ap, matches)
+
+
+def judge_set(kind: str, photos: int, protocol: str, seed: int) -> Judgement:
+    """Draw a set and compute all intervals that a run or a comparison of runs prints, by the same functions."""
+    found = draw_set(kind, photos, protocol, seed)
+    counted = Counted.of({name: len(np.unique(match.objects)) for name, match in found["clean"].matches.items()})
+    drawn = {name: resampled(one, one.images, seed) for name, one in found.items()}
+    made = {name: Measured(counted.mean(one.ap), counted.means(drawn[name]), {}, {}) for name, one in found.items()}
+    intervals = [
+        ("mAP, clean", counted.bounds(made["clean"].map, made["clean"].maps)),
+        ("mAP, distorted", counted.bounds(made["distorted"].map, made["distorted"].maps)),
+        ("change by restoring", change(made["first"], made["distorted"], counted)["delta_map_ci95"]),
+        ("one restorer against another", change(made["second"], made["first"], counted)["delta_map_ci95"]),
+        ("share recovered", recovered(made["first"], made, counted)["recovered_ci95"]),
+    ]
+    told = [(kind, counted.names, one) for kind, one in intervals]
+    spread = paired(drawn["first"], drawn["distorted"])
+    for place, name in enumerate(VOC_CLASSES):
+        value = difference(found["first"].ap[name], found["distorted"].ap[name])
+        told.append(("change of one class", (name,), _of_class(value, spread, place, counted.photos.get(name, 0))))
+    return Judgement(counted, {name: one.ap for name, one in found.items()}, told)
+
+
+def _of_class(value: float | None, spread: np.ndarray | None, place: int, photos: int) -> Bounds:
+    return UNKNOWN if spread is None else class_bounds(value, spread[:, place], photos)
+
+
+def truths(sets: list[Judgement]) -> dict[str, dict[str, float]]:
+    """Return by variant and class the mean AP over the sets in which the class counts."""
+    values: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in LEFT}
+    for one in sets:
+        for variant, ap in one.ap.items():
+            for name in one.counted.names:
+                values[variant][name].append(ap[name] or 0.0)
+    return {variant: {name: float(np.mean(found)) for name, found in of.items()} for variant, of in values.items()}
+
+
+def true_value(kind: str, names: tuple[str, ...], truth: dict[str, dict[str, float]]) -> float:
+    """Return what an interval of this kind, of these classes, should hold."""
+    clean, distorted, first, second = (float(np.mean([truth[variant][name] for name in names])) for variant in LEFT)
+    return {
+        "mAP, clean": clean,
+        "mAP, distorted": distorted,
+        "change by restoring": first - distorted,
+        "one restorer against another": second - first,
+        "share recovered": (first - distorted) / (clean - distorted),
+        "change of one class": first - distorted,
+    }[kind]
+
+
+def coverage(sets: list[Judgement]) -> dict[str, tuple[float, int]]:
+    """Return by kind of interval the share of those given that hold the truth, and how many were given."""
+    truth, held = truths(sets), defaultdict(list)
+    for one in sets:
+        for kind, names, (low, high) in one.intervals:
+            if low is not None and high is not None:
+                held[kind].append(low <= true_value(kind, names, truth) <= high)
+    return {kind: (float(np.mean(of)), len(of)) for kind, of in held.items()}
+
+
+def simulate(kind: str, photos: int, protocol: str, sets: int, seed: int, processes: int) -> list[Judgement]:
+    """Draw and judge many sets of one size."""
+    jobs = [(kind, photos, protocol, sets * seed + i) for i in range(sets)]
+    with get_context("spawn").Pool(processes) as pool:
+        return pool.starmap(judge_set, jobs, chunksize=8)
+
+
+def rows(found: dict[tuple[str, int], dict[str, tuple[float, int]]]) -> Iterator[str]:
+    """Yield the lines of a Markdown table: kinds of intervals down, sets across."""
+    yield "| interval of | " + " | ".join(f"{kind}, {photos} photos" for kind, photos in found) + " |"
+    yield "| --- |" + " ---: |" * len(found)
+    kinds = list(dict.fromkeys(kind for one in found.values() for kind in one))
+    for kind in kinds:
+        told = [one.get(kind) for one in found.values()]
+        yield f"| {kind} | " + " | ".join("–" if one is None else f"{100 * one[0]:.1f} % of {one[1]}" for one in told) + " |"
+
+
+@click.command()
+@click.option("--sets", default=1000, show_default=True, type=click.IntRange(2), help="Sets of photos of each kind and size.")
+@click.option("--protocol", default="voc07", show_default=True, type=click.Choice(list(VOC_RULES)))
+@click.option("--seed", default=0, show_default=True)
+@click.option("--processes", default=2, show_default=True, type=click.IntRange(1))
+def main(sets: int, protocol: str, seed: int, processes: int) -> None:
+    """The share of 95 % intervals that hold the truth, on synthetic detections."""
+    found = {}
+    for kind, photos in CASES:
+        found[kind, photos] = coverage(simulate(kind, photos, protocol, sets, seed, processes))
+        click.echo(f"{kind}, {photos} photos: done", err=True)
+    for line in rows(found):
+        click.echo(line)
+
+
+if __name__ == "__main__":
+    main()
