@@ -12,13 +12,12 @@ import torch
 from torch import nn
 from vocbench.pipeline import weights as store
 from vocbench.pipeline.chain import reason
+from vocbench.pipeline.names import DEFAULT_RESTORER
 from vocbench.pipeline.specs import OWN, Options, Spec, parse_spec
 from vocbench.restorer.contract import Facts
 from vocbench.restorer.guard import Guarded
 from vocbench.restorer.tiling import Tiled, Tiling
-from vocbench.restorer.weight_files import WeightsFile, open_weights
-
-GATED = "owan"  # the network behind the gate of `owan-gated`
+from vocbench.restorer.weight_files import WeightsFile, open_weights, read_metadata
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def _owan(name: str) -> Builder:
 def _owan_gated(given: str | None, options: Options) -> Built:
     from vocbench.pipeline.gate import Gated
 
-    built = _owan(GATED)(given, options)
+    built = _owan(DEFAULT_RESTORER if given is None else network_of(given, DEFAULT_RESTORER))(given, options)
     return replace(built, model=Gated(built.model))
 
 
@@ -282,16 +281,19 @@ def _restorer_spec(model: str | Path) -> Spec:
     path = Path(model)
     if not (path.suffix in (".safetensors", ".pth") and path.is_file()):
         return parse_restorer(str(model))
-    from vocbench.restorer.weight_files import read_metadata
-
-    network = read_metadata(path).get("network")
+    network = network_of(path)
     if network not in RESTORERS:
         raise ValueError(f"{path}: does not say whose weights it holds; give NAME:{path}, such as owan:{path}")
     return Spec(network, network, str(path))
 
 
+def network_of(path: str | Path, otherwise: str = "") -> str:
+    """Return the name of the network whose weights a file says it holds."""
+    return read_metadata(path).get("network", otherwise)
+
+
 def load_restorer(
-    model: str | Path = "owan",
+    model: str | Path = DEFAULT_RESTORER,
     *,
     device: str = "auto",
     tile: str | None = None,

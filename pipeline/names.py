@@ -5,6 +5,7 @@ The tables hold what the names stand for (`models.RESTORERS`, `recipes.RECIPES`,
 
 from __future__ import annotations
 
+DEFAULT_RESTORER = "owan-half"  # of every command and function but those that repeat the paper's tables
 RESTORERS = (
     "owan",
     "owan-2019",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from vocbench.detection.detections import Detections
 from vocbench.pipeline.chain import detect_photos, restore_photo
 from vocbench.pipeline.models import load_detector, load_restorer
+from vocbench.pipeline.names import DEFAULT_RESTORER
 from vocbench.restorer.images import from_uint8, read_image, to_uint8
 
 Photo: TypeAlias = "str | Path | Image.Image | np.ndarray | Tensor"
@@ -56,7 +57,7 @@ def restore(photo: str | Path | Image.Image, restorer: str | Path | nn.Module = 
 @overload
 def restore(photo: Array, restorer: str | Path | nn.Module = ..., *, device: str = ...) -> Array: ...
 def restore(
-    photo: Photo, restorer: str | Path | nn.Module = "owan", *, device: str = "auto"
+    photo: Photo, restorer: str | Path | nn.Module = DEFAULT_RESTORER, *, device: str = "auto"
 ) -> Image.Image | np.ndarray | Tensor:
     """Return a photo restored, in the form in which it was given; a file becomes a picture of PIL, upright.
 

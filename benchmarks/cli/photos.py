@@ -14,6 +14,7 @@ from vocbench.benchmarks.cli import before_after
 from vocbench.benchmarks.cli.messages import in_options
 from vocbench.benchmarks.cli.options import DETECTOR, RESTORER, Command, choose_device, model_options
 from vocbench.benchmarks.cli.progress import Progress
+from vocbench.pipeline.names import DEFAULT_RESTORER
 from vocbench.pipeline.specs import Options
 from vocbench.restorer.files import FoundPhoto, find_photos, make_folder
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from vocbench.restorer.images import Photo
 
 FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PHOTO|FOLDER|PATTERN...")
-COMPARED = "owan-half"  # what --compare restores by
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 MEGAPIXELS = click.option(
     "--max-megapixels", default=50.0, show_default=True, type=click.FloatRange(0, min_open=True), metavar="N",
@@ -108,7 +108,7 @@ def _restorer(text: str | None, options: Options) -> Callable[[Path, Tensor], Te
     ],
 )
 @FILES
-@click.option("--restorer", default="owan", show_default=True, type=RESTORER, help="What restores.")
+@click.option("--restorer", default=DEFAULT_RESTORER, show_default=True, type=RESTORER, help="What restores.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the restored photos.")
 @click.option("--format", "form", default="png", show_default=True, type=click.Choice(list(SUFFIXES)), help="Of the files.")
 @click.option("--quality", default=95, show_default=True, type=click.IntRange(1, 100), metavar="N", help="Of JPEG and WebP.")
@@ -146,7 +146,7 @@ def restore(files, restorer: str, out: Path, form: str, quality: int, skip_exist
     ],
 )
 @FILES
-@click.option("--restorer", type=RESTORER, help=f"Restore the photos first; with --compare, default {COMPARED}.")
+@click.option("--restorer", type=RESTORER, help=f"Restore the photos first; with --compare, default {DEFAULT_RESTORER}.")
 @click.option("--detector", default="mobilenet-ssd", show_default=True, type=DETECTOR, help="What detects.")
 @click.option("--score", default=0.3, show_default=True, help="Boxes below it are left out.")
 @click.option("--compare", is_flag=True, help="Before and after side by side in one JPEG a photo, and what came and went.")
@@ -165,7 +165,7 @@ def detect(files, restorer, detector, score, compare, out, as_json, max_megapixe
     every photo is detected as it is and restored: what came is marked +, what went -.
     """
     if compare:
-        restorer, out = restorer or COMPARED, out or Path("runs") / time.strftime("%Y%m%d-%H%M%S-compare")
+        restorer, out = restorer or DEFAULT_RESTORER, out or Path("runs") / time.strftime("%Y%m%d-%H%M%S-compare")
     found = find_photos(files, out)
     targets = _targets(found, out, ".jpg" if compare else ".png") if out else {}
     from vocbench.pipeline.models import build_detector, parse_detector

@@ -28,7 +28,7 @@ from vocbench.benchmarks.reporting.trackers import TRACKERS, check_trackers, wri
 from vocbench.benchmarks.results.sentences import headline
 from vocbench.benchmarks.running.meter import STORED
 from vocbench.benchmarks.settings import RunSettings, plain
-from vocbench.pipeline.names import DEGRADATIONS, PROTOCOLS, RECIPES
+from vocbench.pipeline.names import DEFAULT_RESTORER, DEGRADATIONS, PROTOCOLS, RECIPES
 
 if TYPE_CHECKING:
     from vocbench.benchmarks.running.local_workers import Runner
@@ -47,7 +47,7 @@ def run_options(command: Callable) -> Callable:
                      metavar="FILE.yaml", help="Options from a file; those given here override it."),
         click.option("--data", default="sample", show_default=True, metavar="sample|DIR", help="A VOC20xx folder."),
         click.option("--split", help="Image set of the folder, such as val or test; the sample has only `all`."),
-        click.option("--restorer", "restorers", multiple=True, type=RESTORER, help="Repeatable; default owan."),
+        click.option("--restorer", "restorers", multiple=True, type=RESTORER, help=f"Repeatable; default {DEFAULT_RESTORER}."),
         click.option("--detector", "detectors", multiple=True, type=DETECTOR, help="Repeatable; default mobilenet-ssd."),
         click.option("--protocol", default="voc07", show_default=True, type=Named("protocol", PROTOCOLS),
                      help="Average precision."),
@@ -109,7 +109,7 @@ def make_settings(
         given["data"] = str(Path(given["data"]).resolve())
     return RunSettings(
         split=split or ("all" if sample else only_split(given["data"])),
-        restorers=tuple(restorers) or ("owan",),
+        restorers=tuple(restorers) or (DEFAULT_RESTORER,),
         detectors=tuple(detectors) or ("mobilenet-ssd",),
         draws=draws if draws is not None else (SAMPLE_DRAWS if sample else 1),
         device=choose_device(device, elsewhere),

@@ -9,7 +9,7 @@ import click
 from vocbench.benchmarks.cli.options import OWAN, Command, Named, choose_device, device_option, json_option, tile_option
 from vocbench.benchmarks.cli.progress import Progress
 from vocbench.benchmarks.cli.show import show
-from vocbench.pipeline.names import EXPORTS
+from vocbench.pipeline.names import DEFAULT_RESTORER, EXPORTS
 from vocbench.restorer.cutting import Tiling
 
 
@@ -62,8 +62,8 @@ def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> 
         show(text)
 
 
-@click.command(cls=Command, examples=["vocbench export owan --format onnx --out owan.onnx"])
-@click.argument("restorer", default="owan", type=OWAN, metavar="NAME[:WEIGHTS]")
+@click.command(cls=Command, examples=["vocbench export owan-half --format onnx --out owan-half.onnx"])
+@click.argument("restorer", default=DEFAULT_RESTORER, type=OWAN, metavar="NAME[:WEIGHTS]")
 @click.option("--format", "name", required=True, type=Named("format", EXPORTS), help="Of the file.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to write.")
 def export(restorer: str, name: str, out: Path) -> None:

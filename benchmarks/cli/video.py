@@ -16,6 +16,7 @@ import click
 from vocbench.benchmarks.cli.before_after import rows
 from vocbench.benchmarks.cli.options import DETECTOR, RESTORER, Command, choose_device, model_options
 from vocbench.benchmarks.cli.progress import Progress
+from vocbench.pipeline.names import DEFAULT_RESTORER
 from vocbench.pipeline.specs import Options
 from vocbench.restorer.files import make_folder
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from vocbench.detection.detections import Detections
     from vocbench.pipeline.videos import Video
-
-FASTEST = "owan-half"
 
 
 @click.command(
@@ -38,7 +37,7 @@ FASTEST = "owan-half"
     ],
 )
 @click.argument("source", metavar="FILE|CAMERA|URL")
-@click.option("--restorer", default=FASTEST, show_default=True, type=RESTORER, help="What restores.")
+@click.option("--restorer", default=DEFAULT_RESTORER, show_default=True, type=RESTORER, help="What restores.")
 @click.option("--gate/--no-gate", default=True, show_default=True, help="Leave frames alone that need no restoring.")
 @click.option("--detector", default="mobilenet-ssd", show_default=True, type=DETECTOR, help="What detects.")
 @click.option("--score", default=0.3, show_default=True, help="Boxes below it are left out.")

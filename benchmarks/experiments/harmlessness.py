@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
+from vocbench.pipeline.names import DEFAULT_RESTORER
 from vocbench.restorer.images import from_uint8
 from vocbench.restorer.training.drawn import drawing, gradient, letterboxed
 
@@ -67,7 +68,7 @@ def measure(restorer: nn.Module, photo: Tensor | None = None) -> list[Harm]:
 
 
 @click.command()
-@click.option("--restorer", default="owan", show_default=True, metavar="NAME[:WEIGHTS]")
+@click.option("--restorer", default=DEFAULT_RESTORER, show_default=True, metavar="NAME[:WEIGHTS]")
 @click.option("--tile", metavar="SIZE:STRIDE|whole", help="Cutting policy in place of the weights' own.")
 @click.option("--engine", default="auto", show_default=True)
 @click.option("--guard/--no-guard", default=False, show_default=True, help="Weights must do without it.")

@@ -11,6 +11,7 @@ from vocbench.pipeline.models import (
     parse_detector,
     parse_restorer,
 )
+from vocbench.pipeline.names import DEFAULT_RESTORER
 from vocbench.pipeline.specs import Options, Spec
 from vocbench.restorer.guard import Guarded
 from vocbench.restorer.networks.owan_files import build
@@ -120,6 +121,12 @@ def test_what_is_for_owan_alone_says_so():
         owan_file("dncnn")
     with pytest.raises(ValueError, match="not owan-gated"):
         owan_file("owan-gated")
+
+
+def test_the_gate_stands_before_the_default_network_or_the_one_whose_weights_are_given(tmp_path):
+    save_weights(tmp_path / "w.safetensors", build("owan").state_dict(), "owan", "96:72")
+    assert built_restorer(parse_restorer("owan-gated")).facts == built_restorer(parse_restorer(DEFAULT_RESTORER)).facts
+    assert built_restorer(parse_restorer(f"owan-gated:{tmp_path}/w.safetensors")).facts.tile == "96:72"
 
 
 def test_networks_of_this_project_stand_behind_the_guard_unless_it_is_left_out(tmp_path):

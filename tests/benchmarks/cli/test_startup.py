@@ -102,6 +102,7 @@ def test_names_are_those_of_the_tables():
     tables = {"RESTORERS": RESTORERS, "DETECTORS": DETECTORS, "ENGINES": ENGINES, "EXPORTS": FORMATS, "NETWORKS": NETWORKS,
               "TRAINABLE": TRAINABLE, "RECIPES": RECIPES, "DEGRADATIONS": DEGRADATIONS, "PROTOCOLS": PROTOCOLS}  # fmt: skip
     there = {name: value for name, value in vars(names).items() if name.isupper()}
+    assert there.pop("DEFAULT_RESTORER") in RESTORERS
     assert there == {name: tuple(table) for name, table in tables.items()}
 
 
