@@ -50,6 +50,17 @@ def results_alone() -> Iterator[None]:
             handler.setStream(sys.stdout)
 
 
+@contextmanager
+def threads_kept() -> Iterator[None]:
+    """Give the process its number of PyTorch threads back: ultralytics sets it to one less than there are cores."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+
+
 def to_bgr(image: Tensor) -> np.ndarray:
     """(3, H, W) RGB in [0, 1] to (H, W, 3) uint8 BGR, the form in which ultralytics takes an array."""
     levels = image.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
@@ -92,7 +103,7 @@ class UltralyticsDetector(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Sequence[Tensor]) -> list[Detections]:
-        with results_alone():
+        with results_alone(), threads_kept():
             return self._detect(images)
 
     def _detect(self, images: Sequence[Tensor]) -> list[Detections]:

@@ -208,3 +208,26 @@ def test_a_letterbox_says_what_it_sees(tmp_path, monkeypatch):
     model = load_ultralytics("yolov8n.yaml")
     assert model.input_size(1500, 2000) == (480, 640)
     assert model.input_size(320, 160) == (640, 320)
+
+
+def test_an_ultralytics_model_leaves_the_number_of_threads_alone():
+    """Its choice of a device sets one less than there are cores, for whatever the process computes afterwards."""
+    from types import SimpleNamespace
+
+    from vocbench.detection.detectors.ultralytics_adapter import UltralyticsDetector
+
+    class Model:
+        names = dict(enumerate(["cat", "dog"]))
+
+        def predict(self, picture, **given):
+            torch.set_num_threads(1)
+            boxes = SimpleNamespace(xyxy=torch.zeros(0, 4), conf=torch.zeros(0), cls=torch.zeros(0))
+            return [SimpleNamespace(boxes=boxes)]
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        UltralyticsDetector(Model())([torch.rand(3, 32, 32)])
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
