@@ -217,7 +217,8 @@ def test_an_ultralytics_model_leaves_the_number_of_threads_alone():
     from vocbench.detection.detectors.ultralytics_adapter import UltralyticsDetector
 
     class Model:
-        names = dict(enumerate(["cat", "dog"]))
+        def __init__(self):
+            self.names = {0: "cat", 1: "dog"}
 
         def predict(self, picture, **given):
             torch.set_num_threads(1)
