@@ -16,7 +16,9 @@ from typing import Any
 from vocbench.pipeline.specs import Options
 from vocbench.restorer.files import write_whole
 
-PACKAGES = ("vocbench", "torch", "torchvision", "numpy", "pillow", "openvino", "pycocotools", "ultralytics")
+PACKAGES = ("vocbench", "torch", "torchvision", "numpy", "scipy", "scikit-image", "pillow", "opencv-python", "openvino",
+            "pycocotools", "ultralytics", "imagecorruptions", "spandrel")  # fmt: skip
+COMPUTING = ("restorer", "detection", "pipeline", "benchmarks/running")  # the folders whose code makes predictions
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,14 @@ def git_commit() -> str | None:
     return done.stdout.strip() or None
 
 
+def code_digest() -> str:
+    """SHA-256 of the code that makes predictions: what only reports on them may change while a run waits."""
+    root = Path(__file__).resolve().parent.parent
+    files = [path for folder in COMPUTING for path in (root / folder).rglob("*") if path.suffix in (".py", ".cpp")]
+    told = sorted((path.relative_to(root).as_posix(), file_digest(path)) for path in files)
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
 def hardware(device: str) -> str:
     """The device's name, for people."""
     if device.startswith("cuda"):
@@ -122,6 +132,11 @@ def file_digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def json_bytes(content: Any) -> bytes:
+    """Return JSON as `write_json` writes it; NaN and infinity are refused, as JSON has none."""
+    return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
+
+
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON, atomically; NaN and infinity are refused, as JSON has none."""
-    write_whole(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+    """Write JSON, whole or not at all."""
+    write_whole(path, json_bytes(content))

@@ -73,6 +73,8 @@ def run_options(command: Callable) -> Callable:
         click.option("--on-error", default="stop", show_default=True, type=click.Choice(["stop", "skip"]),
                      help="When a restorer fails."),
         click.option("--resume", is_flag=True, help="Go on with what is in --out."),
+        click.option("--accept-changes", is_flag=True,
+                     help="Resume with other versions, code, hardware or own models than the run was begun with."),
         click.option("--quiet", is_flag=True, help="No progress, no table."),
         click.option("--verbose", is_flag=True, help="Say what is used, and how far it is after every few images."),
     ]  # fmt: skip
@@ -145,7 +147,21 @@ def told(settings: RunSettings, out: Path, quiet: bool, verbose: bool) -> Iterat
     "--track", multiple=True, type=Named("tracker", tuple(TRACKERS)), help="Also write the results there; repeatable."
 )
 @run_options
-def run(runner, workers, ray_address, gpus_per_worker, cpus_per_worker, store, out, track, resume, quiet, verbose, **given):
+def run(
+    runner,
+    workers,
+    ray_address,
+    gpus_per_worker,
+    cpus_per_worker,
+    store,
+    out,
+    track,
+    resume,
+    accept_changes,
+    quiet,
+    verbose,
+    **given,
+):
     """Distort photos, restore them, detect, and report mAP per class.
 
     Without options it runs the built-in sample. Variants: clean, distorted, and one per --restorer.
@@ -158,7 +174,7 @@ def run(runner, workers, ray_address, gpus_per_worker, cpus_per_worker, store, o
     from vocbench.benchmarks.running.driver import run as run_benchmark
 
     with told(settings, out, quiet, verbose) as progress:
-        run_benchmark(settings, out, resume, where, progress, store)
+        run_benchmark(settings, out, resume, where, progress, store, accept_changes)
     for name in track:
         write_to(name, out)
     if quiet:
@@ -201,7 +217,19 @@ class Degradation(click.ParamType):
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the runs; default runs/TIME-sweep.")
 @run_options
 def sweep(
-    degradations, runner, workers, ray_address, gpus_per_worker, cpus_per_worker, store, out, resume, quiet, verbose, **given
+    degradations,
+    runner,
+    workers,
+    ray_address,
+    gpus_per_worker,
+    cpus_per_worker,
+    store,
+    out,
+    resume,
+    accept_changes,
+    quiet,
+    verbose,
+    **given,
 ):
     """mAP at fixed degradation levels, with the means mPC and rPC of the robustness benchmarks."""
     check_runner(runner, ray_address, gpus_per_worker, cpus_per_worker)
@@ -212,7 +240,7 @@ def sweep(
 
     levels = sweeping.parse_degradations(degradations)
     with told(settings, out, quiet, verbose) as progress:
-        content = sweeping.sweep(settings, levels, out, resume, where, progress, store)
+        content = sweeping.sweep(settings, levels, out, resume, where, progress, store, accept_changes)
     if not quiet:
         show(sweeping.to_markdown(content))
         click.echo(f"Results in {out}")

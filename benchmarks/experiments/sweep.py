@@ -87,6 +87,7 @@ def sweep(
     runner: Runner | None = None,
     progress: Progress | None = None,
     store: str | None = None,
+    accept_changes: bool = False,
 ) -> dict[str, Any]:
     """Run every level into a folder of its own below `out`, and write sweep.json, .csv, .md and .html; resumable."""
     found: dict[str, Any] = {}
@@ -99,7 +100,7 @@ def sweep(
             if folder.exists() and not resume:
                 raise ValueError(f"{folder}: already there; continue the sweep with `resume=True` or choose another `out`")
             place = f"{store.rstrip('/')}/{folder.name}" if store else None
-            run(step, folder, resume, runner, shown.at(folder.name), place)
+            run(step, folder, resume, runner, shown.at(folder.name), place, accept_changes)
             rows.append(json.loads((folder / "results.json").read_text()))
         found[degradation] = {"unit": UNITS.get(degradation, "severity 1 to 5"), "levels": numbers} | _by_variant(rows)
         content = summary(found, rows[0])  # so that what is done can be read before all is

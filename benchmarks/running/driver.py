@@ -5,11 +5,8 @@ A run killed at any moment goes on where it was resumed and ends in the same num
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import time
-import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,12 +14,13 @@ from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 from vocbench.benchmarks.reporting.examples import Examples
-from vocbench.benchmarks.running.local_workers import Crew, Here, Plan, Runner
+from vocbench.benchmarks.running.local_workers import Here, Plan, Runner
 from vocbench.benchmarks.running.meter import Meter, Progress
+from vocbench.benchmarks.running.record import Begun, begin, listed, make_record, note_batches
 from vocbench.benchmarks.running.unit import Clock, peak_memory
 from vocbench.benchmarks.sample import open_data
-from vocbench.benchmarks.settings import RunSettings, differences, file_digest, git_commit, plain, versions, write_json
-from vocbench.benchmarks.storage.records import INVENTORY, TIMING, read_json, read_record, settings_of
+from vocbench.benchmarks.settings import RunSettings, file_digest, write_json
+from vocbench.benchmarks.storage.records import TIMING, read_json
 from vocbench.benchmarks.storage.store import READERS, ROWS, Store
 from vocbench.benchmarks.voc_folder import check_size
 from vocbench.detection.average_precision import PROTOCOLS
@@ -101,69 +99,6 @@ def _inventory(data: VOCSplit, ids: list[str], known: Mapping[str, list[str]]) -
     return listed
 
 
-def _listed(out: Path) -> dict[str, list[str]]:
-    """The inventory of the run in `out`, empty for a new one."""
-    path = out / "inventory.json"
-    return read_json(path, INVENTORY) if path.is_file() else {}
-
-
-def _record(settings: RunSettings, data: VOCSplit, ids: list[str], crew: Crew, inventory: dict, store: str | None) -> dict:
-    listing = json.dumps(inventory, sort_keys=True).encode()
-    return {
-        "settings": plain(settings),
-        "dataset": {"name": data.name, "split": data.split, "images": len(ids), "sha256": hashlib.sha256(listing).hexdigest()},
-        "weights_sha256": crew.equipment.weights_sha256,
-        "execution": crew.equipment.execution,
-        "id": uuid.uuid4().hex,
-        "store": Store(store).place if store else None,
-        "versions": versions(),
-        "git_commit": git_commit(),
-        "hardware": crew.equipment.hardware,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
-
-
-def _begin(out: Path, record: dict, inventory: dict, resume: bool) -> dict:
-    """The run's record: written for a new run, and for a resumed one made sure that it is the same run."""
-    path = out / "run.json"
-    if not path.is_file():
-        ours = {".lock"} | ({"inventory.json"} if _listed(out) == inventory else set())  # of a run killed as it began
-        leftovers = sorted(p.name for p in out.iterdir() if p.name not in ours)
-        if leftovers:
-            raise ValueError(f"{out}: not empty ({leftovers[0]}) and holds no run; choose another `out`")
-        if record["store"]:
-            Store(record["store"]).claim(record["id"], new=True)
-        write_json(out / "inventory.json", inventory)
-        write_json(path, record)
-        return record
-    if not resume:
-        raise ValueError(f"{out}: already holds a run; continue it with `resume=True` or choose another `out`")
-    then = read_record(path)
-    began = then | {"settings": plain(settings_of(then))}  # with the defaults of settings that it did not have yet
-    for group in ("settings", "weights_sha256"):
-        changed = differences(record[group], began[group])
-        if changed:
-            raise ValueError(f"{out}: was begun with other {group}: {'; '.join(changed)}; use the same or another `out`")
-    changed = differences(_engines(record), _engines(then))
-    if changed:
-        raise ValueError(f"{out}: was begun with another engine: {'; '.join(changed)}; use the same or another `out`")
-    if record["store"] and record["store"] != then.get("store"):
-        kept = then.get("store") or out / "store"
-        raise ValueError(f"{out}: its predictions are in {kept}, not in {record['store']}; give the same `store` or none")
-    before = _listed(out)
-    changed = [name for name in inventory if inventory[name] != before.get(name)] + [n for n in before if n not in inventory]
-    if changed:
-        raise ValueError(f"{out}: the photo or annotation of {changed[0]} changed since the run was begun; restore it")
-    if then.get("store") and then.get("id"):
-        Store(then["store"]).claim(then["id"], new=False)
-    return then
-
-
-def _engines(record: dict) -> dict[str, str | None]:
-    """How each network of a run is executed, as far as it may change a number."""
-    return {label: told["engine"] for label, told in record["execution"].items()}
-
-
 def run(
     settings: RunSettings,
     out: str | Path,
@@ -171,11 +106,13 @@ def run(
     runner: Runner | None = None,
     progress: Progress | None = None,
     store: str | None = None,
+    accept_changes: bool = False,
 ) -> Path:
     """Compute a run into the folder `out` and write its results; returns `out`.
 
     `runner` is where it is computed, by default in this process. `store` is another place for the predictions than
-    `out`/store: a folder, or a URL that fsspec knows; a resumed run remembers it. `progress(total, done)` is called once with
+    `out`/store: a folder, or a URL that fsspec knows; a resumed run remembers it. A run that was begun with other versions,
+    code, hardware or sources of own models is resumed with `accept_changes` only. `progress(total, done)` is called once with
     numbers of photos and gives a function to be called with what was done since, as a number of photos that need not be whole,
     and the variant.
     Raises ValueError and OSError with a message for people; what was computed before stays and can be resumed.
@@ -185,9 +122,10 @@ def run(
     data = open_data(settings.data, settings.split)
     ids = settings.choose(data.ids)
     with _locked(out):
-        inventory = _inventory(data, ids, _listed(out))
+        inventory = _inventory(data, ids, listed(out))
         with (runner or Here()).open(settings) as crew:
-            record = _begin(out, _record(settings, data, ids, crew, inventory, store), inventory, resume)
+            made = make_record(settings, data, crew.equipment, inventory, store)
+            record = begin(out, Begun(made, inventory, resume, accept_changes))
             kept = Store(record["store"] or out / "store")
             sound = kept.parts()
             kept.clear(sound.values())
@@ -204,10 +142,10 @@ def run(
                 crew.compute(Plan(settings, data, units, inventory, kept, examples, meter.step), waiting, advance, clock)
             except BaseException:
                 with suppress(OSError):  # the disk may be full: what went wrong first is what counts
-                    _add_timing(out, clock, time.perf_counter() - begun)
+                    _add_session(out, record, clock, time.perf_counter() - begun)
                 raise
             if waiting:
-                _add_timing(out, clock, time.perf_counter() - begun)
+                _add_session(out, record, clock, time.perf_counter() - begun)
             kept.join(together(settings))
             _keep_one_of_each(kept, units)
         from vocbench.benchmarks.reporting.outputs import write_outputs
@@ -250,6 +188,12 @@ def _keep_one_of_each(store: Store, units: list[list[str]]) -> None:
             "use a folder that all machines share, or a URL as `store`"
         )
     store.clear(sound.values())
+
+
+def _add_session(out: Path, record: dict, clock: Clock, wall: float) -> None:
+    """Write down what is known of a session only after it: its times, and batches that memory did not suffice for."""
+    note_batches(out, record, clock.batches)
+    _add_timing(out, clock, wall)
 
 
 def _add_timing(out: Path, clock: Clock, wall: float) -> None:

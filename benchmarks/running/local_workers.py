@@ -62,6 +62,7 @@ def compute_unit(
     drawn: list[Pictures] = []
     show = lambda *unit: drawn.append(plan.examples.draw(*unit))  # noqa: E731
     computed = compute(plan.settings, unit, items, models, clock, pool, show, partial(plan.step, unit))
+    clock.note_batches(models.batches())
     return computed, drawn[0]
 
 
@@ -77,7 +78,7 @@ class Here:
     @contextmanager
     def open(self, settings: RunSettings) -> Iterator[Crew]:
         models = build_models(settings)
-        yield _Local(models, models.equipment(settings.device), self.workers)
+        yield _Local(models, models.equipment(settings), self.workers)
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class Worker:
         torch.set_num_threads(self.threads)
         self.data = open_data(self.settings.data, self.settings.split)
         self.models = build_models(self.settings)
-        return self.models.equipment(self.settings.device)
+        return self.models.equipment(self.settings)
 
     def compute(self, task: _Task) -> tuple[Pictures, Clock]:
         """Compute a unit into the store; returns its pictures, the seconds of each stage and this worker's peak memory."""
@@ -241,6 +241,7 @@ class _RayCrew:
                     continue
                 plan.examples.keep(pictures)
                 clock.note(told.peaks)
+                clock.note_batches(told.batches)
                 for stage, seconds in told.spent.items():
                     clock.spent[stage] += seconds / self.shape.workers
                 advance(unit)

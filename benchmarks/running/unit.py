@@ -12,18 +12,19 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from vocbench.benchmarks.settings import RunSettings, hardware
+from vocbench.benchmarks.settings import RunSettings, file_digest, hardware
 from vocbench.benchmarks.variants import is_clean, on_clean
 from vocbench.detection.detections import Detections
 from vocbench.pipeline.chain import Attempt, RestorerError, detect_photos, restore_photos
 from vocbench.pipeline.models import Built, built_detector, built_restorer, parse_detector, parse_restorer
-from vocbench.pipeline.specs import Spec
+from vocbench.pipeline.specs import OWN, Spec
 from vocbench.restorer.degradations.recipes import degrade, level_degrade
 from vocbench.restorer.images import read_image
 from vocbench.restorer.quality import SSIM_WINDOW, psnr, ssim
@@ -35,11 +36,15 @@ MOST_DECIBELS = 100.0  # the PSNR of a photo that came back as it was, so that i
 
 @dataclass(frozen=True)
 class Equipment:
-    """What a run is computed with: by label the weights' SHA-256 and how a network is executed, and the hardware's name."""
+    """What a run is computed with: by label the weights' SHA-256 and how a network is executed, and the hardware's name.
+
+    Of a user's own models also the SHA-256 of the source file.
+    """
 
     weights_sha256: dict[str, str | None]
     execution: dict[str, dict[str, Any]]
     hardware: str
+    sources_sha256: dict[str, str | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,13 @@ class Models:
     detectors: dict[str, nn.Module]
     built: Mapping[str, Built] = field(default_factory=dict)
 
-    def equipment(self, device: str) -> Equipment:
+    def batches(self) -> dict[str, int]:
+        """Return how many tiles at a time each network gets now; they are halved where memory runs out."""
+        facts = {name: built.facts for name, built in self.built.items()}
+        return {name: one.batch for name, one in facts.items() if one.batch is not None}
+
+    def equipment(self, settings: RunSettings) -> Equipment:
+        """Return what the models are and run on."""
         facts = {name: built.facts for name, built in self.built.items()}
         return Equipment(
             {name: one.sha256 for name, one in facts.items()},
@@ -59,7 +70,8 @@ class Models:
                 for name, one in facts.items()
                 if one.tile is not None
             },
-            hardware(device),
+            hardware(settings.device),
+            own_sources(settings),
         )
 
 
@@ -77,6 +89,14 @@ def build_models(settings: RunSettings) -> Models:
         {name: built.model for name, built in detecting.items()},
         restoring | detecting,
     )
+
+
+def own_sources(settings: RunSettings) -> dict[str, str | None]:
+    """SHA-256 of the file that a user's own models come from, by label; None for one that has no file of source."""
+    specs = [parse_restorer(text) for text in settings.restorers] + [parse_detector(text) for text in settings.detectors]
+    found = {spec.label: find_spec(spec.name.partition(":")[0]) for spec in specs if OWN.fullmatch(spec.name)}
+    files = {label: Path(one.origin) if one and one.origin else None for label, one in found.items()}
+    return {label: file_digest(path) if path and path.is_file() else None for label, path in files.items()}
 
 
 def _check_labels(specs: list[Spec], who: str) -> None:
@@ -162,6 +182,11 @@ class Clock:
 
     spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("prepare", "restore", "detect", "measure"), 0.0))
     peaks: dict[str, int] = field(default_factory=dict)
+    batches: dict[str, int] = field(default_factory=dict)  # of each network's tiles, the fewest seen
+
+    def note_batches(self, batches: Mapping[str, int]) -> None:
+        """Take in the numbers of tiles that a process's networks get at a time."""
+        self.batches |= {name: min(count, self.batches.get(name, count)) for name, count in batches.items()}
 
     def note(self, peaks: Mapping[str, int]) -> None:
         """Take in the peaks of a process."""

@@ -51,6 +51,12 @@ RUN = {
     "execution": Each({"engine": MAYBE_TEXT, "tile": str, "batch": int}),
     "id": Maybe(str),
     "store": Maybe(MAYBE_TEXT),
+    "versions": Maybe(Each(str)),
+    "git_commit": Maybe(MAYBE_TEXT),
+    "code_sha256": Maybe(str),
+    "sources_sha256": Maybe(Each(MAYBE_TEXT)),
+    "hardware": Maybe(str),
+    "accepted": Maybe([{"at": str, "changes": [str]}]),
     "started": str,
 }
 VARIANT = {

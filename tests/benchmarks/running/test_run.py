@@ -365,7 +365,7 @@ def test_bad_input_ends_in_one_line_that_names_the_file(voc_folder, tmp_path, sp
         (["--detector", "rcnn"], "unknown detector 'rcnn'"),
         (["--limit", "0"], "'--limit': 0 is not in the range x>=1"),
         (["--skip", "-1"], "'--skip': -1 is not in the range x>=0"),
-        (["--skip", "5"], "`skip` leaves no photo: 5 of the 5 of val; give a smaller one"),
+        (["--skip", "5"], "--skip leaves no photo: 5 of the 5 of val; give a smaller one"),
         (["--draws", "0"], "'--draws': 0 is not in the range x>=1"),
         (["--examples", "-1"], "'--examples': -1 is not in the range x>=0"),
         (["--workers", "-1"], "'--workers': -1 is not in the range x>=0"),
