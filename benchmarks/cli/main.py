@@ -27,6 +27,7 @@ SECTIONS = {
         "sweep": ("run:sweep", "mAP at fixed degradation levels, with mPC and rPC."),
         "report": ("report:report", "Make the outputs of finished runs again."),
         "compare": ("report:compare", "The difference of two runs, and whether it is more than chance."),
+        "leaderboard": ("report:leaderboard", "Runs on the same photos in one page: mAP against time per photo."),
         "runs": ("report:runs", "List runs with their headline."),
         "export-predictions": ("report:export_predictions", "A run's predictions for other evaluators."),
         "evaluate": ("evaluate:evaluate_command", "Average precision of any detector's results under a named protocol."),

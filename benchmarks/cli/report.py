@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from vocbench.benchmarks.cli.machine import facts
 from vocbench.benchmarks.cli.options import Command, json_option
+from vocbench.benchmarks.cli.show import show
 from vocbench.restorer.files import make_folder, write_whole
 
 FOLDER = click.Path(path_type=Path)
@@ -22,6 +23,24 @@ def report(runs: tuple[Path, ...]) -> None:
     for folder in runs:
         for detector in write_outputs(folder):
             click.echo(f"{folder}: {detector}")
+
+
+@click.command(cls=Command, examples=["vocbench leaderboard runs/first runs/second --out leaderboard.html"])
+@click.argument("runs", nargs=-1, required=True, type=FOLDER)
+@click.option("--out", default="leaderboard.html", show_default=True, type=FOLDER, help="The page; an older one is replaced.")
+@json_option
+def leaderboard(runs: tuple[Path, ...], out: Path, as_json: bool) -> None:
+    """Show runs on the same photos in one page: mAP with its interval against milliseconds per photo."""
+    from dataclasses import asdict
+
+    from vocbench.benchmarks.reporting.leaderboard import markdown, write_leaderboard
+
+    found = write_leaderboard(runs, out)
+    if as_json:
+        click.echo(json.dumps({"out": str(out), "standings": [asdict(one) for one in found]}))
+        return
+    show(markdown(found))
+    click.echo(f"wrote {out}")
 
 
 @click.command(cls=Command, examples=["vocbench compare runs/first runs/second --variant owan"])

@@ -65,7 +65,7 @@ def rows(
 
 def _across(value: float, low: float, high: float) -> str:
     """Return a place in a lane that leaves room for half a mark at both ends."""
-    return f"{3 + 94 * (value - low) / (high - low):.2f}%"
+    return f"{4 + 91 * (value - low) / (high - low):.2f}%"
 
 
 def _row(label: str, shown: Sequence[tuple[str, int, float | None]], low: float, high: float, ticks: Sequence[float]) -> str:

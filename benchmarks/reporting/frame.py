@@ -17,6 +17,7 @@ from vocbench.benchmarks.reporting.looks import line_class, mark_class
 
 SMALL, WIDE = 380, 760  # pixels across: one fits a phone, the other scrolls there
 NARROWEST = {SMALL: 345}  # pixels to which it may be scaled down, its text staying readable
+MOST_FACTORS = 5  # ticks of a logarithmic axis that have room for their numbers
 HEIGHT, LEFT, RIGHT, BOTTOM, TOP = 280, 46, 12, 46, 12
 
 Looks = Mapping[str, int]  # the place of a series among the looks
@@ -56,6 +57,13 @@ class Scale:
     label: str
     ticks: Sequence[float]
     logarithmic: bool = False
+
+    @property
+    def told(self) -> Sequence[float]:
+        """Return the ticks that bear their number: of many on a logarithmic axis, the powers of ten."""
+        if not self.logarithmic or len(self.ticks) <= MOST_FACTORS:
+            return self.ticks
+        return [tick for tick in self.ticks if math.isclose(math.log10(tick) % 1, 0, abs_tol=1e-9)]
 
     def share(self, value: float) -> float:
         """Return where a value lies, 0 at the first tick and 1 at the last."""
@@ -109,7 +117,7 @@ class Canvas:
             parts.append(f'<line class="grid" x1="{LEFT}" x2="{self.width - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
             parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.3g}</text>')
         below = f'y="{self.height - BOTTOM + 16}" text-anchor="middle"'
-        parts += [f'<text class="below" x="{self.x(value):.1f}" {below}>{value:.6g}</text>' for value in self.across.ticks]
+        parts += [f'<text class="below" x="{self.x(value):.1f}" {below}>{value:.6g}</text>' for value in self.across.told]
         return "".join(parts) + self._labels()
 
     def _labels(self) -> str:

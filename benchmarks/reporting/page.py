@@ -194,7 +194,7 @@ def _top(run: Finished, results: dict[str, Any]) -> dict[str, Any]:
         "harm": harm(results),
         "restorers": compared(results),
         "tiles": summary.tiles(results),
-        "caveat": summary.caveat(results),
+        "caveat": summary.caveat(results["dataset"]["images"]),
         "caption": tables.caption(results),
         "scope": scope(results),
         "settings": json.dumps(run.record, indent=2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from vocbench.benchmarks.variants import is_clean, label_of, restored, restores_
 FEW_PHOTOS = 100  # below it a run shows how something works, not how well
 EXACT = 99.0  # dB of PSNR from which a picture is taken for unchanged
 STRONG = 0.3  # a change of AP that gets the full shade
-Bounds = list[float | None]
+Bounds = Sequence[float | None]
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,11 @@ def tiles(results: dict[str, Any]) -> list[Tile]:
     if share is None:
         return [*shown, Tile("Share regained", "–", "not defined: nothing was lost for certain", "")]
     interval = between(variants[best].get("recovered_ci95"), 0)
-    return [*shown, Tile("Share regained", _share(share), interval or "of the mAP that distortion took", "")]
+    return [*shown, Tile("Share regained", share_text(share), interval or "of the mAP that distortion took", "")]
 
 
-def _share(share: float) -> str:
+def share_text(share: float) -> str:
+    """Return the share regained of what distortion took."""
     return f"{100 * share:.0f} %" if share > 0 else "none"
 
 
@@ -57,9 +59,8 @@ def between(bounds: Bounds | None, digits: int = 1, sign: str = "") -> str:
     return f"95 % interval {low} to {high}"
 
 
-def caveat(results: dict[str, Any]) -> str:
+def caveat(count: int) -> str:
     """Return a warning where the photos are few, else nothing."""
-    count = results["dataset"]["images"]
     named = "1 photo" if count == 1 else f"{count} photos"
     return f"{named}: a demonstration, not a benchmark." if count < FEW_PHOTOS else ""
 
@@ -151,10 +152,10 @@ def _row(results: dict[str, Any], name: str, same: list[str]) -> Row:
         name,
         named(name, same),
         percent(entry["map"]),
-        _short(entry["map_ci95"]),
+        short_interval(entry["map_ci95"]),
         "" if change is None else f"{100 * change:+.1f}",
-        "" if change is None else _short(bounds, "+"),
-        "" if share is None else _share(share),
+        "" if change is None else short_interval(bounds, "+"),
+        "" if share is None else share_text(share),
         _number(entry["psnr"], 2),
         _number(entry["ssim"], 3),
         "–" if spent is None else f"{spent:.0f}",
@@ -163,7 +164,8 @@ def _row(results: dict[str, Any], name: str, same: list[str]) -> Row:
     )
 
 
-def _short(bounds: Bounds, sign: str = "") -> str:
+def short_interval(bounds: Bounds, sign: str = "") -> str:
+    """Return a 95 % interval for a table, a dash where there is none."""
     return between(bounds, sign=sign).removeprefix("95 % interval ") or "–"
 
 

@@ -1,0 +1,153 @@
+"""Several runs on the same photos side by side: what each variant reaches, and in what time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from vocbench.benchmarks.storage.records import MAYBE_NUMBER, VARIANT, Each, read_json, read_record
+from vocbench.benchmarks.variants import restored, restores_clean
+
+BOUNDS = [MAYBE_NUMBER, MAYBE_NUMBER]
+ENTRY = {**VARIANT, "map_ci95": BOUNDS, "seconds": {"restore": MAYBE_NUMBER, "detect": MAYBE_NUMBER}}
+CONTENT = {"variants": Each(ENTRY, ("clean", "distorted")), "detector": {"name": str}, "skipped": [str]}
+GROUND = ("protocol", "recipe", "levels", "seed", "draws")  # settings that decide what is compared
+Bounds = tuple[float | None, float | None]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One variant of a run under one detector."""
+
+    label: str  # unlike that of any other
+    run: str
+    variant: str
+    detector: str
+    map: float | None
+    interval: Bounds
+    change: float | None  # against distorted photos of the same run; None for what is not restored
+    change_interval: Bounds
+    recovered: float | None
+    milliseconds: float | None  # per photo, restoring and detecting
+    hardware: str
+    place: int = 0  # in the order of the runs and their variants
+    leads: bool = False  # nothing else, clean photos aside, is both as fast and as good
+
+
+def standings(folders: Sequence[Path]) -> list[Standing]:
+    """Return the variants of finished runs, the highest mAP first; what several runs share is listed once.
+
+    Raises ValueError, naming the difference, unless all judge the same distorted photos by the same protocol.
+    """
+    records = [read_record(_finished(folder) / "run.json") for folder in folders]
+    for folder, record in zip(folders[1:], records[1:], strict=True):
+        _same_ground(folders[0], records[0], folder, record)
+    names = _run_names(folders)
+    found = [one for i, folder in enumerate(folders) for one in _of_run(folder, names[i], records[i])]
+    _same_photos(folders)
+    ranked = sorted(_labelled(_once(found)), key=lambda one: -1.0 if one.map is None else one.map, reverse=True)
+    return [replace(one, leads=_leads(one, ranked)) for one in ranked]
+
+
+def _finished(folder: Path) -> Path:
+    if not (folder / "run.json").is_file():
+        raise FileNotFoundError(f"{folder}: holds no run (no run.json); `vocbench runs` lists runs")
+    if not (folder / "results.json").is_file():
+        raise ValueError(f"{folder}: is not finished (no results.json); go on with `resume=True`")
+    return folder
+
+
+def _same_ground(first: Path, one: dict[str, Any], second: Path, two: dict[str, Any]) -> None:
+    if one["dataset"]["sha256"] != two["dataset"]["sha256"]:
+        told = [f"{record['dataset']['name']}, {record['dataset']['images']} photos" for record in (one, two)]
+        raise ValueError(f"{second}: is on other photos than {first} ({told[1]}; {told[0]}); compare runs on the same ones")
+    for name in GROUND:
+        values = [record["settings"].get(name) for record in (one, two)]
+        if values[0] != values[1]:
+            raise ValueError(f"{second}: has the {name} {values[1]!r} and {first} {values[0]!r}; compare runs with the same")
+
+
+def _same_photos(folders: Sequence[Path]) -> None:
+    """Raise ValueError where a restorer failed on photos in one run that count in another."""
+    left_out = [set(_contents(folder)[0]["skipped"]) for folder in folders]
+    for folder, images in zip(folders, left_out, strict=True):
+        if images != left_out[0]:
+            odd = sorted(images ^ left_out[0])[0]
+            raise ValueError(f"{folder}: {odd} counts in only one of it and {folders[0]}, as a restorer failed on it")
+
+
+def _run_names(folders: Sequence[Path]) -> list[str]:
+    names = [folder.resolve().name for folder in folders]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+
+
+def _contents(folder: Path) -> list[dict[str, Any]]:
+    """Return the results of every detector, the first one's first."""
+    others = sorted(folder.glob("results-*.json"))
+    return [read_json(path, CONTENT) for path in (folder / "results.json", *others)]
+
+
+def _of_run(folder: Path, run: str, record: dict[str, Any]) -> list[Standing]:
+    hardware = str(record.get("hardware") or "unknown")
+    return [
+        _standing(run, name, content, hardware)
+        for content in _contents(folder)
+        for name in content["variants"]
+        if not restores_clean(name)
+    ]
+
+
+def _standing(run: str, name: str, content: dict[str, Any], hardware: str) -> Standing:
+    entry = content["variants"][name]
+    seconds = entry["seconds"]
+    spent = None if seconds["detect"] is None else 1000 * (seconds["detect"] + (seconds["restore"] or 0.0))
+    is_restored = name in restored([name])
+    return Standing(
+        name,
+        run,
+        name,
+        content["detector"]["name"],
+        entry["map"],
+        tuple(entry["map_ci95"]),
+        entry["delta_map"] if is_restored else None,
+        tuple(entry["delta_map_ci95"]) if is_restored else (None, None),
+        entry.get("recovered") if is_restored else None,
+        spent,
+        hardware,
+    )
+
+
+def _once(found: Sequence[Standing]) -> list[Standing]:
+    """Return all, but clean and distorted photos of one detector and mAP only once."""
+    kept: dict[tuple, Standing] = {}
+    for one in found:
+        own = one.run if one.change is not None else ""
+        kept.setdefault((own, one.variant, one.detector, one.map), one)
+    return list(kept.values())
+
+
+def _labelled(found: Sequence[Standing]) -> list[Standing]:
+    """Return all with labels that tell them apart: the variant, its detector among several, its run among equals."""
+    several = len({one.detector for one in found}) > 1
+    named = [
+        replace(one, place=i, label=f"{one.variant}, {one.detector}" if several else one.variant) for i, one in enumerate(found)
+    ]
+    counts = Counter(one.label for one in named)
+    return [replace(one, label=f"{one.run}: {one.label}") if counts[one.label] > 1 else one for one in named]
+
+
+def _leads(one: Standing, among: Sequence[Standing]) -> bool:
+    if one.map is None or one.milliseconds is None or one.variant == "clean":
+        return False
+    return not any(
+        other.map is not None
+        and other.milliseconds is not None
+        and (other.map, -other.milliseconds) != (one.map, -one.milliseconds)
+        and other.map >= one.map
+        and other.milliseconds <= one.milliseconds
+        for other in among
+        if other.variant != "clean"
+    )
