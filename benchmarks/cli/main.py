@@ -20,6 +20,7 @@ SECTIONS = {
     "Your own photos": {
         "restore": ("photos:restore", "Restore photos."),
         "detect": ("photos:detect", "Detect objects in photos, restored first if wanted; --compare shows before and after."),
+        "demo": ("demo:demo", "Try it in the browser: a dropped picture, sliders, before and after."),
         "video": ("video:video", "A video or camera restored and detected, saved with boxes."),
     },
     "The benchmark": {

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,11 +65,15 @@ class Page:
 
     def show(self, path: Path, width: int = 980, height: int = 700, dark: bool = False) -> None:
         """Load a file in a window of this size and of light or dark preference."""
+        self.visit(path.as_uri(), width, height, dark)
+
+    def visit(self, url: str, width: int = 980, height: int = 700, dark: bool = False) -> None:
+        """Load an address in a window of this size and of light or dark preference."""
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.ask("Emulation.setEmulatedMedia", features=[scheme])
         before = self.loaded
-        self.ask("Page.navigate", url=path.as_uri())
+        self.ask("Page.navigate", url=url)
         while self.loaded == before:
             self._next()
 
@@ -78,6 +83,21 @@ class Page:
         if "exceptionDetails" in result:
             raise RuntimeError(str(result["exceptionDetails"]))
         return result["result"].get("value")
+
+    def until(self, script: str, patience: float = 300.0) -> Any:
+        """Wait until an expression is true and return its value; TimeoutError where it takes longer."""
+        begun = time.monotonic()
+        while not (value := self.run(script)):
+            if time.monotonic() - begun > patience:
+                raise TimeoutError(f"{script} stayed {value!r}")
+            time.sleep(0.2)
+        return value
+
+    def choose_file(self, selector: str, path: Path) -> None:
+        """Give a file to an input of type file."""
+        root = self.ask("DOM.getDocument")["root"]["nodeId"]
+        node = self.ask("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.ask("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
 
     def press(self, key: str, times: int = 1) -> None:
         """Press a key as a keyboard does."""

@@ -1,0 +1,61 @@
+"""`vocbench demo`: a page for the browser that restores a dropped picture and shows what a detector finds before and after."""
+
+from __future__ import annotations
+
+import os
+import threading
+from importlib.util import find_spec
+
+import click
+from vocbench.benchmarks.cli.options import DETECTOR, RESTORER, Command, choose_device, model_options
+from vocbench.pipeline.specs import Options
+
+FASTEST = "owan-half"
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        "vocbench demo",
+        "vocbench demo --restorer owan --restorer mine=owan:mine.safetensors --detector yolo11n.pt --trust-weights",
+    ],
+)
+@click.option(
+    "--restorer", "restorers", multiple=True, type=RESTORER, help="What can be chosen; repeatable; default: all at hand."
+)
+@click.option(
+    "--detector", "detectors", multiple=True, type=DETECTOR, help="What can be chosen; repeatable; default mobilenet-ssd."
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 lets the network in.")
+@click.option("--port", default=7860, show_default=True, type=click.IntRange(0, 65535), help="0: any that is free.")
+@click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page.")
+@model_options
+def demo(restorers, detectors, host, port, browser, device, **given) -> None:
+    """Try restoring in the browser: drop a picture, or degrade one with sliders.
+
+    Pictures stay on this machine: the page is served here, needs no network and sends nothing anywhere. Ctrl-C ends it.
+    """
+    if find_spec("gradio") is None:
+        raise ValueError('the demo needs Gradio; install it with pip install ".[demo]"')
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    from vocbench.benchmarks.cli.demo_page import Workshop, serve
+
+    options = Options(device=choose_device(device), **given)
+    options.check()
+    workshop = Workshop(tuple(restorers) or at_hand(), tuple(detectors) or ("mobilenet-ssd",), options)
+    page, address = serve(workshop, host, port, browser)
+    click.echo(f"the demo is at {address} ; Ctrl-C ends it")
+    try:
+        threading.Event().wait()
+    finally:
+        page.close()
+
+
+def at_hand() -> tuple[str, ...]:
+    """Return the restorers that need no file of the user's, the fastest network first."""
+    from vocbench.pipeline.names import RESTORERS
+    from vocbench.pipeline.weights import WEIGHTS
+
+    classical = ("nlm", "median", "bilateral", "tv", "richardson-lucy")
+    known = [name for name in RESTORERS if name in WEIGHTS or name in classical]
+    return (FASTEST, *(name for name in known if name != FASTEST))
