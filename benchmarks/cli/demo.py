@@ -10,8 +10,6 @@ import click
 from vocbench.benchmarks.cli.options import DETECTOR, RESTORER, Command, choose_device, model_options
 from vocbench.pipeline.specs import Options
 
-FASTEST = "owan-half"
-
 
 @click.command(
     cls=Command,
@@ -52,10 +50,10 @@ def demo(restorers, detectors, host, port, browser, device, **given) -> None:
 
 
 def at_hand() -> tuple[str, ...]:
-    """Return the restorers that need no file of the user's, the fastest network first."""
-    from vocbench.pipeline.names import RESTORERS
+    """Return the restorers that need no file of the user's, the default first."""
+    from vocbench.pipeline.names import DEFAULT_RESTORER, RESTORERS
     from vocbench.pipeline.weights import WEIGHTS
 
     classical = ("nlm", "median", "bilateral", "tv", "richardson-lucy")
     known = [name for name in RESTORERS if name in WEIGHTS or name in classical]
-    return (FASTEST, *(name for name in known if name != FASTEST))
+    return (DEFAULT_RESTORER, *(name for name in known if name != DEFAULT_RESTORER))

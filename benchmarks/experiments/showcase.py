@@ -16,6 +16,7 @@ from vocbench.detection.detections import VOC_CLASSES, Detections
 from vocbench.detection.drawing import draw_boxes, side_by_side, write_caption
 from vocbench.pipeline.chain import detect_photos, restore_photo
 from vocbench.pipeline.models import build_detector, build_restorer, parse_detector, parse_restorer
+from vocbench.pipeline.names import DEFAULT_RESTORER
 from vocbench.pipeline.specs import Options
 from vocbench.restorer.degradations.recipes import RECIPES, UNITS, degrade
 from vocbench.restorer.images import Photo, from_uint8, read_image, to_uint8, write_photo
@@ -43,7 +44,7 @@ def panel(title: str, image: Tensor, found: Detections):
 @click.option("--photo", default="motorcycle_left", show_default=True, type=click.Choice(list(PHOTOS)))
 @click.option("--recipe", default="voc", show_default=True, type=click.Choice(list(RECIPES)))
 @click.option("--seed", default=0, show_default=True)
-@click.option("--restorer", default="owan-half", show_default=True)
+@click.option("--restorer", default=DEFAULT_RESTORER, show_default=True)
 @click.option("--detector", default="mobilenet-ssd", show_default=True)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A .jpg or .png; one that is there is replaced.")
 def main(photo: str, recipe: str, seed: int, restorer: str, detector: str, out: Path) -> None:

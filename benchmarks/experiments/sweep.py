@@ -65,9 +65,7 @@ def parse_degradations(given: Sequence[str]) -> Levels:
 def _common() -> Levels:
     works, fails = corruptions.usable()
     if not works:
-        logger.warning(
-            'imagecorruptions cannot be imported (pip install "vocbench[corruptions]"); noise, blur and JPEG instead'
-        )
+        logger.warning('imagecorruptions cannot be imported (pip install ".[corruptions]"); noise, blur and JPEG instead')
         return dict(OWN_CORRUPTIONS)
     if fails:
         logger.warning("left out, as imagecorruptions fails on them here: %s", ", ".join(fails))

@@ -116,7 +116,7 @@ def _import_ray():
     try:
         import ray
     except ImportError:
-        raise ValueError("`runner=ray` needs Ray; install vocbench[ray]") from None
+        raise ValueError("`runner=ray` needs Ray; pip install '.[ray]'") from None
     return ray
 
 

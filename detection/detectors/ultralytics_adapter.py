@@ -134,7 +134,7 @@ def load_ultralytics(path: str | Path, device: str = "cpu", trust: bool = False)
             "allow it by `trust_weights=True` if you trust it"
         )
     if kind == ".onnx" and find_spec("onnxruntime") is None:
-        raise ValueError(f'{path}: an ONNX model needs onnxruntime; `pip install "vocbench[export]"` brings it')
+        raise ValueError(f'{path}: an ONNX model needs onnxruntime; `pip install ".[export]"` brings it')
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # it would call pip for what it misses
     if find_spec("ultralytics") is None:
         raise ValueError("ultralytics is not installed; `pip install ultralytics` brings it (AGPL-3.0)")

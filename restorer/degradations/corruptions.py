@@ -62,7 +62,7 @@ def _library() -> ModuleType:
             warnings.simplefilter("ignore")
             import imagecorruptions
     except ImportError as error:  # the library itself, or pkg_resources, which setuptools dropped in version 81
-        raise ValueError(f'common corruptions need imagecorruptions: pip install "vocbench[corruptions]" ({error})') from None
+        raise ValueError(f'common corruptions need imagecorruptions: pip install ".[corruptions]" ({error})') from None
     return imagecorruptions
 
 

@@ -107,7 +107,7 @@ def check_path(name: str, path: str | Path) -> Path:
         raise ValueError(f"{path}: a file of the format {name} ends in {FORMATS[name][0]}")
     missing = [package for package in NEEDED.get(name, ()) if find_spec(package) is None]
     if missing:
-        raise ValueError(f'{name} needs {", ".join(missing)}; `pip install "vocbench[export]"` brings it')
+        raise ValueError(f'{name} needs {", ".join(missing)}; `pip install ".[export]"` brings it')
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path}: there is no folder {path.parent}; make it first")
     for made in _files(name, path):

@@ -24,7 +24,7 @@ def load_spandrel(path: str | Path, device: str = "cpu") -> Foreign:
     try:
         from spandrel import ImageModelDescriptor, ModelLoader
     except ImportError:
-        raise ValueError('spandrel is not installed; `pip install "vocbench[spandrel]"` brings it') from None
+        raise ValueError('spandrel is not installed; `pip install ".[spandrel]"` brings it') from None
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such weights file")

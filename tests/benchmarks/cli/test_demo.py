@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from PIL import Image
 from vocbench.benchmarks.cli import demo
 from vocbench.benchmarks.cli.main import cli
+from vocbench.pipeline.names import DEFAULT_RESTORER
 from vocbench.pipeline.specs import Options
 
 from tests.support.browser import CHROMIUM, browser
@@ -65,7 +66,7 @@ def test_every_restorer_offered_is_at_hand():
     from vocbench.pipeline.weights import WEIGHTS
 
     offered = demo.at_hand()
-    assert offered[0] == "owan-half"
+    assert offered[0] == DEFAULT_RESTORER
     assert len(set(offered)) == len(offered) > 8
     assert set(offered) <= set(RESTORERS)
     assert set(offered) & set(WEIGHTS) >= {"owan", "owan-half", "owan-2019", "dncnn", "rl-restore"}

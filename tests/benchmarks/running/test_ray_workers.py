@@ -256,4 +256,4 @@ def test_without_ray_the_extra_is_named(alone, tmp_path):
     variables = os.environ | {"PYTHONPATH": PYTHONPATH}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=variables, check=False, cwd=ROOT)
     assert done.returncode == 2
-    assert "--runner ray needs Ray; install vocbench[ray]" in done.stderr
+    assert "--runner ray needs Ray; pip install '.[ray]'" in done.stderr
