@@ -41,4 +41,5 @@ NETWORKS = (
 TRAINABLE = (*NETWORKS, "dncnn")
 RECIPES = ("voc", "voc-blur", "mild", "moderate", "severe", "mix", "novel-train", "novel-test", "clean")
 DEGRADATIONS = ("motion", "blur", "noise", "jpeg")
+SCALES = ("native", "detector")  # where photos are restored
 PROTOCOLS = ("voc07", "voc10", "coco")

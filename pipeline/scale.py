@@ -53,6 +53,18 @@ def shrunk(image: Tensor, detector: Callable[..., Any]) -> Tensor:
     return small.to(image.dtype)
 
 
+def seen(image: Tensor, detector: Callable[..., Any], scale: Scale) -> Tensor:
+    """Return what is restored of an image (3, H, W): itself, or what `detector` will see of it."""
+    return shrunk(image, detector) if scale == "detector" else image
+
+
+def grown(small: Tensor, image: Tensor) -> Tensor:
+    """Return `small` (3, h, w) at the size of `image` (3, H, W), bicubic and in [0, 1], to be looked at; itself where equal."""
+    if small.shape == image.shape:
+        return small
+    return interpolate(small[None], image.shape[1:], mode="bicubic", align_corners=False)[0].clamp(0, 1)
+
+
 def enlarged(result: Any, seen: Tensor, image: Tensor) -> Any:
     """A detector's result on `seen` (3, h, w) with its boxes in the pixels of `image` (3, H, W)."""
     factors = image.shape[2] / seen.shape[2], image.shape[1] / seen.shape[1]

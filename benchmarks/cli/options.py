@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from vocbench.pipeline.names import DETECTORS, ENGINES, NETWORKS, RESTORERS
+from vocbench.pipeline.names import DETECTORS, ENGINES, NETWORKS, RESTORERS, SCALES
 from vocbench.pipeline.specs import OWN as OWN_FACTORY
 from vocbench.pipeline.specs import parse_spec
 from vocbench.restorer.cutting import Tiling
@@ -158,6 +158,12 @@ def choose_device(device: str, elsewhere: bool = False) -> str:
     if int(device.partition(":")[2] or 0) >= gpus:
         raise ValueError(f"--device {device}: PyTorch sees {gpus} CUDA GPUs here, counted from 0")
     return device
+
+
+restore_at_option = click.option(
+    "--restore-at", default="native", show_default=True, type=click.Choice(SCALES),
+    help="At a photo's own size, or, faster, at what the detector shrinks it to.",
+)  # fmt: skip
 
 
 def model_options(command: Callable) -> Callable:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from vocbench.benchmarks.cli import before_after
 from vocbench.benchmarks.cli.messages import in_options
-from vocbench.benchmarks.cli.options import DETECTOR, RESTORER, Command, choose_device, model_options
+from vocbench.benchmarks.cli.options import DETECTOR, RESTORER, Command, choose_device, model_options, restore_at_option
 from vocbench.benchmarks.cli.progress import Progress
 from vocbench.pipeline.names import DEFAULT_RESTORER
 from vocbench.pipeline.specs import Options
@@ -99,6 +99,13 @@ def _restorer(text: str | None, options: Options) -> Callable[[Path, Tensor], Te
     return lambda path, image: restore_photo(spec.label, model, str(path), image)
 
 
+def _at_detector(restorer: Callable[[Path, Tensor], Tensor], detector: Callable) -> Callable[[Path, Tensor], Tensor]:
+    """Return what restores the image of a path at the size that the detector sees."""
+    from vocbench.pipeline.scale import shrunk
+
+    return lambda path, image: restorer(path, shrunk(image, detector))
+
+
 @click.command(
     cls=Command,
     examples=[
@@ -156,9 +163,10 @@ def restore(files, restorer: str, out: Path, form: str, quality: int, skip_exist
     help="Folder for copies (PNG) with the boxes drawn; without it none, but for --compare runs/TIME-compare.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object by file.")
+@restore_at_option
 @MEGAPIXELS
 @model_options
-def detect(files, restorer, detector, score, compare, out, as_json, max_megapixels, **given) -> None:  # fmt: skip
+def detect(files, restorer, detector, score, compare, out, as_json, max_megapixels, restore_at, **given) -> None:  # fmt: skip
     """Detect objects in photos, print them, and draw them with --out.
 
     Photos are files, folders (searched at any depth) or patterns. A photo that fails is listed at the end. With --compare
@@ -172,10 +180,12 @@ def detect(files, restorer, detector, score, compare, out, as_json, max_megapixe
 
     options, spec, failures = _options(**given), parse_detector(detector), Failures()
     restored, model = _restorer(restorer, options), build_detector(spec, options)
+    if restorer and restore_at == "detector":
+        restored = _at_detector(restored, model)
     one = _Detecting(spec.label, model, score, targets, as_json)
     results: dict[str, Any] = {}
     for path, photo, after in _each([one.path for one in found], max_megapixels, restored, failures):
-        results[str(path)] = one.compare(path, photo, after, restorer) if compare else one.detect(path, after)
+        results[str(path)] = one.compare(path, photo, after, restorer) if compare else one.detect(path, photo, after)
     if as_json:
         click.echo(json.dumps(results, indent=2))
     if out and results:
@@ -195,21 +205,24 @@ class _Detecting:
     targets: dict[Path, Path]
     quiet: bool
 
-    def _found(self, path: Path, image: Tensor) -> Any:
+    def _found(self, path: Path, seen: Tensor, image: Tensor) -> Any:
+        """Return the detections on what is seen of an image, in the image's pixels."""
         from vocbench.pipeline.chain import detect_photos
+        from vocbench.pipeline.scale import enlarged
 
-        return detect_photos(self.label, self.model, [str(path)], [image])[0]
+        return enlarged(detect_photos(self.label, self.model, [str(path)], [seen])[0], seen, image)
 
-    def detect(self, path: Path, photo: Photo) -> list[dict[str, Any]]:
-        """Detect, draw and print one photo; gives what JSON says of it."""
+    def detect(self, path: Path, photo: Photo, after: Photo) -> list[dict[str, Any]]:
+        """Detect, draw and print one photo, of which `after` is seen; gives what JSON says of it."""
         from vocbench.detection.drawing import draw_boxes
+        from vocbench.pipeline.scale import grown
         from vocbench.restorer.images import Photo, from_uint8, to_uint8, write_photo
 
-        detections, target = self._found(path, photo.image), self.targets.get(path)
+        detections, target = self._found(path, after.image, photo.image), self.targets.get(path)
         rows = before_after.rows(detections, self.score)
         if target:
             make_folder(target.parent)
-            drawn = from_uint8(draw_boxes(to_uint8(photo.image), detections, self.score))
+            drawn = from_uint8(draw_boxes(to_uint8(grown(after.image, photo.image)), detections, self.score))
             write_photo(target, Photo(drawn, profile=None if photo.single else photo.profile))
         if not self.quiet:
             click.echo(f"{path}: {before_after.objects(len(rows))}" + (f" -> {target}" if target else ""))
@@ -220,10 +233,11 @@ class _Detecting:
     def compare(self, path: Path, photo: Photo, after: Photo, restorer: str) -> dict[str, Any]:
         """Detect one photo as it is and restored, draw and print both; gives what JSON says of it."""
         from vocbench.detection.changes import find_changes
+        from vocbench.pipeline.scale import grown
         from vocbench.restorer.images import Photo, write_photo
 
-        images = photo.image, after.image
-        found = self._found(path, images[0]), self._found(path, images[1])
+        images = photo.image, grown(after.image, photo.image)
+        found = self._found(path, photo.image, photo.image), self._found(path, after.image, photo.image)
         changes = find_changes(*found, self.score)
         compared = before_after.Compared(images, found, changes, restorer.partition("=")[0])
         target = self.targets[path]

@@ -149,6 +149,18 @@ def test_detect_prints_and_draws(voc_folder, tmp_path):
     assert "dog" in invoke(*arguments).output
 
 
+def test_detect_restores_at_the_detectors_scale_and_tells_boxes_in_the_photos_pixels(voc_folder, tmp_path):
+    photo = voc_folder / "JPEGImages" / "2099_000000.jpg"
+    arguments = ["detect", photo, "--detector", "tests.support.fakes:SmallDetector", "--restorer", "identity", "--json"]
+    arguments += ["--score", 0.01, "--out"]
+    (native,) = json.loads(invoke(*arguments, tmp_path / "native").stdout)[str(photo)]
+    (small,) = json.loads(invoke(*arguments, tmp_path / "small", "--restore-at", "detector").stdout)[str(photo)]
+    width, height = Image.open(photo).size
+    assert (native["score"], small["score"]) == pytest.approx((width / 1000, 0.04))
+    assert native["box"] == small["box"] == [0, 0, width / 2, height / 2]
+    assert Image.open(tmp_path / "small" / "2099_000000.png").size == (width, height)
+
+
 def test_data_check_names_each_broken_file_of_the_folder(voc_folder):
     main, annotations = voc_folder / "ImageSets" / "Main", voc_folder / "Annotations"
     assert invoke("data", "check", voc_folder).output == "5 photos, 5 annotations, 1 splits: all sound\n"

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 from vocbench.benchmarks.cli.main import COMMANDS, cli
@@ -93,6 +94,7 @@ def test_typing_errors_import_nothing_heavy(tmp_path):
 def test_names_are_those_of_the_tables():
     from vocbench.detection.average_precision import PROTOCOLS
     from vocbench.pipeline.models import DETECTORS, RESTORERS
+    from vocbench.pipeline.scale import Scale
     from vocbench.restorer.degradations.recipes import DEGRADATIONS, RECIPES
     from vocbench.restorer.engines.export import FORMATS
     from vocbench.restorer.engines.select import ENGINES
@@ -100,7 +102,8 @@ def test_names_are_those_of_the_tables():
     from vocbench.restorer.training.trainable import TRAINABLE
 
     tables = {"RESTORERS": RESTORERS, "DETECTORS": DETECTORS, "ENGINES": ENGINES, "EXPORTS": FORMATS, "NETWORKS": NETWORKS,
-              "TRAINABLE": TRAINABLE, "RECIPES": RECIPES, "DEGRADATIONS": DEGRADATIONS, "PROTOCOLS": PROTOCOLS}  # fmt: skip
+              "TRAINABLE": TRAINABLE, "RECIPES": RECIPES, "DEGRADATIONS": DEGRADATIONS, "PROTOCOLS": PROTOCOLS,
+              "SCALES": get_args(Scale)}  # fmt: skip
     there = {name: value for name, value in vars(names).items() if name.isupper()}
     assert there.pop("DEFAULT_RESTORER") in RESTORERS
     assert there == {name: tuple(table) for name, table in tables.items()}
