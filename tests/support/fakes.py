@@ -168,11 +168,12 @@ class SmallDetector(nn.Module):
         return 30, 40
 
     def forward(self, images: list[Tensor]) -> list[Detections]:
-        return [
-            Detections(torch.tensor([[0.0, 0.0, image.shape[2] / 2, image.shape[1] / 2]]), torch.tensor([image.shape[2] / 1000]),
-                       torch.tensor([11]))
-            for image in images
-        ]  # fmt: skip
+        found = []
+        for image in images:
+            height, width = image.shape[1:]
+            box, score = torch.tensor([[0.0, 0.0, width / 2, height / 2]]), torch.tensor([width / 1000])
+            found.append(Detections(box, score, torch.tensor([11])))
+        return found
 
 
 class MappingDetector(BlobDetector):

@@ -127,9 +127,9 @@ def test_detect_takes_torchvisions_form(voc_folder):
 def test_detect_says_how_to_draw(voc_folder):
     photo = voc_folder / "JPEGImages" / "2099_000000.jpg"
     done = invoke("detect", photo, "--detector", "tests.support.fakes:BlobDetector", "--json")
-    assert done.stderr == "nothing is drawn; --out FOLDER draws the boxes into copies of the photos\n"
+    assert done.stderr == "nothing is drawn; --compare draws before and after, --out FOLDER copies of the photos with boxes\n"
     assert json.loads(done.stdout)
-    assert "without it, none" in invoke("detect", "--help").output
+    assert "without it none" in " ".join(invoke("detect", "--help").output.split())
 
 
 def test_options_that_a_restorer_ignores_are_checked_all_the_same(voc_folder, tmp_path):
@@ -150,6 +150,8 @@ def test_detect_prints_and_draws(voc_folder, tmp_path):
 
 
 def test_detect_restores_at_the_detectors_scale_and_tells_boxes_in_the_photos_pixels(voc_folder, tmp_path):
+    from PIL import Image
+
     photo = voc_folder / "JPEGImages" / "2099_000000.jpg"
     arguments = ["detect", photo, "--detector", "tests.support.fakes:SmallDetector", "--restorer", "identity", "--json"]
     arguments += ["--score", 0.01, "--out"]
