@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
-from vocbench.detection.datasets.contract import Choice
+from vocbench.detection.datasets.contract import Dataset
+from vocbench.detection.datasets.read import read_dataset
 from vocbench.detection.datasets.voc import VOCSplit, read_voc
-from vocbench.detection.detections import VOC_CLASSES
 
 FOLDER = Path(__file__).with_name("sample_data")
 
@@ -61,9 +61,8 @@ def sample_split(split: str = "all") -> SampleSplit:
     return SampleSplit(read.folder, "sample", split, there)
 
 
-def open_data(data: str, split: str) -> VOCSplit:
-    """A split of the sample, or of a `VOC20xx` folder."""
+def open_data(data: str, split: str, upright: bool = False) -> Dataset:
+    """A split of the sample, or of any data set on the disk; `upright` where it is annotated as people see its photos."""
     if data == "sample":
         return sample_split(split)
-    # A run's detectors and tables count VOC's classes; objects of others would bear the labels of another set of classes.
-    return replace(read_voc(data, split), choice=Choice(VOC_CLASSES, {}))
+    return replace(read_dataset(data, split), upright=upright)

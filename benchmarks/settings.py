@@ -25,7 +25,7 @@ COMPUTING = ("restorer", "detection", "pipeline", "benchmarks/running")  # the f
 class RunSettings:
     """What decides the numbers of a run. Workers and output folder are not among it."""
 
-    data: str  # `sample` or a VOC20xx folder
+    data: str  # `sample`, or a folder or file of a data set
     split: str
     recipe: str
     restorers: tuple[str, ...]  # specifications [LABEL=]NAME[:WEIGHTS]
@@ -46,6 +46,8 @@ class RunSettings:
     trust_weights: bool = False
     examples: int = 6  # photos shown side by side
     guard: bool = True  # whether paint of the restorers is taken back that no degradation explains
+    classes: str | None = None  # those that count, as JSON: a list, or {own name: new name}
+    upright: bool = False  # whether annotations count pixels as people see the photos, with EXIF's turn done
 
     @property
     def options(self) -> Options:

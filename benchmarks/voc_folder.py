@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vocbench.detection.datasets.files import TURNED, exif_orientation
+from vocbench.detection.datasets.files import TURNED, exif_orientation, photo_size
 from vocbench.detection.datasets.voc import VOCSplit, read_annotation, read_voc
 from vocbench.restorer.images import read_image
 
@@ -130,14 +130,16 @@ def _check_photo(path: Path, annotated: tuple[int, int] | None) -> None:
     check_size(path, (width, height), annotated)
 
 
-def check_size(path: Path, found: tuple[int, int], annotated: tuple[int, int] | None) -> None:
-    """Raise ValueError where a photo's size (width, height) is not the annotated one, where that is known."""
-    width, height = found
+def check_size(path: Path, stored: tuple[int, int], annotated: tuple[int, int] | None, upright: bool = False) -> None:
+    """Raise ValueError where a photo's size (width, height), stored or `upright`, is not the annotated one, if there is one."""
+    width, height = found = photo_size(path, upright=True) if upright else stored
     if annotated not in (None, found):
         said = "x".join(map(str, annotated or ()))
         if annotated == (height, width) and exif_orientation(path) in TURNED:
+            seen = f"is seen as {width}x{height} pixels as it is" if upright else f"is stored as {width}x{height} pixels and"
+            rule, remedy = ("stored", "take `upright` away") if upright else ("people see it", "give `upright=True`")
             raise ValueError(
-                f"{path}: is stored as {width}x{height} pixels and turned by EXIF, and its annotation says {said}: it was "
-                "annotated as people see it; store a copy upright (`mogrify -auto-orient`), or annotate it as stored"
+                f"{path}: {seen} turned by EXIF, and its annotation says {said}: it was annotated as {rule}; {remedy} "
+                "where all are, else store a copy upright (`mogrify -auto-orient`)"
             )
         raise ValueError(f"{path}: is {width}x{height} pixels, its annotation says {said}; one of them is wrong")

@@ -126,6 +126,14 @@ class ObjectColumns(_Columns[Objects]):
             np.frombuffer(difficult, bool),
         )
 
+    def without(self, labels: Sequence[int]) -> ObjectColumns:
+        """The same images without the objects of these labels."""
+        if not labels:
+            return self
+        kept = ~np.isin(self.labels, labels)
+        counts = np.bincount(self.image[kept], minlength=len(self.index))
+        return ObjectColumns(self.index, starts(counts), self.boxes[kept], self.labels[kept], self.difficult[kept])
+
     def select(self, images: Sequence[str], index: dict[str, int] | None = None) -> ObjectColumns:
         """Those of the given images, in their order; `index` where they are called otherwise, as an image may come twice."""
         first, rows = self._chosen(images)

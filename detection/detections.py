@@ -34,6 +34,13 @@ VOC_CLASSES = (
 )
 
 
+def classes_of(detector: Any) -> tuple[str, ...]:
+    """The names that a detector's labels index: its attribute `classes`, VOC's where it has none."""
+    given = getattr(detector, "classes", None)
+    told = isinstance(given, (list, tuple)) and given and all(isinstance(name, str) for name in given)
+    return tuple(given) if told else VOC_CLASSES  # type: ignore[arg-type]
+
+
 class Detections(NamedTuple):
     """The boxes found in one image: (N, 4) float32 xyxy pixels from 0, scores (N,), labels (N,) indexing the classes."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -11,11 +11,12 @@ from vocbench.detection.detections import VOC_CLASSES, Detections
 
 KEPT, CAME, WENT = (225, 225, 225), (60, 220, 190), (255, 150, 60)  # told apart by the colour-blind too
 GAP = 8  # pixels between pictures side by side
+HUES = 20  # told apart; further classes share them
 
 
 def class_colour(label: int) -> tuple[int, int, int]:
     """A colour per class, evenly around the hues."""
-    red, green, blue = colorsys.hsv_to_rgb((label * 7 % len(VOC_CLASSES)) / len(VOC_CLASSES), 0.85, 0.95)
+    red, green, blue = colorsys.hsv_to_rgb((label * 7 % HUES) / HUES, 0.85, 0.95)
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
@@ -24,8 +25,10 @@ def _font(height: int, lines: int = 26) -> ImageFont.ImageFont | ImageFont.FreeT
     return ImageFont.load_default(max(10, round(height / lines)))
 
 
-def draw_boxes(picture: np.ndarray, detections: Detections, least: float = 0.3, lines: int = 26) -> np.ndarray:
-    """A copy of the picture (H, W, 3) uint8 with the boxes of score `least` and above, lowest first.
+def draw_boxes(
+    picture: np.ndarray, detections: Detections, least: float = 0.3, lines: int = 26, classes: Sequence[str] = VOC_CLASSES
+) -> np.ndarray:
+    """A copy of the picture (H, W, 3) uint8 with the boxes of score `least` and above, lowest first; labels index `classes`.
 
     So many `lines` of the letters would make the height of the picture.
     """
@@ -37,13 +40,18 @@ def draw_boxes(picture: np.ndarray, detections: Detections, least: float = 0.3, 
         score, label = float(detections.scores[i]), int(detections.labels[i])
         if score < least:
             continue
-        text = f"{VOC_CLASSES[label]} {score:.2f}"
+        text = f"{classes[label]} {score:.2f}"
         _box(canvas, detections.boxes[i].tolist(), text, class_colour(label), width, font, image.size)
     return np.array(image)
 
 
 def draw_change(
-    picture: np.ndarray, detections: Detections, kept: Iterable[int], changed: Iterable[int], came: bool
+    picture: np.ndarray,
+    detections: Detections,
+    kept: Iterable[int],
+    changed: Iterable[int],
+    came: bool,
+    classes: Sequence[str] = VOC_CLASSES,
 ) -> np.ndarray:
     """A copy of the picture (H, W, 3) uint8 with the boxes of these indices: kept ones thin, those that came or went thick.
 
@@ -55,7 +63,7 @@ def draw_change(
     colour, sign = (CAME, "+") if came else (WENT, "-")
     drawn = [(i, KEPT, "", width) for i in kept] + [(i, colour, f"{sign} ", 2 * width) for i in changed]
     for i, shade, mark, thick in drawn:
-        text = f"{mark}{VOC_CLASSES[int(detections.labels[i])]} {float(detections.scores[i]):.2f}"
+        text = f"{mark}{classes[int(detections.labels[i])]} {float(detections.scores[i]):.2f}"
         _box(canvas, detections.boxes[i].tolist(), text, shade, thick, font, image.size)
     return np.array(image)
 

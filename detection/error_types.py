@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from vocbench.detection.average_precision import pair_overlaps, voc10_average_precision
 from vocbench.detection.columns import ObjectColumns
-from vocbench.detection.detections import VOC_CLASSES, Detections, Objects
+from vocbench.detection.detections import Detections, Objects
 
 TRUE_POSITIVE = "true positive"
 FOREGROUND, BACKGROUND = 0.5, 0.1  # IoU: at least the first is a match, below the second is background
@@ -78,7 +78,7 @@ class _Judged:
 
 def _judge_all(detections: Mapping[str, Detections], truth: ObjectColumns) -> _Judged:
     place = {TRUE_POSITIVE: -1} | {kind: i for i, kind in enumerate(ERROR_TYPES)}
-    scores, labels, kinds, targets = array("d"), array("b"), array("b"), array("q")
+    scores, labels, kinds, targets = array("d"), array("h"), array("b"), array("q")
     for image, first in zip(truth, truth.first.tolist(), strict=False):
         for row in judge(detections[image], truth[image])[0] if image in detections else ():
             scores.append(row["score"])
@@ -111,11 +111,9 @@ def _mean_ap(judged: _Judged, truth: ObjectColumns, mended: int | None) -> float
             hit[moved] = kept[moved] = True
             label[moved] = truth.labels[judged.target[moved]]
     values = []
-    for k in range(len(VOC_CLASSES)):
-        positives = int((truth.labels[counted] == k).sum())
-        if positives:
-            hits = np.cumsum(hit[kept & (label == k)])
-            values.append(voc10_average_precision(hits / positives, hits / np.arange(1, len(hits) + 1)))
+    for k, positives in zip(*np.unique(truth.labels[counted], return_counts=True), strict=True):
+        hits = np.cumsum(hit[kept & (label == k)])
+        values.append(voc10_average_precision(hits / positives, hits / np.arange(1, len(hits) + 1)))
     return float(np.mean(values)) if values else 0.0
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from vocbench.detection.average_precision import pair_overlaps
 from vocbench.detection.datasets.classes import ClassIndex
+from vocbench.detection.datasets.coco import is_coco
 from vocbench.detection.datasets.contract import DataWarning, counted
 from vocbench.detection.datasets.files import load_json, read_text
 from vocbench.detection.datasets.ids import match_ids
@@ -139,7 +140,7 @@ def _detections(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> De
 
 
 def _coco(path: Path, results: list, target: Target) -> dict[str, _Gathered]:
-    categories = target.categories or dict(enumerate(target.classes, 1))
+    categories = _beside(path) or target.categories or dict(enumerate(target.classes, 1))
     gathered: dict[str, _Gathered] = {}
     for i, result in enumerate(results):
         try:
@@ -157,6 +158,12 @@ def _coco(path: Path, results: list, target: Target) -> dict[str, _Gathered]:
         one.scores.append(score)
         one.names.append(categories[category])
     return gathered
+
+
+def _beside(path: Path) -> dict[int, str] | None:
+    """The categories of the ground truth that was exported with these results, None where there is none."""
+    truth = path.with_name("annotations.json")
+    return read_categories(str(truth)) if truth != path and truth.is_file() and is_coco(load_json(truth)) else None
 
 
 def _folder(path: Path, target: Target) -> dict[str, _Gathered]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from vocbench.detection.detections import Detections
+from vocbench.detection.detections import Detections, classes_of
 from vocbench.pipeline.scale import Scale, check_scale, enlarged, shrunk
 from vocbench.restorer.contract import Restored, restore_each
 from vocbench.restorer.tiling import out_of_memory
@@ -74,11 +74,13 @@ def restore_photo(label: str, restorer: nn.Module, photo: str, image: Tensor) ->
 
 
 def detect_photos(label: str, detector: Callable, photos: Sequence[str], images: list[Tensor]) -> list[Detections]:
-    """The detections of each image, checked; `DetectorError` where there are none to be had."""
+    """The detections of each image, checked; `DetectorError` where there are none to be had. Labels index its `classes`."""
+
+    count = len(classes_of(detector))
 
     def work(some: list[Tensor]) -> list[Detections]:
         with torch.no_grad():
-            found = [Detections.of(result) for result in detector(some)]
+            found = [Detections.of(result, count) for result in detector(some)]
         if len(found) != len(some):
             raise ValueError(f"it gave detections of {len(found)} images for {len(some)}")
         return found

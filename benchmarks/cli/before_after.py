@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ class Compared:
     detections: tuple[Detections, Detections]
     changes: Changes
     restorer: str
+    classes: Sequence[str]
 
 
 def picture(compared: Compared) -> Tensor:
@@ -38,7 +40,7 @@ def picture(compared: Compared) -> Tensor:
     for after, (image, found) in enumerate(zip(compared.images, compared.detections, strict=True)):
         shrunk, detections = _shrunk(image, found)
         changed = changes.came if after else changes.went
-        drawn = draw_change(np.asarray(shrunk), detections, kept[after], changed, bool(after))
+        drawn = draw_change(np.asarray(shrunk), detections, kept[after], changed, bool(after), compared.classes)
         panels.append(write_caption(drawn, titles(compared)[after]))
     return from_uint8(side_by_side(panels))
 
@@ -68,12 +70,10 @@ def _shrunk(image: Tensor, found: Detections) -> tuple[Any, Detections]:
     return made.resize((width, height), Image.Resampling.LANCZOS), found._replace(boxes=found.boxes * factor)
 
 
-def rows(detections: Detections, score: float) -> list[dict[str, Any]]:
-    """Return what is printed of the detections of a photo."""
-    from vocbench.detection.detections import VOC_CLASSES
-
+def rows(detections: Detections, score: float, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what is printed of the detections of a photo, whose labels index `classes`."""
     return [
-        {"class": VOC_CLASSES[label], "score": round(s, 4), "box": [round(v, 1) for v in box]}
+        {"class": classes[label], "score": round(s, 4), "box": [round(v, 1) for v in box]}
         for box, s, label in zip(detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True)
         if s >= score
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ from PIL import Image
 from vocbench.benchmarks.cli.before_after import objects
 from vocbench.benchmarks.sample import PHOTOS, photo_path
 from vocbench.detection.changes import find_changes
-from vocbench.detection.detections import VOC_CLASSES, Detections
+from vocbench.detection.detections import Detections, classes_of
 from vocbench.detection.drawing import draw_change
 from vocbench.pipeline.chain import detect_photos, restore_photo
 from vocbench.pipeline.models import build_detector, build_restorer, parse_detector, parse_restorer
@@ -71,22 +72,22 @@ def attempt(
     before, after = detect_photos(detector, detect, ["the picture", "the restored picture"], [image, restored])
     seconds_both = time.perf_counter() - begun - seconds
     changes = find_changes(before, after, score)
-    kept = list(zip(*changes.kept, strict=True)) or [(), ()]
+    kept, names = list(zip(*changes.kept, strict=True)) or [(), ()], classes_of(detect)
     pictures = (
-        draw_change(to_uint8(image), before, kept[0], changes.went, came=False),
-        draw_change(to_uint8(restored), after, kept[1], changes.came, came=True),
+        draw_change(to_uint8(image), before, kept[0], changes.went, False, names),
+        draw_change(to_uint8(restored), after, kept[1], changes.came, True, names),
     )
     found = [objects(len(changes.kept) + len(changed)) for changed in (changes.went, changes.came)]
     size = f"{image.shape[2]}x{image.shape[1]} pixels"
     sentence = (
         f"**{found[0]} before, {found[1]} after.** Restoring took {seconds:.2f} s, detecting {seconds_both / 2:.2f} s ({size})."
     )
-    rows = [["+", *_row(after, i)] for i in changes.came] + [["-", *_row(before, i)] for i in changes.went]
-    return Tried(pictures, sentence, rows + [["", *_row(after, j)] for _, j in changes.kept])
+    rows = [["+", *_row(after, i, names)] for i in changes.came] + [["-", *_row(before, i, names)] for i in changes.went]
+    return Tried(pictures, sentence, rows + [["", *_row(after, j, names)] for _, j in changes.kept])
 
 
-def _row(found: Detections, i: int) -> list[str]:
-    return [VOC_CLASSES[int(found.labels[i])], f"{float(found.scores[i]):.2f}"]
+def _row(found: Detections, i: int, classes: Sequence[str]) -> list[str]:
+    return [classes[int(found.labels[i])], f"{float(found.scores[i]):.2f}"]
 
 
 def _shrunk(picture: np.ndarray) -> np.ndarray:

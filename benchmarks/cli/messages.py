@@ -17,11 +17,10 @@ RENAMED = {
     "address": "ray-address",
 }
 SAME = (
-    "accept_changes",
-    "batch", "betas", "clip", "cpus_per_worker", "data", "device", "do_no_harm", "draws", "ema", "engine", "examples", "guard",
-    "gpus_per_worker", "init", "learning_rate", "limit", "max_megapixels", "minutes", "on_error", "out", "pairs", "patch",
-    "protocol", "quality", "recipe", "resume", "runner", "score", "seed", "share", "skip", "split", "steps", "store", "tile",
-    "track", "trust_weights", "unit", "validate", "workers",
+    "accept_changes", "batch", "betas", "classes", "clip", "cpus_per_worker", "data", "device", "do_no_harm", "draws", "ema",
+    "engine", "examples", "gpus_per_worker", "guard", "init", "learning_rate", "limit", "max_megapixels", "minutes",
+    "on_error", "out", "pairs", "patch", "protocol", "quality", "recipe", "resume", "runner", "score", "seed", "share",
+    "skip", "split", "steps", "store", "tile", "track", "trust_weights", "unit", "upright", "validate", "workers",
 )  # fmt: skip
 OPTIONS = {name: "--" + name.replace("_", "-") for name in SAME} | {name: f"--{flag}" for name, flag in RENAMED.items()}
 ARGUMENT = re.compile(r"`(\w+)(?:=([^`]*))?`")

@@ -225,14 +225,14 @@ def read_config(context: click.Context, parameter: click.Parameter, path: Path |
 
 
 def only_split(data: str) -> str:
-    """Return the image set of a VOC20xx folder that has one; where it has several, the user must say which."""
-    if not Path(data).is_dir():
-        raise FileNotFoundError(f"{data}: no such folder; expected a VOC20xx folder with JPEGImages and Annotations")
-    from vocbench.detection.datasets.voc import list_splits, read_voc
+    """Return the image set of a data set that has one; where it has several, the user must say which."""
+    if not Path(data).exists():
+        raise FileNotFoundError(f"{data}: no such folder or file; expected a VOC20xx folder, COCO's JSON or a YOLO data.yaml")
+    from vocbench.detection.datasets.read import find_splits, read_dataset
 
-    names = list_splits(Path(data))
+    names = find_splits(data)
     if not names:
-        read_voc(data, "val")  # which says what the folder lacks
+        read_dataset(data)  # which says what is missing
     if len(names) == 1:
         return names[0]
     raise click.UsageError(f"--split is needed: {data} has {', '.join(names)}")

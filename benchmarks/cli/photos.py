@@ -205,6 +205,12 @@ class _Detecting:
     targets: dict[Path, Path]
     quiet: bool
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        from vocbench.detection.detections import classes_of
+
+        return classes_of(self.model)
+
     def _found(self, path: Path, seen: Tensor, image: Tensor) -> Any:
         """Return the detections on what is seen of an image, in the image's pixels."""
         from vocbench.pipeline.chain import detect_photos
@@ -219,10 +225,12 @@ class _Detecting:
         from vocbench.restorer.images import Photo, from_uint8, to_uint8, write_photo
 
         detections, target = self._found(path, after.image, photo.image), self.targets.get(path)
-        rows = before_after.rows(detections, self.score)
+        rows = before_after.rows(detections, self.score, self.classes)
         if target:
             make_folder(target.parent)
-            drawn = from_uint8(draw_boxes(to_uint8(grown(after.image, photo.image)), detections, self.score))
+            drawn = from_uint8(
+                draw_boxes(to_uint8(grown(after.image, photo.image)), detections, self.score, classes=self.classes)
+            )
             write_photo(target, Photo(drawn, profile=None if photo.single else photo.profile))
         if not self.quiet:
             click.echo(f"{path}: {before_after.objects(len(rows))}" + (f" -> {target}" if target else ""))
@@ -239,13 +247,14 @@ class _Detecting:
         images = photo.image, grown(after.image, photo.image)
         found = self._found(path, photo.image, photo.image), self._found(path, after.image, photo.image)
         changes = find_changes(*found, self.score)
-        compared = before_after.Compared(images, found, changes, restorer.partition("=")[0])
+        compared = before_after.Compared(images, found, changes, restorer.partition("=")[0], self.classes)
         target = self.targets[path]
         make_folder(target.parent)
         write_photo(target, Photo(before_after.picture(compared), profile=None if photo.single else photo.profile))
-        rows = [before_after.rows(one, self.score) for one in found]
+        rows = [before_after.rows(one, self.score, self.classes) for one in found]
         went, came = (
-            before_after.rows(_taken(one, chosen), 0.0) for one, chosen in zip(found, (changes.went, changes.came), strict=True)
+            before_after.rows(_taken(one, chosen), 0.0, self.classes)
+            for one, chosen in zip(found, (changes.went, changes.came), strict=True)
         )
         if not self.quiet:
             before_after.say(path, compared, went, came, target)

@@ -139,10 +139,10 @@ def export_predictions(run: Path, form: str, variant: str, detector: str | None,
     files = {
         "coco": lambda: {
             "detections.json": json.dumps(to_coco_results(named, list(named))),
-            "annotations.json": json.dumps(to_coco_ground_truth(objects)),
+            "annotations.json": json.dumps(to_coco_ground_truth(objects, finished.classes)),
         },
-        "voc": lambda: {f"comp4_det_test_{name}.txt": text for name, text in to_devkit(named).items()},
-        "json": lambda: {"detections.json": json.dumps(to_json(named))},
+        "voc": lambda: {f"comp4_det_test_{name}.txt": text for name, text in to_devkit(named, finished.classes).items()},
+        "json": lambda: {"detections.json": json.dumps(to_json(named, finished.classes))},
     }[form]()
     there = next((out / name for name in files if (out / name).exists()), None)
     if there:

@@ -45,8 +45,11 @@ def run_options(command: Callable) -> Callable:
     options = [
         click.option("--config", type=click.Path(path_type=Path), is_eager=True, expose_value=False, callback=read_config,
                      metavar="FILE.yaml", help="Options from a file; those given here override it."),
-        click.option("--data", default="sample", show_default=True, metavar="sample|DIR", help="A VOC20xx folder."),
-        click.option("--split", help="Image set of the folder, such as val or test; the sample has only `all`."),
+        click.option("--data", default="sample", show_default=True, metavar="sample|DIR|FILE",
+                     help="A VOC20xx folder, COCO's JSON, a YOLO data.yaml, or photos and XML in one folder."),
+        click.option("--split", help="Image set, such as val or test; the sample has only `all`."),
+        click.option("--classes", type=Classes(), help="Classes that count, a,b,c; or a file that lists or renames them."),
+        click.option("--upright", is_flag=True, help="Photos are annotated as people see them, with EXIF's turn done."),
         click.option("--restorer", "restorers", multiple=True, type=RESTORER, help=f"Repeatable; default {DEFAULT_RESTORER}."),
         click.option("--detector", "detectors", multiple=True, type=DETECTOR, help="Repeatable; default mobilenet-ssd."),
         click.option("--protocol", default="voc07", show_default=True, type=Named("protocol", PROTOCOLS),
@@ -81,6 +84,20 @@ def run_options(command: Callable) -> Callable:
     for option in reversed(options):
         command = option(command)
     return model_options(command)
+
+
+class Classes(click.ParamType):
+    """Class names, or a file of them, given on as JSON."""
+
+    name = "a,b,c|FILE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from vocbench.benchmarks.classes import parse_choice
+
+        try:
+            return parse_choice(str(value))
+        except (ValueError, OSError) as error:
+            self.fail(str(error), param, ctx)
 
 
 def check_runner(runner: str, ray_address: str | None, gpus_per_worker: float | None, cpus_per_worker: float | None) -> None:

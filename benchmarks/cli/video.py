@@ -154,6 +154,7 @@ class _Stage:
     def show(self, picture: np.ndarray, name: str, compare: bool) -> tuple[np.ndarray, dict[str, Any]]:
         """Restore and detect a frame (H, W, 3) uint8 BGR; gives it drawn, and what JSON says of it."""
         import numpy as np
+        from vocbench.detection.detections import classes_of
         from vocbench.detection.drawing import side_by_side
         from vocbench.pipeline.chain import RestorerError, restore_photos
         from vocbench.restorer.images import from_uint8
@@ -163,18 +164,19 @@ class _Stage:
         if restored.error:
             raise RestorerError(restored.error)
         drawn, found = self._drawn(restored.image, name)
-        told = {"restored": restored.note != "passed", "objects": rows(found, self.score)}
+        told = {"restored": restored.note != "passed", "objects": rows(found, self.score, classes_of(self.detector))}
         if compare:
             drawn = side_by_side([self._drawn(image, name)[0], drawn])
         return np.ascontiguousarray(drawn[:, :, ::-1]), told
 
     def _drawn(self, image: Tensor, name: str) -> tuple[np.ndarray, Detections]:
+        from vocbench.detection.detections import classes_of
         from vocbench.detection.drawing import draw_boxes
         from vocbench.pipeline.chain import detect_photos
         from vocbench.restorer.images import to_uint8
 
         (found,) = detect_photos(self.names[1], self.detector, [name], [image])
-        return draw_boxes(to_uint8(image), found, self.score), found
+        return draw_boxes(to_uint8(image), found, self.score, classes=classes_of(self.detector)), found
 
 
 def _stage(restorer: str, detector: str, gate: bool, options: Options, score: float) -> _Stage:

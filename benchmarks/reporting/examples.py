@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from vocbench.benchmarks.reporting.gallery import Gallery, Shot
-from vocbench.detection.datasets.voc import VOCSplit
+from vocbench.detection.datasets.contract import Dataset
 from vocbench.detection.detections import Detections
 from vocbench.detection.drawing import draw_boxes, write_caption
 from vocbench.restorer.files import write_whole
@@ -32,8 +33,8 @@ class Examples:
     Drawing and keeping are apart, as the one may happen on another machine than the other.
     """
 
-    def __init__(self, folder: Path, chosen: dict[str, int], data: VOCSplit):
-        self.folder, self.chosen = folder, chosen
+    def __init__(self, folder: Path, chosen: dict[str, int], data: Dataset):
+        self.folder, self.chosen, self.classes = folder, chosen, data.classes
         self.gallery = Gallery(folder.with_name("gallery"), data)
 
     def draw(self, variants: list, found: dict[str, dict[str, list[Detections]]]) -> Pictures:
@@ -43,7 +44,7 @@ class Examples:
             if image not in self.chosen:
                 continue
             panels = [
-                _panel(variant.name, variant.images[i], next(iter(found[variant.name].values()))[i])
+                _panel(variant.name, variant.images[i], next(iter(found[variant.name].values()))[i], self.classes)
                 for variant in variants
                 for i, item in enumerate(variant.items)
                 if item.image == image and item.draw == 0
@@ -60,8 +61,8 @@ class Examples:
             self.gallery.keep(shot)
 
 
-def _panel(title: str, image: Tensor, detections: Detections) -> Tensor:
-    return from_uint8(write_caption(draw_boxes(to_uint8(image), detections, SHOWN_SCORE), title))
+def _panel(title: str, image: Tensor, detections: Detections, classes: Sequence[str]) -> Tensor:
+    return from_uint8(write_caption(draw_boxes(to_uint8(image), detections, SHOWN_SCORE, classes=classes), title))
 
 
 def beside(panels: list[Tensor]) -> Tensor:

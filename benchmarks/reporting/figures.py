@@ -128,7 +128,10 @@ def by_level(
     values: dict[str, list[float | None]] = {}
     for name, one in bins.items():
         groups = [list(dict.fromkeys(_at_hand(key, found) for key in keys)) for keys in one.keys]
-        values[name] = [counted.mean(evaluate(found.select(group), truth.select(group), protocol).ap) for group in groups]
+        evaluations = (
+            evaluate(found.select(group), truth.select(group), protocol, classes=counted.classes) for group in groups
+        )
+        values[name] = [counted.mean(one.ap) for one in evaluations]
     return values
 
 
@@ -142,7 +145,7 @@ def by_photo(psnr: np.ndarray, found: DetectionColumns, truth: ObjectColumns, ev
     rule = voc_rule(evaluation.protocol)
     if step > 1 or rule != evaluation.protocol:
         keys = list(found)[::step]
-        evaluation = evaluate(found.select(keys), truth.select(keys), rule)
+        evaluation = evaluate(found.select(keys), truth.select(keys), rule, classes=list(evaluation.ap))
     return np.stack([psnr[::step], evaluation.image_maps()], 1)
 
 

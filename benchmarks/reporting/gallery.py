@@ -17,7 +17,7 @@ from pathlib import Path
 from torch import Tensor
 from vocbench.benchmarks.storage.records import CHANGE, read_json
 from vocbench.benchmarks.variants import restores_clean
-from vocbench.detection.datasets.voc import VOCSplit
+from vocbench.detection.datasets.contract import Dataset
 from vocbench.detection.detections import Detections, Objects
 from vocbench.detection.error_types import TRUE_POSITIVE, judge
 from vocbench.restorer.files import write_whole
@@ -73,7 +73,7 @@ class Shot:
 class Gallery:
     """Keeps the pictures of the photos that changed most in `folder`."""
 
-    def __init__(self, folder: Path, data: VOCSplit):
+    def __init__(self, folder: Path, data: Dataset):
         self.folder, self.data = folder, data
         self.best: list[Change] = []  # of those this process has seen
 

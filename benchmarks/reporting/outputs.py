@@ -26,7 +26,7 @@ def write_outputs(folder: str | Path) -> dict[str, dict[str, Any]]:
 
 def _write(run: Finished, detector: str, suffix: str) -> dict[str, Any]:
     gallery, bins, levels = kept_images(run.folder / "gallery"), dict[str, Bins](), dict[str, dict[str, float]]()
-    counted = counted_classes(run)
+    counted = counted_classes(run, detector)
     measured: dict[str, Measured] = {}
     drawn: dict[str, Drawn] = {}
     for name in sorted(run.variants, key=lambda name: name != "distorted"):  # first the one that has the bins of the others

@@ -181,7 +181,7 @@ def render(
 ) -> str:
     """Return the report of one detector as HTML; `levels` has those of the photos in the gallery."""
     shown = _shown(results, drawn)
-    photos = shown_photos(run, {name: drawn[name].photos for name in shown.labels}, levels)
+    photos = shown_photos(run, results["detector"]["name"], {name: drawn[name].photos for name in shown.labels}, levels)
     page = environment().get_template("report.html")
     return page.render(**_top(run, results), **_tables(results), **_charts(shown, bins), photos=photos, shown=shown, run=run)
 

@@ -15,6 +15,7 @@ import numpy as np
 from markupsafe import Markup
 from vocbench.benchmarks.reporting.gallery import Change, change, kept_images, objects_found, shown
 from vocbench.benchmarks.results.finished import Finished
+from vocbench.detection.columns import ObjectColumns
 from vocbench.detection.detections import VOC_CLASSES, Detections, Objects
 from vocbench.detection.error_types import TRUE_POSITIVE, judge
 from vocbench.restorer.degradations.recipes import UNITS
@@ -74,26 +75,26 @@ class _Tags:
         return f'<text {look} x="{left:.1f}" y="{y:.1f}">{escape(label)}</text>'
 
 
-def _marks(found: Detections, objects: Objects) -> list[tuple[str, Sequence[float], str]]:
+def _marks(found: Detections, objects: Objects, classes: Sequence[str]) -> list[tuple[str, Sequence[float], str]]:
     """Return what is drawn: kind, box and label of detections, of objects missed, and (`annotated`) of the other objects."""
     found = shown(found)
     judged, taken = judge(found, objects)
-    names = [VOC_CLASSES[label] for label in objects.labels]
+    names = [classes[label] for label in objects.labels]
     counted = ~objects.difficult
     marks = [("annotated", objects.boxes[i], f"{names[i]}, annotated") for i in np.flatnonzero(taken | ~counted)]
     marks += [("missed", objects.boxes[i], f"{names[i]} missed") for i in np.flatnonzero(~taken & counted)]
     for one in judged:
         is_true = one["kind"] == TRUE_POSITIVE
         kind = "true-positive" if is_true else "false-positive"
-        label = f"{VOC_CLASSES[one['label']]} {one['score']:.2f}" + ("" if is_true else f" ({one['kind']})")
+        label = f"{classes[one['label']]} {one['score']:.2f}" + ("" if is_true else f" ({one['kind']})")
         marks.append((kind, found.boxes[one["index"]].tolist(), label))
     return marks
 
 
-def judged_picture(path: Path, found: Detections, objects: Objects, title: str) -> Markup:
+def judged_picture(path: Path, found: Detections, objects: Objects, title: str, classes: Sequence[str] = VOC_CLASSES) -> Markup:
     """Return a picture as SVG with its boxes: true positives, false positives, objects missed; other objects thin and white."""
     source, width, height = _data_url(path, LARGEST)
-    tags, marks = _Tags(width, height), _marks(found, objects)
+    tags, marks = _Tags(width, height), _marks(found, objects, classes)
     boxes = [_rectangle(*mark) for mark in marks]
     labels = [tags.place(*mark) for mark in marks if mark[0] != "annotated"]
     told = escape("; ".join([title, *(label for kind, _, label in marks if kind != "annotated")]))
@@ -130,13 +131,13 @@ class Photo:
         return f"photo={quote(self.made.image, safe='')}"
 
 
-def _judged(run: Finished, held: Mapping[str, Mapping[str, Detections]]) -> list[Change]:
+def _judged(run: Finished, truth: ObjectColumns, held: Mapping[str, Mapping[str, Detections]]) -> list[Change]:
     """Return the changes of the photos kept, by the detector whose detections are held; what changed most first."""
     made = []
     for image in kept_images(run.folder / "gallery"):
         panels = {variant: found[f"{image}#0"] for variant, found in held.items() if f"{image}#0" in found}
         distorted, _ = panels.pop("distorted", None), panels.pop("clean", None)
-        if distorted is not None and (one := change(image, run.truth[image], distorted, panels)):
+        if distorted is not None and (one := change(image, truth[image], distorted, panels)):
             made.append(one)
     return sorted(made, key=lambda one: one.rank)
 
@@ -151,19 +152,19 @@ def unit_of(degradation: str) -> str:
     return UNITS.get(degradation, "severity 1 to 5")
 
 
-def _named(places: set[int], objects: Objects) -> str:
+def _named(places: set[int], objects: Objects, classes: Sequence[str]) -> str:
     """Return objects by class, those of a class counted."""
-    counts = Counter(VOC_CLASSES[objects.labels[place]] for place in sorted(places))
+    counts = Counter(classes[objects.labels[place]] for place in sorted(places))
     return ", ".join(name if count == 1 else f"{count} × {name}" for name, count in counts.items())
 
 
-def _view(run: Finished, made: Change, variant: str, found: Detections, before: Detections) -> View:
-    objects = run.truth[made.image]
-    picture = judged_picture(_file(run, made, variant), found, objects, f"{made.image}, {variant}")
+def _view(run: Finished, made: Change, objects: Objects, variant: str, found: Detections, before: Detections) -> View:
+    classes = run.classes
+    picture = judged_picture(_file(run, made, variant), found, objects, f"{made.image}, {variant}", classes)
     if variant in ("clean", "distorted"):
         return View(variant, picture, "", "")
     now, then = objects_found(found, objects), objects_found(before, objects)
-    return View(variant, picture, _named(now - then, objects), _named(then - now, objects))
+    return View(variant, picture, _named(now - then, objects, classes), _named(then - now, objects, classes))
 
 
 def _file(run: Finished, made: Change, variant: str) -> Path:
@@ -171,16 +172,20 @@ def _file(run: Finished, made: Change, variant: str) -> Path:
 
 
 def shown_photos(
-    run: Finished, held: Mapping[str, Mapping[str, Detections]], levels: Mapping[str, Mapping[str, float]]
-) -> list[Photo]:  # fmt: skip
+    run: Finished,
+    detector: str,
+    held: Mapping[str, Mapping[str, Detections]],
+    levels: Mapping[str, Mapping[str, float]],
+) -> list[Photo]:
     """Return the photos of the gallery, those first that changed most.
 
-    `held` has one detector's detections by variant and `IMAGE#DRAW` key, `levels` those of each image's first draw.
+    `held` has the detector's detections by variant and `IMAGE#DRAW` key, `levels` those of each image's first draw.
     """
-    photos = []
-    for made in _judged(run, held):
+    photos, truth = [], run.truth_of(detector)
+    for made in _judged(run, truth, held):
         key, there = f"{made.image}#0", [name for name in held if _file(run, made, name).is_file()]
-        views = [_view(run, made, name, held[name][key], held["distorted"][key]) for name in there if key in held[name]]
+        objects, before = truth[made.image], held["distorted"][key]
+        views = [_view(run, made, objects, name, held[name][key], before) for name in there if key in held[name]]
         if views:
             small, width, height = _data_url(_file(run, made, made.variant if made.variant in there else there[0]), THUMBNAIL)
             photos.append(Photo(made, level_text(levels.get(made.image, {})), small, round(width / height, 4), views))

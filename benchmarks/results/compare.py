@@ -40,6 +40,9 @@ def same_ground(a: Finished, b: Finished) -> None:
         odd = sorted(set(a.truth) ^ set(b.truth))
         what = f"first {odd[0]}" if odd else "same names, other content"
         raise ValueError(f"the runs are on different photos ({len(a.truth)} and {len(b.truth)}, {what})")
+    if a.classes != b.classes:
+        odd = next(iter(sorted(set(a.classes) ^ set(b.classes))), "in another order")
+        raise ValueError(f"the runs count different classes ({len(a.classes)} and {len(b.classes)}, first {odd})")
     if a.failed != b.failed:
         raise ValueError("the runs left out different photos on which a restorer failed")
 
@@ -50,7 +53,7 @@ def _evaluation(run: Finished, variant: str, detector: str) -> tuple[Evaluation,
     if detector not in run.detectors:
         raise ValueError(f"{run.folder}: has no detector {detector!r}; there are {', '.join(run.detectors)}")
     found, truth, images = predictions(run, variant, detector)
-    return evaluate(found, truth, run.settings.protocol), images
+    return evaluate(found, truth, run.settings.protocol, classes=run.classes), images
 
 
 def differences(
@@ -59,7 +62,7 @@ def differences(
     """The paired difference of mAP (`map`) and of every class with objects."""
     same_ground(a, b)
     (one, images_a), (two, images_b) = _evaluation(a, variant_a, detector), _evaluation(b, variant_b, detector)
-    counted = counted_classes(a)
+    counted = counted_classes(a, detector)
     before, after = resampled(one, images_a, seed), resampled(two, images_b, seed)
     value = difference(counted.mean(two.ap), counted.mean(one.ap))
     whole = counted.bounds(value, paired(counted.means(after), counted.means(before)))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from vocbench.benchmarks.classes import labelled
 from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.benchmarks.storage.records import INVENTORY, Form, read_json, read_record, settings_of
@@ -18,7 +19,8 @@ from vocbench.benchmarks.storage.row import check_keys, check_names, check_rows,
 from vocbench.benchmarks.storage.store import Store
 from vocbench.benchmarks.variants import is_clean
 from vocbench.detection.columns import DetectionColumns, ObjectColumns, places, starts
-from vocbench.detection.datasets.voc import VOCSplit
+from vocbench.detection.datasets.contract import Dataset
+from vocbench.detection.detections import VOC_CLASSES
 
 PREDICTIONS = ("image", "draw", "boxes", "scores", "labels")
 
@@ -36,6 +38,12 @@ class Finished:
     variants: list[str]
     detectors: list[str]
     failed: list[str]  # images on which a restorer failed, left out of every variant alike
+    classes: tuple[str, ...] = VOC_CLASSES  # that labels index
+
+    def truth_of(self, detector: str) -> ObjectColumns:
+        """The objects of the classes that the detector knows, by image id."""
+        lacking = self.record.get("lacking", {}).get(detector, [])
+        return self.truth.without([self.classes.index(name) for name in lacking])
 
     def tables(self, columns: Sequence[str], variant: str, detector: str) -> Iterator[Any]:
         """Columns of one variant and detector as arrow tables, in the order of the split, without failed images."""
@@ -84,7 +92,8 @@ def load_run(folder: str | Path) -> Finished:
         raise FileNotFoundError(f"{folder}: holds no run (no run.json); `vocbench runs` lists runs")
     record = read_record(folder / "run.json")
     settings = settings_of(record)
-    data = open_data(settings.data, settings.split)
+    data = open_data(settings.data, settings.split, settings.upright)
+    data = labelled(data, settings.classes, record.get("classes", VOC_CLASSES))
     ids = settings.choose(data.ids)
     store = Store(record.get("store") or folder / "store")
     parts = store.parts()
@@ -94,10 +103,10 @@ def load_run(folder: str | Path) -> Finished:
     if missing:
         raise ValueError(f"{folder}: {missing} of {len(ids)} photos are not computed yet; go on with `resume=True`")
     truth = ObjectColumns.collect((image, data.objects(image)) for image in _unchanged(folder, data, ids))
-    return Finished(folder, record, settings, store, parts, truth, found.variants, found.detectors, found.failed)
+    return Finished(folder, record, settings, store, parts, truth, found.variants, found.detectors, found.failed, data.classes)
 
 
-def _unchanged(folder: Path, data: VOCSplit, ids: Sequence[str]) -> Iterator[str]:
+def _unchanged(folder: Path, data: Dataset, ids: Sequence[str]) -> Iterator[str]:
     """The images in turn; ValueError at one whose annotation is not the one that the run in `folder` began with."""
     path = folder / "inventory.json"
     listed = read_json(path, INVENTORY) if path.is_file() else {}
@@ -145,7 +154,7 @@ def read_rows(run: Finished, variant: str, detector: str, more: Sequence[str] = 
     scores, labels = [np.zeros(0, np.float32)], [np.zeros(0, np.int16)]
     further: dict[str, list[Any]] = {name: [] for name in more}
     for table in run.tables((*PREDICTIONS, *more), variant, detector):
-        check_rows(table, place)
+        check_rows(table, place, len(run.classes))
         named = table["image"].to_pylist()
         images += [ids[run.truth.index[image]] for image in named]  # the same strings, not a copy of each
         keys += [f"{image}#{draw}" for image, draw in zip(named, table["draw"].to_pylist(), strict=True)]
@@ -158,4 +167,4 @@ def read_rows(run: Finished, variant: str, detector: str, more: Sequence[str] = 
     index, first = check_keys(keys, draws * (len(ids) - len(run.failed)), f"{place}: {variant}"), starts(np.concatenate(counts))
     del keys
     found = DetectionColumns(index, first, np.concatenate(boxes).reshape(-1, 4), np.concatenate(scores), np.concatenate(labels))
-    return VariantRows(found, run.truth.select(images, index), images, further, place)
+    return VariantRows(found, run.truth_of(detector).select(images, index), images, further, place)

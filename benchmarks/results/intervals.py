@@ -32,13 +32,14 @@ class Counted:
     photos: dict[str, int]  # with objects of each class that has any
     names: tuple[str, ...]  # of the classes that count: those in at least `least` photos
     least: int  # `LEAST`, or 1 where no class has as many and all count
+    classes: tuple[str, ...] = VOC_CLASSES  # that labels index
 
     @classmethod
-    def of(cls, photos: Mapping[str, int]) -> Counted:
+    def of(cls, photos: Mapping[str, int], classes: tuple[str, ...] = VOC_CLASSES) -> Counted:
         """Choose the classes from the number of photos that each is in."""
         there = {name: count for name, count in photos.items() if count}
         least = LEAST if any(count >= LEAST for count in there.values()) else 1
-        return cls(there, tuple(name for name, count in there.items() if count >= least), least)
+        return cls(there, tuple(name for name, count in there.items() if count >= least), least, classes)
 
     def mean(self, ap: Mapping[str, float | None]) -> float | None:
         """Return the mean AP of the classes that count, None where none does."""
@@ -52,7 +53,7 @@ class Counted:
         """
         if drawn is None or not self.names or self.least < LEAST:
             return None
-        chosen = drawn[:, [VOC_CLASSES.index(name) for name in self.names]]
+        chosen = drawn[:, [self.classes.index(name) for name in self.names]]
         count = (~np.isnan(chosen)).sum(1)
         return np.where(count > 0, np.nansum(chosen, 1) / np.maximum(count, 1), np.nan)
 
@@ -61,10 +62,10 @@ class Counted:
         return bounds(value, drawn, [self.photos[name] for name in self.names])
 
 
-def photos_of_classes(truth: ObjectColumns) -> dict[str, int]:
+def photos_of_classes(truth: ObjectColumns, classes: Sequence[str] = VOC_CLASSES) -> dict[str, int]:
     """Count the photos with objects that are not `difficult`, by class."""
     counts = {}
-    for label, name in enumerate(VOC_CLASSES):
+    for label, name in enumerate(classes):
         counts[name] = len(np.unique(truth.image[(truth.labels == label) & ~truth.difficult]))
     return counts
 

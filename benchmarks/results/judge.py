@@ -55,16 +55,17 @@ class Measured:
     notes: dict[str, int]  # how often each note of the restorer came, the most frequent first
 
 
-def counted_classes(run: Finished) -> Counted:
-    """Return the classes that the mAP of a run is over, from the photos that no restorer failed on."""
-    failed = set(run.failed)
-    return Counted.of(photos_of_classes(run.truth.select([image for image in run.truth if image not in failed])))
+def counted_classes(run: Finished, detector: str) -> Counted:
+    """Return the classes that a detector's mAP is over, from the photos that no restorer failed on."""
+    failed, truth = set(run.failed), run.truth_of(detector)
+    chosen = truth.select([image for image in truth if image not in failed])
+    return Counted.of(photos_of_classes(chosen, run.classes), run.classes)
 
 
 def judge(run: Finished, variant: str, detector: str) -> Judged:
     """Read a variant and evaluate its detections under the run's protocol."""
     rows = read_rows(run, variant, detector, (*MEASURED, "note", "levels"))
-    return Judged(variant, rows, evaluate(rows.detections, rows.truth, run.settings.protocol))
+    return Judged(variant, rows, evaluate(rows.detections, rows.truth, run.settings.protocol, classes=run.classes))
 
 
 def measure(judged: Judged, counted: Counted, seed: int) -> Measured:
@@ -86,7 +87,7 @@ def measure(judged: Judged, counted: Counted, seed: int) -> Measured:
 
 def measure_all(run: Finished, detector: str) -> dict[str, Measured]:
     """Judge and measure every variant in turn."""
-    counted = counted_classes(run)
+    counted = counted_classes(run, detector)
     return {name: measure(judge(run, name, detector), counted, run.settings.seed) for name in run.variants}
 
 
@@ -129,14 +130,15 @@ def comparisons(made: Mapping[str, Measured], counted: Counted) -> list[dict[str
 def results(run: Finished, detector: str, made: Mapping[str, Measured]) -> dict[str, Any]:
     """Return the content of results.json for one detector from its measured variants."""
     settings = run.settings
-    variants, counted = {name: dict(made[name].entry) for name in run.variants}, counted_classes(run)
+    variants, counted = {name: dict(made[name].entry) for name in run.variants}, counted_classes(run, detector)
     for variant, entry in variants.items():
         entry |= change(made[variant], made["distorted"], counted)
         entry |= {name.replace("map", "clean"): value for name, value in change(made[variant], made["clean"], counted).items()}
         if not is_clean(variant):
             entry |= recovered(made[variant], made, counted)
     skipped = set(run.failed)
-    photos = run.truth.select([image for image in run.truth if image not in skipped])
+    truth = run.truth_of(detector)
+    photos = truth.select([image for image in truth if image not in skipped])
     return {
         "protocol": settings.protocol,
         "iou": None if settings.protocol == "coco" else 0.5,

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
+from vocbench.benchmarks.classes import count_known
 from vocbench.benchmarks.reporting.examples import Examples
 from vocbench.benchmarks.running.local_workers import Here, Plan, Runner
 from vocbench.benchmarks.running.meter import Meter, Progress
@@ -24,8 +25,7 @@ from vocbench.benchmarks.storage.records import TIMING, read_json
 from vocbench.benchmarks.storage.store import READERS, ROWS, Store
 from vocbench.benchmarks.voc_folder import check_size
 from vocbench.detection.average_precision import PROTOCOLS
-from vocbench.detection.datasets.contract import DataWarning, read_objects
-from vocbench.detection.datasets.voc import VOCSplit
+from vocbench.detection.datasets.contract import Dataset, DataWarning, read_objects
 from vocbench.restorer.degradations.recipes import RECIPES
 from vocbench.restorer.images import check_image
 
@@ -72,16 +72,18 @@ def _locked(out: Path) -> Iterator[None]:
 logger = logging.getLogger(__name__)
 
 
-def _tell_of_objects(data: VOCSplit, ids: list[str]) -> None:
-    """Log how many boxes were clipped and how many objects of other classes the run leaves out."""
+def _tell_of_objects(data: Dataset, ids: list[str], lacking: Mapping[str, list[str]]) -> None:
+    """Log how many boxes were clipped, which objects the run leaves out, and which classes a detector lacks."""
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", DataWarning)
         read_objects(data, ids)
     for one in told:
         logger.warning("%s", one.message)
+    for label, names in lacking.items():
+        logger.warning("%s does not know %s; its tables leave them out", label, ", ".join(names))
 
 
-def _inventory(data: VOCSplit, ids: list[str], known: Mapping[str, list[str]]) -> dict[str, list[str]]:
+def _inventory(data: Dataset, ids: list[str], known: Mapping[str, list[str]]) -> dict[str, list[str]]:
     """SHA-256 of every photo and annotation by image id; raises for what is missing or malformed.
 
     The files of `known` images were looked at when those were listed; if they changed since, their checksums tell.
@@ -90,12 +92,11 @@ def _inventory(data: VOCSplit, ids: list[str], known: Mapping[str, list[str]]) -
     def digests(image: str) -> list[str]:
         photo = data.photo(image)
         if image not in known:
-            check_size(photo, check_image(photo), data.size(image))
+            check_size(photo, check_image(photo), data.size(image), data.upright)
         return [file_digest(photo), data.digest(image)]
 
     with ThreadPool(READERS) as pool:  # reading and hashing release the GIL
         listed = dict(zip(ids, pool.imap(digests, ids, chunksize=64), strict=True))
-    _tell_of_objects(data, ids)
     return listed
 
 
@@ -119,12 +120,14 @@ def run(
     """
     out = Path(out)
     _check_names(settings)
-    data = open_data(settings.data, settings.split)
+    data = open_data(settings.data, settings.split, settings.upright)
     ids = settings.choose(data.ids)
     with _locked(out):
         inventory = _inventory(data, ids, listed(out))
         with (runner or Here()).open(settings) as crew:
-            made = make_record(settings, data, crew.equipment, inventory, store)
+            data, lacking = count_known(data, settings.classes, crew.equipment.classes)
+            _tell_of_objects(data, ids, lacking)
+            made = make_record(settings, data, crew.equipment, inventory, store) | {"lacking": lacking}
             record = begin(out, Begun(made, inventory, resume, accept_changes))
             kept = Store(record["store"] or out / "store")
             sound = kept.parts()

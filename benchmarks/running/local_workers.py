@@ -19,7 +19,7 @@ from vocbench.benchmarks.reporting.examples import Examples, Pictures
 from vocbench.benchmarks.running.unit import Clock, Computed, Equipment, Models, Prepared, build_models, compute, prepare
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.benchmarks.storage.store import Store
-from vocbench.detection.datasets.voc import VOCSplit
+from vocbench.detection.datasets.contract import Dataset
 
 AHEAD = 2  # units prepared beyond the one being computed, for each worker
 
@@ -29,7 +29,7 @@ class Plan:
     """What is to be computed, and where it goes."""
 
     settings: RunSettings
-    data: VOCSplit
+    data: Dataset
     units: list[list[str]]  # image ids; a photo is in exactly one unit
     inventory: dict[str, list[str]]  # SHA-256 of each image's photo and annotation
     store: Store
@@ -88,7 +88,7 @@ class _Local:
     workers: int
 
     def compute(self, plan: Plan, waiting: Sequence[int], advance: Callable[[int], None], clock: Clock) -> None:
-        pool = self._executor()
+        pool, models = self._executor(), self.models.labelled_by(plan.data.classes)
         unmeasured: deque[tuple[int, Computed]] = deque()
 
         def store_oldest() -> None:
@@ -104,7 +104,7 @@ class _Local:
                     coming = queue.pop(0)
                     pending[coming] = pool.submit(prepare, plan.settings, plan.photos(coming))
                 items, _ = clock.time("prepare", pending.pop(number).result)
-                computed, pictures = compute_unit(plan, number, items, self.models, clock, pool)
+                computed, pictures = compute_unit(plan, number, items, models, clock, pool)
                 plan.examples.keep(pictures)
                 unmeasured.append((number, computed))
                 while len(unmeasured) > AHEAD * max(self.workers, 1) or (unmeasured and unmeasured[0][1].is_measured):

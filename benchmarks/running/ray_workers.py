@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from vocbench.benchmarks.classes import labelled
 from vocbench.benchmarks.reporting.examples import Examples, Pictures
 from vocbench.benchmarks.running.local_workers import Crew, Plan, compute_unit
 from vocbench.benchmarks.running.unit import Clock, Equipment, build_models, peak_memory, prepare
@@ -40,6 +41,7 @@ class _Task:
     digests: list[str]  # SHA-256 of each photo
     store: str
     examples: dict[str, int]
+    classes: tuple[str, ...]  # that labels index
 
 
 class Worker:
@@ -54,7 +56,7 @@ class Worker:
     def begin(self) -> Equipment:
         """Build the models and tell what they are."""
         torch.set_num_threads(self.threads)
-        self.data = open_data(self.settings.data, self.settings.split)
+        self.data = open_data(self.settings.data, self.settings.split, self.settings.upright)
         self.models = build_models(self.settings)
         return self.models.equipment(self.settings)
 
@@ -68,6 +70,8 @@ class Worker:
         with self.turn:
             torch.set_num_threads(self.threads)  # of this thread
             if self.examples is None:
+                self.data = labelled(self.data, self.settings.classes, task.classes)
+                self.models = self.models.labelled_by(task.classes)
                 self.examples = Examples(Path("examples"), task.examples, self.data)
             clock = Clock()
             plan = Plan(self.settings, self.data, [], {}, Store(task.store), self.examples)
@@ -249,7 +253,8 @@ class _RayCrew:
 
     def _task(self, plan: Plan, unit: int) -> _Task:
         images = plan.units[unit]
-        return _Task(unit, images, [plan.inventory[i][0] for i in images], plan.store.place, plan.examples.chosen)
+        digests = [plan.inventory[image][0] for image in images]
+        return _Task(unit, images, digests, plan.store.place, plan.examples.chosen, plan.data.classes)
 
 
 def _cause(error: Any) -> BaseException:

@@ -31,7 +31,7 @@ from vocbench.benchmarks.settings import (
 )
 from vocbench.benchmarks.storage.records import INVENTORY, read_json, read_record, settings_of
 from vocbench.benchmarks.storage.store import Store
-from vocbench.detection.datasets.voc import VOCSplit
+from vocbench.detection.datasets.contract import Dataset
 
 HARMLESS = ("python", "platform", "pycocotools")  # versions that change no prediction; results are computed again anyway
 PLACES = re.compile(r"^\d+ workers on Ray, |, \d+ cores$")  # how many there are changes no number
@@ -51,7 +51,7 @@ class Begun:
 
 
 def make_record(
-    settings: RunSettings, data: VOCSplit, equipment: Equipment, inventory: dict[str, list[str]], store: str | None
+    settings: RunSettings, data: Dataset, equipment: Equipment, inventory: dict[str, list[str]], store: str | None
 ) -> dict[str, Any]:
     """Return the record of a run that begins now."""
     listing = json.dumps(inventory, sort_keys=True).encode()
@@ -63,6 +63,7 @@ def make_record(
             "images": len(inventory),
             "sha256": hashlib.sha256(listing).hexdigest(),
         },
+        "classes": list(data.classes),
         "weights_sha256": equipment.weights_sha256,
         "execution": equipment.execution,
         "id": uuid.uuid4().hex,
@@ -129,6 +130,8 @@ def _check_same(out: Path, begun: Begun, then: dict[str, Any]) -> None:
         changed = differences(now[group], began[group])
         if changed:
             raise ValueError(f"{out}: was begun with other {group}: {'; '.join(changed)}; use the same or another `out`")
+    if then.get("classes", now["classes"]) != now["classes"]:
+        raise ValueError(f"{out}: was begun with other classes; restore the annotations and detectors, or choose another `out`")
     changed = differences(_engines(now), _engines(then))
     if changed:
         raise ValueError(f"{out}: was begun with another engine: {'; '.join(changed)}; use the same or another `out`")

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from vocbench.benchmarks.settings import RunSettings, file_digest, hardware
 from vocbench.benchmarks.variants import is_clean, on_clean
 from vocbench.detection.detections import Detections
+from vocbench.detection.detectors.labels import known_classes, labelled_by
 from vocbench.pipeline.chain import Attempt, RestorerError, detect_photos, restore_photos
 from vocbench.pipeline.models import Built, built_detector, built_restorer, parse_detector, parse_restorer
 from vocbench.pipeline.specs import OWN, Spec
@@ -45,6 +46,7 @@ class Equipment:
     execution: dict[str, dict[str, Any]]
     hardware: str
     sources_sha256: dict[str, str | None] = field(default_factory=dict)
+    classes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # that each detector knows
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,13 @@ class Models:
             },
             hardware(settings.device),
             own_sources(settings),
+            {name: known_classes(model) for name, model in self.detectors.items()},
         )
+
+    def labelled_by(self, classes: Sequence[str]) -> Models:
+        """The same, with detectors whose labels index `classes`."""
+        relabelled = {name: labelled_by(model, classes) for name, model in self.detectors.items()}
+        return Models(self.restorers, relabelled, self.built)
 
 
 def build_models(settings: RunSettings) -> Models:
@@ -149,7 +157,7 @@ def prepare(settings: RunSettings, photos: Sequence[tuple[str, Path]]) -> list[P
     torch.set_num_threads(1)
     made = []
     for image, path in photos:
-        clean = read_image(path)
+        clean = read_image(path, settings.upright)
         for draw in range(settings.draws):
             begun = time.perf_counter()
             if settings.levels is not None:

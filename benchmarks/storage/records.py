@@ -49,6 +49,8 @@ RUN = {
     "dataset": {"name": str, "images": int, "sha256": str},
     "weights_sha256": Each(MAYBE_TEXT),
     "execution": Each({"engine": MAYBE_TEXT, "tile": str, "batch": int}),
+    "classes": Maybe([str]),
+    "lacking": Maybe(Each([str])),
     "id": Maybe(str),
     "store": Maybe(MAYBE_TEXT),
     "versions": Maybe(Each(str)),

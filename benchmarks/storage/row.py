@@ -14,7 +14,6 @@ from vocbench.benchmarks.settings import RunSettings
 from vocbench.benchmarks.storage.records import Form, mismatch
 from vocbench.benchmarks.variants import on_clean
 from vocbench.detection.columns import places
-from vocbench.detection.detections import VOC_CLASSES
 from vocbench.pipeline.models import parse_detector, parse_restorer
 
 
@@ -33,8 +32,8 @@ def check_names(place: str, variants: Sequence[str], detectors: Sequence[str], s
             raise ValueError(f"{place}: holds the {what} {strange[0]!r}; the run has {', '.join(expected)}")
 
 
-def check_rows(table: Any, place: str) -> None:
-    """Refuse rows without photo or boxes, and boxes, scores and labels that are no detections."""
+def check_rows(table: Any, place: str, classes: int) -> None:
+    """Refuse rows without photo or boxes, and boxes, scores and labels that are no detections of that many classes."""
     for column in ("image", "draw", "boxes", "scores", "labels"):
         if table[column].null_count:
             raise ValueError(f"{place}: holds a row without {column}")
@@ -42,7 +41,7 @@ def check_rows(table: Any, place: str) -> None:
         wrong = _wrong_lengths(*(batch[column] for column in ("boxes", "scores", "labels")))
         if wrong is not None:
             raise ValueError(f"{place}: {batch['image'][wrong]}: boxes, scores and labels are not 4, 1 and 1 a detection")
-        for column, most in (("boxes", np.inf), ("scores", np.inf), ("labels", len(VOC_CLASSES))):
+        for column, most in (("boxes", np.inf), ("scores", np.inf), ("labels", classes)):
             _check_values(batch[column].flatten(), most, f"{place}: holds {column}")
 
 

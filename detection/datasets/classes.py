@@ -56,3 +56,11 @@ def own_classes(names: Sequence[str]) -> tuple[str, ...]:
     for name in sorted(set(names)):
         kept.setdefault(class_key(name), name)
     return tuple(sorted(kept.values()))
+
+
+def listed_classes(names: Sequence[str]) -> tuple[str, ...]:
+    """The classes of a data set that lists its names: VOC's twenty where all are of VOC, else these, sorted.
+
+    Sorted, so that one set of photos has the same classes in every form.
+    """
+    return VOC_CLASSES if all(VOC_INDEX(name) is not None for name in names) else tuple(sorted(set(names)))

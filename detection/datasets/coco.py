@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from vocbench.detection.datasets.classes import VOC_INDEX
+from vocbench.detection.datasets.classes import listed_classes
 from vocbench.detection.datasets.contract import make_annotation
 from vocbench.detection.datasets.files import load_json, photo_size
 from vocbench.detection.datasets.ids import SUFFIX, check_id
 from vocbench.detection.datasets.voc import ALL, Listed
-from vocbench.detection.detections import VOC_CLASSES
 
 PLACES = ("", "images", "JPEGImages", "../images", "..")  # of the photos, seen from the file
 
@@ -64,12 +63,17 @@ def listed_from_coco(path: Path, content: object, split: str | None = None, phot
         if not all(sizes[number]):
             size = photo_size(where[ids[number]]) if where[ids[number]].is_file() else None
         annotations[ids[number]] = make_annotation(f"{path}: image {images[number]}", size, entries)
-    names = tuple(dict.fromkeys(categories[number] for number in sorted(categories)))
     return Listed(
-        path.parent, path.stem, split or ALL, list(annotations), annotations=annotations, photos=where,
+        path.parent, _name(path), split or ALL, list(annotations), annotations=annotations, photos=where,
         numbers=dict(ids), categories=categories,
-        names=VOC_CLASSES if all(VOC_INDEX(name) is not None for name in names) else names,
+        names=listed_classes(list(categories.values())),
     )  # fmt: skip
+
+
+def _name(path: Path) -> str:
+    """What the data set is called: as the folder that holds the file, or holds its folder `annotations`."""
+    folder = path.resolve().parent
+    return (folder.parent if folder.name == "annotations" else folder).name or path.stem
 
 
 def _number(value: object) -> str:

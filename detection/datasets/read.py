@@ -42,7 +42,7 @@ def read_dataset(path: str | Path, split: str | None = None) -> Dataset:
 
 
 def _read_json(path: Path, split: str | None) -> Dataset:
-    content = load_json(path)
+    content, split = load_json(path), None if split == ALL else split
     return listed_from_coco(path, content, split) if is_coco(content) else listed_from_json(path, content, split)
 
 

@@ -9,15 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vocbench.detection.datasets.classes import VOC_INDEX
+from vocbench.detection.datasets.classes import listed_classes
 from vocbench.detection.datasets.contract import Annotation, Dataset, make_annotation
 from vocbench.detection.datasets.files import OTHER_PICTURES, PHOTO_SUFFIXES, check_kind, photo_size, read_text
 from vocbench.detection.datasets.ids import check_id
-from vocbench.detection.detections import VOC_CLASSES
 
 SPLITS = ("train", "val", "test")
 
@@ -56,12 +54,8 @@ class YoloSplit(Dataset):
             raise ValueError(f"{path}: the class {number:g} is none of the {len(self.names)} names, which count from 0")
         return self.names[int(number)]
 
-    @cached_property
-    def _own(self) -> tuple[str, ...]:
-        return VOC_CLASSES if all(VOC_INDEX(name) is not None for name in self.names) else self.names
-
     def own_classes(self) -> tuple[str, ...]:
-        return self._own
+        return listed_classes(self.names)
 
 
 def read_rows(path: Path) -> list[list[float]]:

@@ -1,6 +1,6 @@
-"""torchvision's SSD300-VGG16 and SSDlite320-MobileNetV3, trained on COCO, as detectors of VOC's classes.
+"""torchvision's SSD300-VGG16 and SSDlite320-MobileNetV3, trained on COCO, as detectors of VOC's classes or of others.
 
-COCO's names are mapped to VOC's; what has no VOC name is dropped. The weights come through torchvision's own download.
+COCO's names are mapped to those asked for, and other boxes dropped. The weights come through torchvision's own download.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from vocbench.detection.datasets.classes import VOC_INDEX
 from vocbench.detection.detections import Detections
+from vocbench.detection.detectors.labels import default_classes, label_map
 
 
 def voc_label(name: str) -> int:
@@ -27,13 +28,23 @@ def coco_names() -> list[str]:
 
 
 class TorchvisionDetector(nn.Module):
-    """A torchvision detector whose labels index `names`: a list of (3, H, W) in [0, 1] to a list of `Detections`."""
+    """A torchvision detector whose labels index `names`: a list of (3, H, W) in [0, 1] to a list of `Detections`.
+
+    Its detections' labels index `classes`, VOC's where it knows any.
+    """
 
     def __init__(self, network: nn.Module, names: Sequence[str]):
         super().__init__()
-        self.network = network.eval()
+        self.network, self.known = network.eval(), tuple(names)
         self.labels: Tensor
-        self.register_buffer("labels", torch.tensor([voc_label(name) for name in names]))
+        self.register_buffer("labels", torch.zeros(0))
+        self.label_by(default_classes(self.known))
+
+    def label_by(self, classes: Sequence[str]) -> TorchvisionDetector:
+        """Let labels index these classes; boxes of others are left out."""
+        self.classes = tuple(classes)
+        self.labels = label_map(self.known, classes).to(next(self.network.parameters(), self.labels).device)
+        return self
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width in pixels to which a photo of any size is resized."""

@@ -1,4 +1,4 @@
-"""Any ultralytics model as a detector of VOC's classes. ultralytics is AGPL-3.0; this is the only module that imports it.
+"""Any ultralytics model as a detector of VOC's classes, its own or others. Only this module imports ultralytics (AGPL-3.0).
 
 A `.pt` file of ultralytics is a pickle that runs code when it is loaded, and a `.yaml` names what is called to build its
 network: files of every kind but ONNX are opened only on the user's word. The `.yaml` files inside ultralytics are its own code.
@@ -21,7 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from vocbench.detection.detections import VOC_CLASSES, Detections
-from vocbench.detection.detectors.torchvision_ssd import coco_names, voc_label
+from vocbench.detection.detectors.labels import default_classes, label_map
+from vocbench.detection.detectors.torchvision_ssd import coco_names
 
 WHENCE = {
     ".pt": "download it from https://github.com/ultralytics/assets/releases",
@@ -83,17 +84,24 @@ def class_names(given: Mapping[int, str]) -> list[str]:
 
 
 class UltralyticsDetector(nn.Module):
-    """An ultralytics model: a list of (3, H, W) RGB in [0, 1] to a list of `Detections`; classes are mapped by their names."""
+    """An ultralytics model: a list of (3, H, W) RGB in [0, 1] to a list of `Detections`.
+
+    Classes are mapped by their names to `classes`: VOC's where the model knows any, else its own.
+    """
 
     def __init__(self, model, device: str = "cpu", score: float = 0.01, keep: int = 300):
         super().__init__()
         self.side = (getattr(model, "overrides", None) or {}).get("imgsz") or SIDE
         self.predict = model.predict  # kept as a function: ultralytics moves and fuses its module as it likes
         self.device, self.score, self.keep = device, score, keep
-        names = class_names(model.names)
-        self.labels = torch.tensor([voc_label(str(name)) for name in names])
-        if (self.labels < 0).all():
-            raise ValueError(f"the model knows none of VOC's classes; its classes are {', '.join(names[:8])} …")
+        self.known = tuple(str(name) for name in class_names(model.names))
+        self.label_by(default_classes(self.known))
+
+    def label_by(self, classes: Sequence[str]) -> UltralyticsDetector:
+        """Let labels index these classes; boxes of others are left out."""
+        self.classes = tuple(classes)
+        self.labels = label_map(self.known, classes)
+        return self
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width in pixels of a photo inside the letterbox that the model sees."""

@@ -208,3 +208,24 @@ class EasyDetector(KeenDetector):
     """Content with less contrast."""
 
     least = 0.09
+
+
+class PatchDetector(nn.Module):
+    """Finds the largest patch of pure red and of pure blue: own classes, in an order of its own."""
+
+    classes = ("Duck", "traffic_cone", "bench")
+
+    def forward(self, images: list[Tensor]) -> list[Detections]:
+        found = []
+        for image in images:
+            boxes, scores, labels = [], [], []
+            for label, (one, two, three) in enumerate(((2, 0, 1), (0, 1, 2))):
+                sure = (image[one] - image[two]).clamp(min=0) * (image[one] - image[three]).clamp(min=0)
+                rows, columns = ((sure > 0.5).sum(axis) > 6 for axis in (1, 0))
+                if rows.any() and columns.any():
+                    (y1, y2), (x1, x2) = (each.nonzero().flatten()[[0, -1]].tolist() for each in (rows, columns))
+                    boxes.append([float(x1), float(y1), float(x2 + 1), float(y2 + 1)])
+                    scores.append(float(sure[y1 : y2 + 1, x1 : x2 + 1].mean().clamp(0, 1)))
+                    labels.append(label)
+            found.append(Detections(torch.tensor(boxes).reshape(-1, 4), torch.tensor(scores), torch.tensor(labels).long()))
+        return found

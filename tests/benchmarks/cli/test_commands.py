@@ -111,7 +111,7 @@ def test_photos_are_restored_upright(tmp_path):
 
 
 def test_a_folder_without_splits_says_what_is_missing(voc_folder, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"none: no such folder; expected a VOC20xx folder"):
+    with pytest.raises(FileNotFoundError, match=r"none: no such folder or file; expected a VOC20xx folder"):
         invoke("run", "--data", tmp_path / "none", "--detector", "tests.support.fakes:BlobDetector")
     with pytest.raises(FileNotFoundError, match=rf"has no ImageSets/Main; did you mean {voc_folder}"):
         invoke("run", "--data", voc_folder.parent, "--detector", "tests.support.fakes:BlobDetector")
@@ -205,7 +205,7 @@ def test_data_check_of_a_split_reads_that_split_only(voc_folder):
 
 
 def test_data_check_says_what_is_missing(voc_folder, tmp_path):
-    with pytest.raises(FileNotFoundError, match="none: no such folder; expected a VOC20xx folder"):
+    with pytest.raises(FileNotFoundError, match="none: no such folder or file; expected a VOC20xx folder"):
         invoke("data", "check", tmp_path / "none")
     with pytest.raises(FileNotFoundError, match=r"has no ImageSets/Main; did you mean .*VOC2099\?"):
         invoke("data", "check", tmp_path)

@@ -18,7 +18,7 @@ from vocbench.benchmarks.running.driver import run
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.detection.average_precision import VOC_RULES, Evaluation, Matches, evaluate
 from vocbench.detection.columns import DetectionColumns, ObjectColumns
-from vocbench.detection.detections import Detections, Objects
+from vocbench.detection.detections import VOC_CLASSES, Detections, Objects
 from vocbench.detection.error_types import error_types
 
 from tests.support.voc_folders import make_voc_folder
@@ -281,7 +281,7 @@ def test_the_photos_of_the_scatter_are_bounded(monkeypatch):
     truth = truth.select(list(found))
     psnr = np.arange(8.0)
     assert (
-        by_photo(psnr, found, truth, Evaluation("coco", None, list(truth), {}))[:, 1].tolist()
+        by_photo(psnr, found, truth, Evaluation("coco", None, list(truth), dict.fromkeys(VOC_CLASSES)))[:, 1].tolist()
         == evaluate(found, truth, "voc10").image_maps().tolist()
     )
     monkeypatch.setattr(figures, "SHOWN_DOTS", 3)

@@ -7,7 +7,6 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 from vocbench.benchmarks.cli.main import cli
-from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.voc_folder import check_size
 from vocbench.detection.datasets.classes import ClassIndex
 from vocbench.detection.datasets.contract import DataWarning, choose_classes, read_objects
@@ -235,10 +234,3 @@ def test_a_photo_turned_by_exif_is_named_as_such(tmp_path):
     Image.new("RGB", (70, 90)).save(tmp_path / "p.jpg", exif=exif)
     with pytest.raises(ValueError, match=r"p\.jpg: is stored as 70x90 pixels and turned by EXIF, .* says 90x70"):
         check_size(tmp_path / "p.jpg", (70, 90), (90, 70))
-
-
-def test_a_run_labels_by_vocs_classes_where_the_folder_has_others_too(tmp_path):
-    data = folder(tmp_path / "V")
-    write_annotation(data / "Annotations/p1.xml", objects=[("dog", (10, 10, 40, 40), 0), ("traffic light", (1, 1, 9, 9), 0)])
-    assert read_dataset(data).objects("p1").labels.tolist() == [0, 1]
-    assert open_data(str(data), "val").objects("p1").labels.tolist() == [11]

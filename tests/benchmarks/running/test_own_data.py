@@ -1,0 +1,100 @@
+"""Runs on data sets of every form, with classes of their own."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from vocbench.benchmarks.cli.main import cli
+from vocbench.benchmarks.running.driver import run
+from vocbench.benchmarks.settings import RunSettings
+
+from tests.support.commands import timeless
+from tests.support.forms import as_coco, as_voc, as_yolo, draw_objects, draw_photos
+
+COLOURS = {"traffic cone": (240, 20, 20), "duck": (20, 20, 240), "crate": (30, 160, 30)}
+PATCHES = "tests.support.fakes:PatchDetector"
+
+
+def settings(data, **given):
+    plain = {"recipe": "voc", "restorers": ("tests.support.fakes:Stretch",), "detectors": (f"patch={PATCHES}",), "examples": 1}
+    return RunSettings(**{"data": str(data), "split": "val"} | plain | given)
+
+
+@pytest.fixture(scope="module")
+def forms(tmp_path_factory):
+    """Eight photos of cones and ducks as VOC, COCO and YOLO; folders of one name."""
+    base = tmp_path_factory.mktemp("forms")
+    photos = draw_objects(8, ["traffic cone", "duck"])
+    draw_photos(base / "pictures", photos, COLOURS)
+    makers = {"voc": as_voc, "coco": as_coco, "yolo": as_yolo}
+    return {name: make(base / name / "yard", photos, base / "pictures") for name, make in makers.items()}
+
+
+def test_voc_coco_and_yolo_give_the_same_results_with_own_classes(forms, tmp_path):
+    told = {}
+    for name, folder in forms.items():
+        run(settings(folder), tmp_path / name)
+        told[name] = json.loads(timeless(tmp_path / name / "results.json"))
+    assert told["voc"] == told["coco"] == told["yolo"]
+    variants = told["voc"]["variants"]
+    assert list(variants["clean"]["ap"]) == ["duck", "traffic cone"]
+    assert variants["clean"]["map"] > variants["distorted"]["map"] > 0
+    assert told["voc"]["dataset"]["name"] == "yard"
+    page = (tmp_path / "yolo/report.html").read_text()
+    assert "traffic cone" in page
+
+
+def test_own_classes_go_through_every_command_on_a_finished_run(forms, tmp_path):
+    for name in ("one", "two"):
+        run(settings(forms["yolo"], seed=len(name)), tmp_path / name)
+
+    def said(*arguments):
+        return CliRunner().invoke(cli, [str(one) for one in arguments], catch_exceptions=False).output
+
+    assert "traffic cone" in said("compare", tmp_path / "one", tmp_path / "two", "--variant", "distorted")
+    said("report", tmp_path / "one")
+    for form in ("coco", "voc", "json"):
+        said("export-predictions", tmp_path / "one", "--format", form, "--variant", "clean", "--out", tmp_path / form)
+        told = said("evaluate", "--data", forms["coco"], "--detections", tmp_path / form, "--json")
+        assert json.loads(told)["map"] == json.loads((tmp_path / "one/results.json").read_text())["variants"]["clean"]["map"]
+
+
+def test_classes_are_chosen_and_renamed_and_others_counted(forms, tmp_path, caplog):
+    run(settings(forms["coco"], classes='["duck"]'), tmp_path / "chosen")
+    assert "objects of other classes left out: traffic cone" in caplog.text
+    assert list(json.loads((tmp_path / "chosen/results.json").read_text())["variants"]["clean"]["ap"]) == ["duck"]
+    run(settings(forms["coco"], classes='{"duck": "bench"}', detectors=(PATCHES,)), tmp_path / "renamed")
+    renamed = json.loads((tmp_path / "renamed/results.json").read_text())
+    assert renamed["variants"]["clean"]["ap"] == {"bench": 0.0}  # no bench is found where ducks are
+    with pytest.raises(ValueError, match=r"no detector knows the class dragon of yard; patch knows Duck, traffic_cone, bench"):
+        run(settings(forms["coco"], classes='{"duck": "dragon"}'), tmp_path / "none")
+    with pytest.raises(ValueError, match="has no class 'cat'; it has duck, traffic cone"):
+        run(settings(forms["coco"], classes='["cat"]'), tmp_path / "none")
+
+
+def test_each_detector_is_judged_by_the_classes_that_it_knows(tmp_path, caplog):
+    photos = draw_objects(6, ["duck", "dog"])
+    draw_photos(tmp_path / "pictures", photos, COLOURS | {"dog": (5, 5, 5)})
+    detectors = (f"patch={PATCHES}", "blob=tests.support.fakes:BlobDetector")
+    data = as_yolo(tmp_path / "yard", photos, tmp_path / "pictures")
+    run(settings(data, detectors=detectors), tmp_path / "run")
+    assert "patch does not know dog; its tables leave them out" in caplog.text
+    assert "blob does not know duck" in caplog.text
+    patch, blob = (json.loads((tmp_path / f"run/{name}.json").read_text()) for name in ("results", "results-blob"))
+    assert patch["variants"]["clean"]["ap"]["dog"] is None
+    assert patch["variants"]["clean"]["map"] == patch["variants"]["clean"]["ap"]["duck"]
+    assert blob["variants"]["clean"]["ap"]["duck"] is None
+    assert patch["dataset"]["objects"] == sum(name == "duck" for objects in photos.values() for name, _ in objects)
+
+
+def test_classes_are_given_on_the_command_line_or_in_a_file(tmp_path):
+    from vocbench.benchmarks.classes import parse_choice
+
+    assert parse_choice("duck, traffic cone") == '["duck", "traffic cone"]'
+    (tmp_path / "c.yaml").write_text("duck: bird\n")
+    assert parse_choice(str(tmp_path / "c.yaml")) == '{"duck": "bird"}'
+    (tmp_path / "c.txt").write_text("duck\nbench\n")
+    assert parse_choice(str(tmp_path / "c.txt")) == '["duck", "bench"]'
+    (tmp_path / "c.json").write_text("[1]")
+    with pytest.raises(ValueError, match=r"c\.json: expected class names, as a list or as a mapping"):
+        parse_choice(str(tmp_path / "c.json"))
