@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from vocbench.pipeline import weights as store
 from vocbench.pipeline.chain import reason
-from vocbench.pipeline.names import DEFAULT_RESTORER
+from vocbench.pipeline.names import DEFAULT_RESTORER, NETWORKS
 from vocbench.pipeline.specs import OWN, Options, Spec, parse_spec
 from vocbench.restorer.contract import Facts
 from vocbench.restorer.guard import Guarded
@@ -167,15 +167,8 @@ def _ultralytics(given: str | None, options: Options) -> Built:
 
 
 RESTORERS: dict[str, Builder] = {
-    "owan": _owan("owan"),
-    "owan-2019": _owan("owan-2019"),
+    **{name: _owan(name) for name in (*NETWORKS, "owan-2019")},
     "owan-gated": _owan_gated,
-    "owan-half": _owan("owan-half"),
-    "owan-quarter": _owan("owan-quarter"),
-    "owan-no-attention": _owan("owan-no-attention"),
-    "owan-fixed-attention": _owan("owan-fixed-attention"),
-    "owan-half-no-attention": _owan("owan-half-no-attention"),
-    "owan-half-fixed-attention": _owan("owan-half-fixed-attention"),
     "rl-restore": _rl_restore,
     "dncnn": _dncnn,
     "identity": _without_weights("identity", _identity),

@@ -5,17 +5,20 @@ The tables hold what the names stand for (`models.RESTORERS`, `recipes.RECIPES`,
 
 from __future__ import annotations
 
-DEFAULT_RESTORER = "owan-half"  # of every command and function but those that repeat the paper's tables
-RESTORERS = (
+NETWORKS = (  # of OWAN
     "owan",
-    "owan-2019",
-    "owan-gated",
     "owan-half",
     "owan-quarter",
     "owan-no-attention",
     "owan-fixed-attention",
     "owan-half-no-attention",
     "owan-half-fixed-attention",
+)
+DEFAULT_RESTORER = "owan-half"  # of every command and function but those that repeat the paper's tables
+RESTORERS = (
+    *NETWORKS,
+    "owan-2019",
+    "owan-gated",
     "rl-restore",
     "dncnn",
     "identity",
@@ -29,15 +32,6 @@ RESTORERS = (
 DETECTORS = ("mobilenet-ssd", "ssd300", "ssdlite", "ssd300-voc", "ultralytics")
 ENGINES = ("auto", "native", "openvino", "triton", "torch")
 EXPORTS = ("onnx", "openvino", "torchscript", "torch-export")
-NETWORKS = (
-    "owan",
-    "owan-half",
-    "owan-quarter",
-    "owan-no-attention",
-    "owan-fixed-attention",
-    "owan-half-no-attention",
-    "owan-half-fixed-attention",
-)
 TRAINABLE = (*NETWORKS, "dncnn")
 RECIPES = ("voc", "voc-blur", "mild", "moderate", "severe", "mix", "novel-train", "novel-test", "clean")
 DEGRADATIONS = ("motion", "blur", "noise", "jpeg")
