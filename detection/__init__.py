@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from vocbench.detection.average_precision import evaluate as evaluate
-    from vocbench.detection.datasets.voc import read_voc as read_dataset
+    from vocbench.detection.datasets.read import read_dataset as read_dataset
     from vocbench.detection.detections import VOC_CLASSES as VOC_CLASSES
     from vocbench.detection.detections import Detections as Detections
     from vocbench.detection.detections import Objects as Objects
@@ -20,7 +20,7 @@ FACE = {
     "Objects": ("detections", "Objects"),
     "VOC_CLASSES": ("detections", "VOC_CLASSES"),
     "evaluate": ("average_precision", "evaluate"),
-    "read_dataset": ("datasets.voc", "read_voc"),
+    "read_dataset": ("datasets.read", "read_dataset"),
 }  # name: module, and its name there
 __all__ = ["VOC_CLASSES", "Detections", "Objects", "evaluate", "read_dataset"]
 

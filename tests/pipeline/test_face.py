@@ -18,6 +18,7 @@ from vocbench.restorer.weight_files import save_weights
 
 from tests.support.commands import ROOT
 from tests.support.fakes import BlobDetector, Brighten
+from tests.support.forms import as_coco, as_voc, as_yolo, draw_objects, draw_photos
 
 LAZY = """
 import sys
@@ -133,3 +134,12 @@ def test_a_data_set_is_read_and_evaluated(voc_folder):
     }
     assert evaluate(perfect, truth, "voc07").map == pytest.approx(1)
     assert len(VOC_CLASSES) == 20
+
+
+@pytest.mark.parametrize("form", [as_voc, as_coco, as_yolo])
+def test_a_data_set_of_any_form_is_read(form, tmp_path):
+    photos = draw_objects(3, ["cat", "dog"])
+    draw_photos(tmp_path / "photos", photos, {"cat": (200, 0, 0), "dog": (0, 0, 200)})
+    data = read_dataset(form(tmp_path / "data", photos, tmp_path / "photos"), "val")
+    assert sorted(data.ids) == sorted(photos)
+    assert [len(data.objects(image).labels) for image in sorted(data.ids)] == [len(photos[name]) for name in sorted(photos)]
