@@ -1,6 +1,8 @@
 """The documents agree with each other and with the files they name."""
 
+import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,46 @@ def test_the_architecture_names_every_package():
     named = set(re.findall(r"^\| `([a-z_/]+)/`", read(DOCS / "architecture.md"), re.M))
     listed = tomllib.loads(read(ROOT / "pyproject.toml"))["tool"]["setuptools"]["packages"]
     assert named == {name.removeprefix("vocbench.").replace(".", "/") for name in listed} | {"tests"}
+
+
+COMMAND = re.compile(r"^(?:docker run .* )?vocbench(?::cuda)? ([a-z].*)$")
+
+
+def command_lines() -> list[str]:
+    """The lines of vocbench in the fenced blocks of the documents, without the program's name."""
+    found = []
+    for page in PAGES:
+        for block in re.findall(r"^```(?:bash)?\n(.*?)^```", read(page), re.M | re.S):
+            lines = block.replace("\\\n", " ").splitlines()
+            parts = [part.strip() for line in lines for part in line.partition(" #")[0].split("&&")]
+            found += [match[1] for part in parts if (match := COMMAND.match(part))]
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize("line", command_lines())
+def test_every_command_line_of_the_documents_has_options_that_there_are(line):
+    from click import Option
+    from vocbench.benchmarks.cli.reference import commands
+
+    words = shlex.split(line.replace("[OPTIONS]", ""))
+    name, command = max((one for one in commands() if words[: len(one[0].split())] == one[0].split()), key=lambda one: one[0])
+    flags = {flag for option in command.params if isinstance(option, Option) for flag in (*option.opts, *option.secondary_opts)}
+    assert {word for word in words if word.startswith("--")} <= flags | {"--help"}, name
+
+
+def test_the_documents_show_commands():
+    assert len(command_lines()) > 15
+
+
+def test_the_notebooks_cells_run(tmp_path, monkeypatch, mobilenet_weights):
+    monkeypatch.setattr("tempfile.mkdtemp", lambda: str(tmp_path))
+    cells = json.loads(read(DOCS / "notebook.ipynb"))["cells"]
+    scope: dict = {"__name__": "__main__"}
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), "notebook.ipynb", "exec"), scope)
+    assert scope["restored"].shape == scope["clean"].shape
+    assert (tmp_path / "run" / "report.html").is_file()
 
 
 def test_the_tests_named_as_evidence_exist():

@@ -148,8 +148,8 @@ def restore(files, restorer: str, out: Path, form: str, quality: int, skip_exist
     cls=Command,
     examples=[
         "vocbench detect street.jpg --compare",
-        "vocbench detect photos/ --restorer owan --json",
-        "vocbench detect 'photos/**/*.jpg' --restorer owan --detector yolo11n.pt --out drawn",
+        "vocbench detect photos/ --restorer owan-half --json",
+        "vocbench detect 'photos/**/*.jpg' --restorer owan-half --detector yolo11n.pt --trust-weights --out drawn",
     ],
 )
 @FILES
