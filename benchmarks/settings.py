@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from vocbench.pipeline.specs import Options
 from vocbench.restorer.files import write_whole
 
@@ -134,11 +135,16 @@ def file_digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def to_json(content: Any) -> str:
+    """Return records, or plain values, as indented JSON; ValueError for NaN and infinity, as JSON has none."""
+    return json.dumps(msgspec.to_builtins(content), indent=2, allow_nan=False)
+
+
 def json_bytes(content: Any) -> bytes:
-    """Return JSON as `write_json` writes it; NaN and infinity are refused, as JSON has none."""
-    return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
+    """Return JSON as `write_json` writes it."""
+    return (to_json(content) + "\n").encode()
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON, whole or not at all."""
+    """Write records, or plain values, as JSON, whole or not at all; ValueError for NaN and infinity."""
     write_whole(path, json_bytes(content))

@@ -89,23 +89,23 @@ def _restored(run) -> str:
 @json_option
 def runs(root: Path, as_json: bool) -> None:
     """List runs with their headline."""
-    from vocbench.benchmarks.results.listing import runs_below
+    from vocbench.benchmarks.results.listing import Unreadable, runs_below
+    from vocbench.benchmarks.settings import to_json
 
     found = runs_below(root)
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        click.echo(to_json(found))
         return
     if not found:
         click.echo(f"no runs below {root}")
     for one in found:
-        if "unreadable" in one:
-            click.echo(f"{one['folder']}  unreadable: {' '.join(one['unreadable'].split())}")
+        if isinstance(one, Unreadable):
+            click.echo(f"{one.folder}  unreadable: {' '.join(one.unreadable.split())}")
             continue
-        maps = ", ".join(f"{name} {'–' if v is None else f'{100 * v:.1f}'}" for name, v in one["map"].items())
-        told = maps or "not finished"
-        click.echo(f"{one['folder']}  {one['data']}, {one['photos']} photos, {one['recipe']}, {one['protocol']}: {told}")
-        if one["headline"]:
-            click.echo(f"    {one['headline']}")
+        maps = ", ".join(f"{name} {'–' if v is None else f'{100 * v:.1f}'}" for name, v in one.map.items())
+        click.echo(f"{one.folder}  {one.data}, {one.photos} photos, {one.recipe}, {one.protocol}: {maps or 'not finished'}")
+        if one.headline:
+            click.echo(f"    {one.headline}")
 
 
 @click.command(

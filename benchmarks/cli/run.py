@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from vocbench.benchmarks.cli.options import (
 from vocbench.benchmarks.cli.progress import EVERY, Progress
 from vocbench.benchmarks.cli.show import show
 from vocbench.benchmarks.reporting.trackers import TRACKERS, check_trackers, write_to
+from vocbench.benchmarks.results.schema import read_results
 from vocbench.benchmarks.results.sentences import headline
 from vocbench.benchmarks.running.meter import STORED
 from vocbench.benchmarks.settings import RunSettings, plain
@@ -200,7 +200,7 @@ def run(
         show(table.read_text())
     if settings.data == "sample":
         click.echo(SAMPLE_NOTE)
-    click.echo(headline(json.loads((out / "results.json").read_text(encoding="utf-8"))))
+    click.echo(headline(read_results(out / "results.json")))
     click.echo(f"Results in {out}; the report is {out / 'report.html'}")
 
 

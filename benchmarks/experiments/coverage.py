@@ -21,8 +21,9 @@ from multiprocessing import get_context
 
 import click
 import numpy as np
-from vocbench.benchmarks.results.intervals import UNKNOWN, Bounds, Counted, class_bounds, difference, paired, resampled
+from vocbench.benchmarks.results.intervals import Counted, class_bounds, difference, paired, resampled
 from vocbench.benchmarks.results.judge import Measured, change, recovered
+from vocbench.benchmarks.results.schema import UNDEFINED, Interval, VariantResults
 from vocbench.detection.average_precision import VOC_RULES, Evaluation, Matches
 from vocbench.detection.detections import VOC_CLASSES
 
@@ -51,7 +52,7 @@ class Judgement:
 
     counted: Counted
     ap: dict[str, dict[str, float | None]]
-    intervals: list[tuple[str, tuple[str, ...], Bounds]]  # kind, the classes it is made of, bounds
+    intervals: list[tuple[str, tuple[str, ...], Interval]]  # kind, the classes it is made of, bounds
 
 
 def _spread(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -103,13 +104,16 @@ def judge_set(kind: str, photos: int, protocol: str, seed: int) -> Judgement:
     found = draw_set(kind, photos, protocol, seed)
     counted = Counted.of({name: len(np.unique(match.objects)) for name, match in found["clean"].matches.items()})
     drawn = {name: resampled(one, one.images, seed) for name, one in found.items()}
-    made = {name: Measured(counted.mean(one.ap), counted.means(drawn[name]), {}, {}) for name, one in found.items()}
+    made = {
+        name: Measured(counted.mean(one.ap), counted.means(drawn[name]), VariantResults(map=None), {})
+        for name, one in found.items()
+    }
     intervals = [
         ("mAP, clean", counted.bounds(made["clean"].map, made["clean"].maps)),
         ("mAP, distorted", counted.bounds(made["distorted"].map, made["distorted"].maps)),
-        ("change by restoring", change(made["first"], made["distorted"], counted)["delta_map_ci95"]),
-        ("one restorer against another", change(made["second"], made["first"], counted)["delta_map_ci95"]),
-        ("share recovered", recovered(made["first"], made, counted)["recovered_ci95"]),
+        ("change by restoring", change(made["first"], made["distorted"], counted).ci95),
+        ("one restorer against another", change(made["second"], made["first"], counted).ci95),
+        ("share recovered", recovered(made["first"], made, counted).ci95),
     ]
     told = [(kind, counted.names, one) for kind, one in intervals]
     spread = paired(drawn["first"], drawn["distorted"])
@@ -119,8 +123,8 @@ def judge_set(kind: str, photos: int, protocol: str, seed: int) -> Judgement:
     return Judgement(counted, {name: one.ap for name, one in found.items()}, told)
 
 
-def _of_class(value: float | None, spread: np.ndarray | None, place: int, photos: int) -> Bounds:
-    return UNKNOWN if spread is None else class_bounds(value, spread[:, place], photos)
+def _of_class(value: float | None, spread: np.ndarray | None, place: int, photos: int) -> Interval:
+    return UNDEFINED if spread is None else class_bounds(value, spread[:, place], photos)
 
 
 def truths(sets: list[Judgement]) -> dict[str, dict[str, float]]:

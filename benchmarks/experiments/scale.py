@@ -24,7 +24,8 @@ from vocbench.benchmarks.results.finished import Finished, predictions, scan
 from vocbench.benchmarks.results.intervals import Counted, photos_of_classes, resampled
 from vocbench.benchmarks.results.judge import measure_all, results
 from vocbench.benchmarks.running.driver import together
-from vocbench.benchmarks.settings import RunSettings, plain
+from vocbench.benchmarks.settings import RunSettings
+from vocbench.benchmarks.storage.records import Photos, RunRecord
 from vocbench.benchmarks.storage.store import Store, schema
 from vocbench.detection.average_precision import evaluate
 from vocbench.detection.columns import ObjectColumns, places, starts
@@ -179,10 +180,9 @@ def load(scale: Scale) -> Finished:
     """The run as `load_run` gives it; its objects are drawn, not read from annotations."""
     truth, parts = _truth(scale), scale.store.parts()
     found = scan(scale.store, parts, truth.index)
-    record = {"settings": plain(scale.settings), "dataset": {"name": "synthetic"}, "weights_sha256": {}}
-    return Finished(
-        scale.folder, record, scale.settings, scale.store, parts, truth, found.variants, found.detectors, found.failed
-    )
+    photos = Photos(name="synthetic", images=scale.images, sha256="")
+    record = RunRecord(settings=scale.settings, dataset=photos, weights_sha256={}, execution={}, started="")
+    return Finished(scale.folder, record, scale.store, parts, truth, found.variants, found.detectors, found.failed)
 
 
 def loaded(scale: Scale) -> str:
@@ -209,7 +209,7 @@ def all_results(scale: Scale) -> str:
     """Everything of results.json."""
     run = load(scale)
     content = results(run, DETECTOR, measure_all(run, DETECTOR))
-    return ", ".join(f"{name} {entry['map']:.4f}" for name, entry in content["variants"].items())
+    return ", ".join(f"{name} {entry.map:.4f}" for name, entry in content.variants.items())
 
 
 STEPS: dict[str, Callable[[Scale], str]] = {

@@ -16,9 +16,10 @@ from functools import partial
 from math import isfinite
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
+from msgspec import Struct
 from vocbench.benchmarks.reporting.tables import percent, photos
+from vocbench.benchmarks.results.schema import CountedPhotos, DetectorIdentity, Results, read_results
 from vocbench.benchmarks.running.driver import run
 from vocbench.benchmarks.running.local_workers import Runner
 from vocbench.benchmarks.running.meter import Progress
@@ -77,6 +78,27 @@ def step_name(degradation: str, level: float) -> str:
     return f"{degradation.replace(':', '-')}-{level:g}"
 
 
+class Degraded(Struct, frozen=True, kw_only=True):
+    """The mAP at the levels of one degradation, by variant."""
+
+    unit: str
+    levels: list[float]
+    map: dict[str, list[float | None]]
+
+
+class SweepResults(Struct, frozen=True, kw_only=True):
+    """The content of sweep.json."""
+
+    protocol: str
+    dataset: CountedPhotos
+    seed: int
+    detector: DetectorIdentity
+    clean: float | None  # mAP on clean photos, not restored
+    degradations: dict[str, Degraded]
+    mpc: dict[str, float | None]  # by variant
+    rpc: dict[str, float | None]
+
+
 def sweep(
     settings: RunSettings,
     levels: Levels,
@@ -86,9 +108,9 @@ def sweep(
     progress: Progress | None = None,
     store: str | None = None,
     accept_changes: bool = False,
-) -> dict[str, Any]:
+) -> SweepResults:
     """Run every level into a folder of its own below `out`, and write sweep.json, .csv, .md and .html; resumable."""
-    found: dict[str, Any] = {}
+    found: dict[str, Degraded] = {}
     shown = _Levels(out, [step_name(name, level) for name, numbers in levels.items() for level in numbers], progress)
     for degradation, numbers in levels.items():
         rows = []
@@ -99,8 +121,9 @@ def sweep(
                 raise ValueError(f"{folder}: already there; continue the sweep with `resume=True` or choose another `out`")
             place = f"{store.rstrip('/')}/{folder.name}" if store else None
             run(step, folder, resume, runner, shown.at(folder.name), place, accept_changes)
-            rows.append(json.loads((folder / "results.json").read_text()))
-        found[degradation] = {"unit": UNITS.get(degradation, "severity 1 to 5"), "levels": numbers} | _by_variant(rows)
+            rows.append(read_results(folder / "results.json"))
+        unit = UNITS.get(degradation, "severity 1 to 5")
+        found[degradation] = Degraded(unit=unit, levels=numbers, map=_by_variant(rows))
         content = summary(found, rows[0])  # so that what is done can be read before all is
         _write(out, content)
     return content
@@ -129,92 +152,89 @@ class _Levels:
         return lambda photos, variant: told(photos, f"{name} {variant}".strip())
 
 
-def _by_variant(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    names = [name for name in rows[0]["variants"] if not is_clean(name)]
-    return {"map": {name: [row["variants"][name]["map"] for row in rows] for name in names}}
+def _by_variant(rows: list[Results]) -> dict[str, list[float | None]]:
+    names = [name for name in rows[0].variants if not is_clean(name)]
+    return {name: [row.variants[name].map for row in rows] for name in names}
 
 
-def summary(found: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
+def summary(found: dict[str, Degraded], results: Results) -> SweepResults:
     """The content of sweep.json from each degradation's levels and mAPs, and any of the runs' results."""
-    clean = results["variants"]["clean"]["map"]
-    variants = list(next(iter(found.values()))["map"])
-    complete = clean is not None and all(
-        value is not None for one in found.values() for v in one["map"].values() for value in v
+    clean = results.variants["clean"].map
+    variants = list(next(iter(found.values())).map)
+    complete = clean is not None and all(value is not None for one in found.values() for v in one.map.values() for value in v)
+    mpc = {name: mean(mean(one.map[name]) for one in found.values()) if complete else None for name in variants}  # type: ignore[type-var]
+    return SweepResults(
+        protocol=results.protocol,
+        dataset=results.dataset,
+        seed=results.seed,
+        detector=results.detector,
+        clean=clean,
+        degradations=found,
+        mpc=mpc,
+        rpc={name: value / clean if value is not None and clean else None for name, value in mpc.items()},
     )
-    mpc = {name: mean(mean(one["map"][name]) for one in found.values()) if complete else None for name in variants}
-    return {
-        "protocol": results["protocol"],
-        "dataset": results["dataset"],
-        "seed": results["seed"],
-        "detector": results["detector"],
-        "clean": clean,
-        "degradations": found,
-        "mpc": mpc,
-        "rpc": {name: value / clean if value is not None and clean else None for name, value in mpc.items()},
-    }
 
 
-def _write(out: Path, content: dict[str, Any]) -> None:
+def _write(out: Path, content: SweepResults) -> None:
     write_json(out / "sweep.json", content)
     (out / "sweep.csv").write_text(to_csv(content))
     (out / "sweep.md").write_text(to_markdown(content))
     (out / "sweep.html").write_text(to_html(content), encoding="utf-8")
 
 
-def _rows(content: dict[str, Any]) -> list[tuple[str, str, list[float | None]]]:
+def _rows(content: SweepResults) -> list[tuple[str, str, list[float | None]]]:
     """Degradation, level and the mAP of each variant."""
-    variants = list(content["mpc"])
+    variants = list(content.mpc)
     return [
-        (name, f"{level:g}", [one["map"][variant][i] for variant in variants])
-        for name, one in content["degradations"].items()
-        for i, level in enumerate(one["levels"])
+        (name, f"{level:g}", [one.map[variant][i] for variant in variants])
+        for name, one in content.degradations.items()
+        for i, level in enumerate(one.levels)
     ]
 
 
-def to_csv(content: dict[str, Any]) -> str:
+def to_csv(content: SweepResults) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["degradation", "level", *content["mpc"]])
+    writer.writerow(["degradation", "level", *content.mpc])
     writer.writerows([name, level, *values] for name, level, values in _rows(content))
     return buffer.getvalue()
 
 
-def caption(content: dict[str, Any]) -> str:
-    data = content["dataset"]
+def caption(content: SweepResults) -> str:
     return (
-        f"{photos(data)}, seed {content['seed']}, detector "
-        f"{content['detector']['name']}, mAP in % under protocol {content['protocol']}, clean {percent(content['clean'])}"
+        f"{photos(content.dataset)}, seed {content.seed}, detector "
+        f"{content.detector.name}, mAP in % under protocol {content.protocol}, clean {percent(content.clean)}"
     )
 
 
-def to_markdown(content: dict[str, Any]) -> str:
-    variants = list(content["mpc"])
+def to_markdown(content: SweepResults) -> str:
+    variants = list(content.mpc)
     lines = [f"{caption(content)}", "", f"| degradation | level | {' | '.join(variants)} |"]
     lines.append(f"| --- | ---: |{' ---: |' * len(variants)}")
     for name, level, values in _rows(content):
         lines.append(f"| {name} | {level} | {' | '.join(percent(value) for value in values)} |")
-    for name, key in (("mPC", "mpc"), ("rPC", "rpc")):
-        lines.append(f"| **{name}** |  | {' | '.join(percent(value) for value in content[key].values())} |")
+    for name, means in (("mPC", content.mpc), ("rPC", content.rpc)):
+        lines.append(f"| **{name}** |  | {' | '.join(percent(value) for value in means.values())} |")
     return "\n".join(lines) + "\n"
 
 
-def to_html(content: dict[str, Any]) -> str:
+def to_html(content: SweepResults) -> str:
     """Return one self-contained page: a chart for each degradation, with clean photos for reference, and the table."""
     from vocbench.benchmarks.reporting.looks import look_places
     from vocbench.benchmarks.reporting.page import environment
 
-    variants = list(content["mpc"])
+    variants = list(content.mpc)
     looks = look_places(["clean", *variants])
-    charts = [_chart(name, one, content["clean"], looks) for name, one in content["degradations"].items()]
+    charts = [_chart(name, one, content.clean, looks) for name, one in content.degradations.items()]
     page = environment().get_template("sweep.html")
     return page.render(
         content=content, caption=caption(content), variants=variants, rows=_rows(content), charts=charts, looks=looks
     )
 
 
-def _chart(name: str, one: dict[str, Any], clean: float | None, looks: dict[str, int]) -> str:
+def _chart(name: str, one: Degraded, clean: float | None, looks: dict[str, int]) -> str:
     from vocbench.benchmarks.reporting.charts import Level, lines
 
-    levels = [Level(f"{level:g}", level) for level in one["levels"]]
-    series = [("clean", [clean] * len(levels)), *one["map"].items()]
-    return lines(levels, series, f"{name}, {one['unit']}", f"mAP by {name}, %", looks)
+    levels = [Level(f"{level:g}", level) for level in one.levels]
+    series = [("clean", [clean] * len(levels)), *one.map.items()]
+    return lines(levels, series, f"{name}, {one.unit}", f"mAP by {name}, %", looks)

@@ -8,14 +8,14 @@ judges and sorts them by its own detector.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
-from vocbench.benchmarks.storage.records import CHANGE, read_json
+from vocbench.benchmarks.settings import write_json
+from vocbench.benchmarks.storage.records import Changed, read_json
 from vocbench.benchmarks.variants import restores_clean
 from vocbench.detection.datasets.contract import Dataset
 from vocbench.detection.detections import Detections, Objects
@@ -110,8 +110,8 @@ class Gallery:
         place.mkdir(parents=True, exist_ok=True)
         for name, data in shot.pictures.items():
             write_whole(place / f"{name}.jpg", data)
-        told = {"regained": made.regained, "lost": made.lost, "variant": made.variant}
-        write_whole(place / "change.json", json.dumps(told).encode())  # last: a photo with it is whole
+        kept_change = Changed(regained=made.regained, lost=made.lost, variant=made.variant)
+        write_json(place / "change.json", kept_change)  # last: a photo with it is whole
         for old in sorted([*kept, made], key=lambda one: one.rank)[KEPT:]:
             shutil.rmtree(self.folder / old.image, ignore_errors=True)
 
@@ -120,8 +120,8 @@ def changes(folder: Path) -> list[Change]:
     """The photos kept in a gallery's folder, what changed most first."""
     found = []
     for path in folder.glob("*/change.json"):
-        told = read_json(path, CHANGE)
-        found.append(Change(path.parent.name, told["regained"], told["lost"], told.get("variant", "")))
+        told = read_json(path, Changed)
+        found.append(Change(path.parent.name, told.regained, told.lost, told.variant))
     return sorted(found, key=lambda one: one.rank)
 
 

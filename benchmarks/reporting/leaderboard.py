@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from vocbench.benchmarks.reporting import summary
 from vocbench.benchmarks.reporting.charts import Cost, tradeoff
@@ -12,7 +11,7 @@ from vocbench.benchmarks.reporting.looks import look_places
 from vocbench.benchmarks.reporting.page import environment
 from vocbench.benchmarks.reporting.tables import percent
 from vocbench.benchmarks.results.standings import Standing, standings
-from vocbench.benchmarks.storage.records import read_record
+from vocbench.benchmarks.storage.records import RunRecord, read_record
 from vocbench.restorer.files import write_whole
 
 GENERATOR = "vocbench leaderboard"
@@ -23,7 +22,7 @@ def write_leaderboard(folders: Sequence[Path], out: Path) -> list[Standing]:
     if out.exists() and not _is_own(out):
         raise ValueError(f"{out}: already there and no leaderboard; choose another `out`")
     found, record = standings(folders), read_record(folders[0] / "run.json")
-    write_whole(out, render(found, describe(record), summary.caveat(record["dataset"]["images"])).encode())
+    write_whole(out, render(found, describe(record), summary.caveat(record.dataset.images)).encode())
     return found
 
 
@@ -34,15 +33,12 @@ def _is_own(path: Path) -> bool:
         return f'content="{GENERATOR}"'.encode() in file.read(4096)
 
 
-def describe(record: dict[str, Any]) -> str:
+def describe(record: RunRecord) -> str:
     """Return what all runs have in common, from the run.json of one of them."""
-    settings, data = record["settings"], record["dataset"]
-    recipe = settings["recipe"] if settings.get("levels") is None else f"levels {settings['levels']}"
-    photos = "1 photo" if data["images"] == 1 else f"{data['images']} photos"
-    return (
-        f"{data['name']} {settings['split']}, {photos}, recipe {recipe}, seed {settings['seed']}, "
-        f"protocol {settings['protocol']}"
-    )
+    settings, data = record.settings, record.dataset
+    recipe = settings.recipe if settings.levels is None else f"levels {settings.levels}"
+    photos = "1 photo" if data.images == 1 else f"{data.images} photos"
+    return f"{data.name} {settings.split}, {photos}, recipe {recipe}, seed {settings.seed}, protocol {settings.protocol}"
 
 
 def markdown(found: Sequence[Standing]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from vocbench.benchmarks.reporting import tables
 from vocbench.benchmarks.reporting.figures import Bins, Drawn, draw, level_bins, photo_levels
@@ -11,11 +10,11 @@ from vocbench.benchmarks.reporting.gallery import kept_images
 from vocbench.benchmarks.reporting.page import render
 from vocbench.benchmarks.results.finished import Finished, load_run
 from vocbench.benchmarks.results.judge import Measured, counted_classes, judge, measure, results
-from vocbench.benchmarks.settings import write_json
+from vocbench.benchmarks.results.schema import Results, write_results
 from vocbench.restorer.files import write_whole
 
 
-def write_outputs(folder: str | Path) -> dict[str, dict[str, Any]]:
+def write_outputs(folder: str | Path) -> dict[str, Results]:
     """Write results.json, the tables and the report of the run in `folder`; the first detector's have the plain names."""
     run = load_run(folder)
     made = {}
@@ -24,7 +23,7 @@ def write_outputs(folder: str | Path) -> dict[str, dict[str, Any]]:
     return made
 
 
-def _write(run: Finished, detector: str, suffix: str) -> dict[str, Any]:
+def _write(run: Finished, detector: str, suffix: str) -> Results:
     gallery, bins, levels = kept_images(run.folder / "gallery"), dict[str, Bins](), dict[str, dict[str, float]]()
     counted = counted_classes(run, detector)
     measured: dict[str, Measured] = {}
@@ -36,7 +35,7 @@ def _write(run: Finished, detector: str, suffix: str) -> dict[str, Any]:
         measured[name], drawn[name] = measure(judged, counted, run.settings.seed), draw(judged, bins, gallery, counted)
         del judged  # before the next is read
     content = results(run, detector, measured)
-    write_json(run.folder / f"results{suffix}.json", content)
+    write_results(run.folder / f"results{suffix}.json", content)
     _write_text(run.folder / f"table{suffix}.csv", tables.to_csv(content))
     _write_text(run.folder / f"table{suffix}.md", tables.to_markdown(content))
     _write_text(run.folder / f"table{suffix}.tex", tables.to_latex(content))

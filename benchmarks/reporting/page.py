@@ -6,7 +6,6 @@ charts by class, level, size and error type, image quality against detection, ti
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,7 +18,9 @@ from vocbench.benchmarks.reporting.figures import Bins, Drawn, correlation, gain
 from vocbench.benchmarks.reporting.looks import look_places, mark_class
 from vocbench.benchmarks.reporting.photos import shown_photos, unit_of
 from vocbench.benchmarks.results.finished import Finished
+from vocbench.benchmarks.results.schema import Results, VariantResults
 from vocbench.benchmarks.results.sentences import compared, harm, headline
+from vocbench.benchmarks.settings import to_json
 from vocbench.benchmarks.variants import restored, restores_clean
 from vocbench.detection.error_types import ERROR_TYPES
 
@@ -56,7 +57,7 @@ def swatch(place: int) -> Markup:
 class Shown(NamedTuple):
     """The variants of a run as the charts show them: results, what is drawn of each, names with identical ones, and looks."""
 
-    results: dict[str, Any]
+    results: Results
     drawn: Mapping[str, Drawn]
     labels: dict[str, str]  # of the variants shown: clean, distorted and restored ones
     looks: dict[str, int]  # by label and by name
@@ -66,21 +67,21 @@ class Shown(NamedTuple):
         return [(label, value(name)) for name, label in self.labels.items()]
 
 
-def _shown(results: dict[str, Any], drawn: Mapping[str, Drawn]) -> Shown:
+def _shown(results: Results, drawn: Mapping[str, Drawn]) -> Shown:
     labels = {name: summary.named(name, same) for name, same in summary.folded(results).items() if not restores_clean(name)}
-    places = look_places(results["variants"])
+    places = look_places(results.variants)
     return Shown(results, drawn, labels, places | {label: places[name] for name, label in labels.items()})
 
 
 def class_chart(shown: Shown) -> Markup:
     """Draw the AP of every class."""
-    classes, variants = tables.shown_classes(shown.results), shown.results["variants"]
-    return rows(classes, shown.series(lambda name: [variants[name]["ap"][c] for c in classes]), "AP per class, %", shown.looks)
+    classes, variants = tables.shown_classes(shown.results), shown.results.variants
+    return rows(classes, shown.series(lambda name: [variants[name].ap[c] for c in classes]), "AP per class, %", shown.looks)
 
 
 def curve_charts(shown: Shown) -> list[tuple[str, Markup]]:
     """Draw the curves of precision and recall by class, none under `coco`."""
-    classes = [] if shown.results["protocol"] == "coco" else tables.shown_classes(shown.results)
+    classes = [] if shown.results.protocol == "coco" else tables.shown_classes(shown.results)
     return [(c, _curve_chart(shown, c)) for c in classes]
 
 
@@ -116,15 +117,15 @@ def error_chart(shown: Shown) -> Markup:
 
 def cost_chart(shown: Shown) -> Markup | None:
     """Draw mAP against the time per photo, None where fewer than two variants were timed."""
-    costs = [cost(label, shown.results["variants"][name]) for name, label in shown.labels.items()]
+    costs = [cost(label, shown.results.variants[name]) for name, label in shown.labels.items()]
     timed = [one for one in costs if one is not None]
     return tradeoff(timed, "mAP against time", shown.looks) if len(timed) > 1 else None
 
 
-def cost(label: str, entry: dict[str, Any]) -> Cost | None:
+def cost(label: str, entry: VariantResults) -> Cost | None:
     """Return what a variant takes and gives, None where one of them is unknown."""
-    spent, value = summary.milliseconds(entry), entry["map"]
-    return Cost(label, spent, value, *entry["map_ci95"]) if spent and value is not None else None
+    spent, value = summary.milliseconds(entry), entry.map
+    return Cost(label, spent, value, *entry.map_ci95) if spent and value is not None else None
 
 
 def quality_chart(shown: Shown) -> tuple[Markup, list[str]]:
@@ -142,14 +143,14 @@ def _correlated(label: str, value: float | None, photos: int) -> str:
 
 def confusions(shown: Shown) -> list[Matrix]:
     """Return a matrix for each variant, of the classes that occur."""
-    classes = list(shown.results["variants"]["clean"]["ap"])
+    classes = list(shown.results.variants["clean"].ap)
     found = shown.series(lambda name: shown.drawn[name].confusion)
     return [matrix(label, one, classes) for label, one in found if one is not None]
 
 
-def scope(results: dict[str, Any]) -> dict[str, str]:
+def scope(results: Results) -> dict[str, str]:
     """Say by which rule each part of the page is counted."""
-    rule = results["protocol"]
+    rule = results.protocol
     table = f"In percent, protocol {rule}"
     photo = f"the rule of {rule}"
     if rule == "coco":
@@ -168,25 +169,25 @@ def scope(results: dict[str, Any]) -> dict[str, str]:
 
 def headed(run: Finished) -> list[str]:
     """Return the run's name, day and version, as far as they are known."""
-    made_by = run.record.get("versions", {}).get("vocbench")
-    return [run.folder.resolve().name, run.record["started"][:10], *([f"vocbench {made_by}"] if made_by else [])]
+    made_by = run.record.versions.get("vocbench")
+    return [run.folder.resolve().name, run.record.started[:10], *([f"vocbench {made_by}"] if made_by else [])]
 
 
 def render(
     run: Finished,
-    results: dict[str, Any],
+    results: Results,
     drawn: Mapping[str, Drawn],
     bins: Mapping[str, Bins],
     levels: Mapping[str, Mapping[str, float]],
 ) -> str:
     """Return the report of one detector as HTML; `levels` has those of the photos in the gallery."""
     shown = _shown(results, drawn)
-    photos = shown_photos(run, results["detector"]["name"], {name: drawn[name].photos for name in shown.labels}, levels)
+    photos = shown_photos(run, results.detector.name, {name: drawn[name].photos for name in shown.labels}, levels)
     page = environment().get_template("report.html")
     return page.render(**_top(run, results), **_tables(results), **_charts(shown, bins), photos=photos, shown=shown, run=run)
 
 
-def _top(run: Finished, results: dict[str, Any]) -> dict[str, Any]:
+def _top(run: Finished, results: Results) -> dict[str, Any]:
     return {
         "results": results,
         "facts": headed(run),
@@ -194,14 +195,14 @@ def _top(run: Finished, results: dict[str, Any]) -> dict[str, Any]:
         "harm": harm(results),
         "restorers": compared(results),
         "tiles": summary.tiles(results),
-        "caveat": summary.caveat(results["dataset"]["images"]),
+        "caveat": summary.caveat(results.dataset.images),
         "caption": tables.caption(results),
         "scope": scope(results),
-        "settings": json.dumps(run.record, indent=2),
+        "settings": to_json(run.record),
     }
 
 
-def _tables(results: dict[str, Any]) -> dict[str, Any]:
+def _tables(results: Results) -> dict[str, Any]:
     return {
         "rows": summary.table_rows(results),
         "classes": tables.shown_classes(results),

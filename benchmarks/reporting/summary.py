@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from vocbench.benchmarks.reporting.tables import percent
+from vocbench.benchmarks.reporting.tables import cell, percent
+from vocbench.benchmarks.results.schema import Interval, Results, VariantResults
 from vocbench.benchmarks.results.sentences import best_restored
 from vocbench.benchmarks.variants import is_clean, label_of, restored, restores_clean
 
 FEW_PHOTOS = 100  # below it a run shows how something works, not how well
 EXACT = 99.0  # dB of PSNR from which a picture is taken for unchanged
 STRONG = 0.3  # a change of AP that gets the full shade
-Bounds = Sequence[float | None]
 
 
 @dataclass(frozen=True)
@@ -26,19 +24,17 @@ class Tile:
     variant: str  # whose colour it has; empty for none
 
 
-def tiles(results: dict[str, Any]) -> list[Tile]:
+def tiles(results: Results) -> list[Tile]:
     """Return mAP of clean, distorted and best restored photos, and the share regained of what distortion took."""
-    variants, best = results["variants"], best_restored(results)
+    variants, best = results.variants, best_restored(results)
     names = [name for name in ("clean", "distorted", best) if name in variants]
-    shown = [
-        Tile(_title(name), percent(variants[name]["map"]), between(variants[name].get("map_ci95")), name) for name in names
-    ]
+    shown = [Tile(_title(name), percent(variants[name].map), between(variants[name].map_ci95), name) for name in names]
     if best is None:
         return shown
-    share = variants[best].get("recovered")
+    share = variants[best].recovered
     if share is None:
         return [*shown, Tile("Share regained", "–", "not defined: nothing was lost for certain", "")]
-    interval = between(variants[best].get("recovered_ci95"), 0)
+    interval = between(variants[best].recovered_ci95, 0)
     return [*shown, Tile("Share regained", share_text(share), interval or "of the mAP that distortion took", "")]
 
 
@@ -51,11 +47,11 @@ def _title(name: str) -> str:
     return {"clean": "Clean, mAP", "distorted": "Distorted, mAP"}.get(name, f"Restored by {name}, mAP")
 
 
-def between(bounds: Bounds | None, digits: int = 1, sign: str = "") -> str:
+def between(bounds: Interval, digits: int = 1, sign: str = "") -> str:
     """Return a 95 % interval in percent or points, nothing where there is none."""
-    if not bounds or bounds[0] is None or bounds[1] is None:
+    if bounds.low is None or bounds.high is None:
         return ""
-    low, high = (f"{100 * bound:{sign}.{digits}f}" for bound in bounds if bound is not None)
+    low, high = (f"{100 * bound:{sign}.{digits}f}" for bound in (bounds.low, bounds.high))
     return f"95 % interval {low} to {high}"
 
 
@@ -65,10 +61,10 @@ def caveat(count: int) -> str:
     return f"{named}: a demonstration, not a benchmark." if count < FEW_PHOTOS else ""
 
 
-def folded(results: dict[str, Any]) -> dict[str, list[str]]:
+def folded(results: Results) -> dict[str, list[str]]:
     """Return the variants to show, each with those whose numbers equal its own, such as distorted and identity."""
     kept: dict[str, list[str]] = {}
-    for name in results["variants"]:
+    for name in results.variants:
         same = next((other for other in kept if _identical(results, other, name)), None)
         if same is None:
             kept[name] = []
@@ -77,14 +73,14 @@ def folded(results: dict[str, Any]) -> dict[str, list[str]]:
     return kept
 
 
-def _identical(results: dict[str, Any], name: str, other: str) -> bool:
+def _identical(results: Results, name: str, other: str) -> bool:
     """Tell whether two variants have the same photos as far as numbers tell: AP of every class, PSNR and SSIM."""
-    one, two = results["variants"][name], results["variants"][other]
-    if other == "distorted" or (one["map"], one["ap"]) != (two["map"], two["ap"]):
+    one, two = results.variants[name], results.variants[other]
+    if other == "distorted" or (one.map, one.ap) != (two.map, two.ap):
         return False
     if name == "clean":  # which has no PSNR of its own
-        return restores_clean(other) and (two["psnr"] is None or two["psnr"] >= EXACT)
-    return is_clean(name) == is_clean(other) and (one["psnr"], one["ssim"]) == (two["psnr"], two["ssim"])
+        return restores_clean(other) and (two.psnr is None or two.psnr >= EXACT)
+    return is_clean(name) == is_clean(other) and (one.psnr, one.ssim) == (two.psnr, two.ssim)
 
 
 def named(name: str, same: list[str]) -> str:
@@ -99,17 +95,13 @@ def base_of(name: str) -> str | None:
     return "clean" if restores_clean(name) else "distorted"
 
 
-def change_of(results: dict[str, Any], name: str, column: str) -> float | None:
+def change_of(results: Results, name: str, column: str) -> float | None:
     """Return by how much a restored variant differs from its base, in mAP or in the AP of a class."""
     base = base_of(name)
     if base is None:
         return None
-    values = [entry["map"] if column == "map" else entry["ap"][column] for entry in _pair(results, name, base)]
-    return None if None in values else values[0] - values[1]
-
-
-def _pair(results: dict[str, Any], name: str, base: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    return results["variants"][name], results["variants"][base]
+    value, before = (cell(results, variant, column) for variant in (name, base))
+    return None if value is None or before is None else value - before
 
 
 def shade(change: float | None) -> str:
@@ -138,33 +130,33 @@ class Row:
     loss: bool
 
 
-def table_rows(results: dict[str, Any]) -> list[Row]:
+def table_rows(results: Results) -> list[Row]:
     """Return the main table of a report, identical variants in one row."""
     return [_row(results, name, same) for name, same in folded(results).items()]
 
 
-def _row(results: dict[str, Any], name: str, same: list[str]) -> Row:
-    entry, change = results["variants"][name], change_of(results, name, "map")
-    bounds = entry["delta_clean_ci95" if restores_clean(name) else "delta_map_ci95"]
+def _row(results: Results, name: str, same: list[str]) -> Row:
+    entry, change = results.variants[name], change_of(results, name, "map")
+    bounds = entry.delta_clean_ci95 if restores_clean(name) else entry.delta_map_ci95
     spent = milliseconds(entry)
-    share = entry["recovered"] if name in restored([name]) else None
+    share = entry.recovered if name in restored([name]) else None
     return Row(
         name,
         named(name, same),
-        percent(entry["map"]),
-        short_interval(entry["map_ci95"]),
+        percent(entry.map),
+        short_interval(entry.map_ci95),
         "" if change is None else f"{100 * change:+.1f}",
         "" if change is None else short_interval(bounds, "+"),
         "" if share is None else share_text(share),
-        _number(entry["psnr"], 2),
-        _number(entry["ssim"], 3),
+        _number(entry.psnr, 2),
+        _number(entry.ssim, 3),
         "–" if spent is None else f"{spent:.0f}",
         shade(change),
         change is not None and change < 0,
     )
 
 
-def short_interval(bounds: Bounds, sign: str = "") -> str:
+def short_interval(bounds: Interval, sign: str = "") -> str:
     """Return a 95 % interval for a table, a dash where there is none."""
     return between(bounds, sign=sign).removeprefix("95 % interval ") or "–"
 
@@ -173,21 +165,22 @@ def _number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def milliseconds(entry: dict[str, Any]) -> float | None:
+def milliseconds(entry: VariantResults) -> float | None:
     """Return what restoring and detecting take for a photo, None where detecting was not timed."""
-    seconds = entry["seconds"]
-    if seconds["detect"] is None:
+    seconds = entry.seconds
+    if seconds.detect is None:
         return None
-    return 1000 * (seconds["detect"] + (seconds["restore"] or 0.0))
+    return 1000 * (seconds.detect + (seconds.restore or 0.0))
 
 
-def widest_change(results: dict[str, Any], classes: list[str]) -> str | None:
+def widest_change(results: Results, classes: list[str]) -> str | None:
     """Return the class whose AP the best restorer changed most, else that which distortion changed most."""
-    variants = results["variants"]
-    before, after = ("distorted", best_restored(results)) if best_restored(results) else ("clean", "distorted")
+    variants = results.variants
+    best = best_restored(results)
+    before, after = ("distorted", best) if best else ("clean", "distorted")
 
     def change(name: str) -> float:
-        one, two = variants[before]["ap"][name], variants[after]["ap"][name]
+        one, two = variants[before].ap[name], variants[after].ap[name]
         return 0.0 if one is None or two is None else abs(two - one)
 
     return max(classes, key=change, default=None)

@@ -6,28 +6,32 @@ where it keeps files, the tables and the report. Where they write to is their ow
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from vocbench.benchmarks.results.schema import Results, read_results
+from vocbench.benchmarks.settings import plain, to_json
+from vocbench.benchmarks.storage.records import read_record
+
 FILES = ("results.json", "table.md", "table.csv", "report.html", "run.json")
 
 
-def numbers(results: dict[str, Any]) -> dict[str, float]:
+def numbers(results: Results) -> dict[str, float]:
     """Every number of results.json that is not None, by a name such as `owan/ap/dog`."""
-    found = {}
-    for variant, entry in results["variants"].items():
+    found: dict[str, float | None] = {}
+    for variant, entry in results.variants.items():
         for key in ("map", "map_all", "delta_map", "recovered", "psnr", "ssim"):
-            found[f"{variant}/{key}"] = entry.get(key)
-        found |= {f"{variant}/ap/{name}": value for name, value in entry["ap"].items()}
-        found |= {f"{variant}/seconds/{stage}": value for stage, value in entry["seconds"].items()}
+            found[f"{variant}/{key}"] = getattr(entry, key)
+        found |= {f"{variant}/ap/{name}": value for name, value in entry.ap.items()}
+        for stage in ("degrade", "restore", "detect"):
+            found[f"{variant}/seconds/{stage}"] = getattr(entry.seconds, stage)
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
-def _mlflow(folder: Path, results: dict[str, Any], settings: dict[str, Any]) -> None:
+def _mlflow(folder: Path, results: Results, settings: dict[str, Any]) -> None:
     import mlflow
 
     allowed = {re.sub(r"[^\w\-. :/]", "_", name): value for name, value in numbers(results).items()}
@@ -39,7 +43,7 @@ def _mlflow(folder: Path, results: dict[str, Any], settings: dict[str, Any]) -> 
             mlflow.log_artifact(str(path))
 
 
-def _wandb(folder: Path, results: dict[str, Any], settings: dict[str, Any]) -> None:
+def _wandb(folder: Path, results: Results, settings: dict[str, Any]) -> None:
     import wandb
 
     with wandb.init(project="vocbench", name=folder.name, config=settings) as run:
@@ -48,11 +52,11 @@ def _wandb(folder: Path, results: dict[str, Any], settings: dict[str, Any]) -> N
             run.save(str(path), base_path=str(folder), policy="now")
 
 
-def _tensorboard(folder: Path, results: dict[str, Any], settings: dict[str, Any]) -> None:
+def _tensorboard(folder: Path, results: Results, settings: dict[str, Any]) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(str(folder / "tensorboard")) as writer:
-        writer.add_text("settings", f"```\n{json.dumps(settings, indent=2)}\n```")
+        writer.add_text("settings", f"```\n{to_json(settings)}\n```")
         writer.add_text("table", (folder / "table.md").read_text())
         for name, value in numbers(results).items():
             writer.add_scalar(name, value)
@@ -62,7 +66,7 @@ def _kept(folder: Path) -> Iterable[Path]:
     return [folder / name for name in FILES if (folder / name).is_file()]
 
 
-TRACKERS: dict[str, tuple[str, Callable[[Path, dict[str, Any], dict[str, Any]], None]]] = {
+TRACKERS: dict[str, tuple[str, Callable[[Path, Results, dict[str, Any]], None]]] = {
     "mlflow": ("mlflow", _mlflow),
     "wandb": ("wandb", _wandb),
     "tensorboard": ("tensorboard", _tensorboard),
@@ -79,5 +83,5 @@ def check_trackers(names: Iterable[str]) -> None:
 
 def write_to(name: str, folder: Path) -> None:
     """Write a finished run to a tracker: the first detector's results."""
-    results = json.loads((folder / "results.json").read_text())
-    TRACKERS[name][1](folder, results, json.loads((folder / "run.json").read_text())["settings"])
+    settings = plain(read_record(folder / "run.json").settings)
+    TRACKERS[name][1](folder, read_results(folder / "results.json"), settings)

@@ -36,7 +36,7 @@ def same_ground(a: Finished, b: Finished) -> None:
         raise ValueError(f"the runs use different protocols: {one.protocol} and {two.protocol}")
     if one.protocol == "coco":
         raise ValueError("the protocol coco gives no matches to draw again; compare runs under voc07 or voc10")
-    if a.record["dataset"]["sha256"] != b.record["dataset"]["sha256"]:
+    if a.record.dataset.sha256 != b.record.dataset.sha256:
         odd = sorted(set(a.truth) ^ set(b.truth))
         what = f"first {odd[0]}" if odd else "same names, other content"
         raise ValueError(f"the runs are on different photos ({len(a.truth)} and {len(b.truth)}, {what})")

@@ -14,7 +14,7 @@ import numpy as np
 from vocbench.benchmarks.classes import labelled
 from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.settings import RunSettings
-from vocbench.benchmarks.storage.records import INVENTORY, Form, read_json, read_record, settings_of
+from vocbench.benchmarks.storage.records import Inventory, RunRecord, T, read_json, read_record
 from vocbench.benchmarks.storage.row import check_keys, check_names, check_rows, decode
 from vocbench.benchmarks.storage.store import Store
 from vocbench.benchmarks.variants import is_clean
@@ -30,8 +30,7 @@ class Finished:
     """A run as its folder holds it."""
 
     folder: Path
-    record: dict[str, Any]
-    settings: RunSettings  # of the record
+    record: RunRecord
     store: Store
     parts: dict[int, str]  # the store's sound ones
     truth: ObjectColumns  # by image id
@@ -42,8 +41,13 @@ class Finished:
 
     def truth_of(self, detector: str) -> ObjectColumns:
         """The objects of the classes that the detector knows, by image id."""
-        lacking = self.record.get("lacking", {}).get(detector, [])
+        lacking = self.record.lacking.get(detector, [])
         return self.truth.without([self.classes.index(name) for name in lacking])
+
+    @property
+    def settings(self) -> RunSettings:
+        """The settings that the run was begun with."""
+        return self.record.settings
 
     def tables(self, columns: Sequence[str], variant: str, detector: str) -> Iterator[Any]:
         """Columns of one variant and detector as arrow tables, in the order of the split, without failed images."""
@@ -91,11 +95,11 @@ def load_run(folder: str | Path) -> Finished:
     if not (folder / "run.json").is_file():
         raise FileNotFoundError(f"{folder}: holds no run (no run.json); `vocbench runs` lists runs")
     record = read_record(folder / "run.json")
-    settings = settings_of(record)
+    settings = record.settings
     data = open_data(settings.data, settings.split, settings.upright)
-    data = labelled(data, settings.classes, record.get("classes", VOC_CLASSES))
+    data = labelled(data, settings.classes, VOC_CLASSES if record.classes is None else record.classes)
     ids = settings.choose(data.ids)
-    store = Store(record.get("store") or folder / "store")
+    store = Store(record.store or folder / "store")
     parts = store.parts()
     found = scan(store, parts, places(ids))
     check_names(store.place, found.variants, found.detectors, settings)
@@ -103,17 +107,17 @@ def load_run(folder: str | Path) -> Finished:
     if missing:
         raise ValueError(f"{folder}: {missing} of {len(ids)} photos are not computed yet; go on with `resume=True`")
     truth = ObjectColumns.collect((image, data.objects(image)) for image in _unchanged(folder, data, ids))
-    return Finished(folder, record, settings, store, parts, truth, found.variants, found.detectors, found.failed, data.classes)
+    return Finished(folder, record, store, parts, truth, found.variants, found.detectors, found.failed, data.classes)
 
 
 def _unchanged(folder: Path, data: Dataset, ids: Sequence[str]) -> Iterator[str]:
     """The images in turn; ValueError at one whose annotation is not the one that the run in `folder` began with."""
     path = folder / "inventory.json"
-    listed = read_json(path, INVENTORY) if path.is_file() else {}
+    listed: Inventory = read_json(path, Inventory) if path.is_file() else {}
     for image in ids:
         if image not in listed:
             raise ValueError(f"{path}: does not list {image}; the run's folder is damaged")
-        if data.digest(image) != listed[image][1]:
+        if data.digest(image) != listed[image].annotation:
             raise ValueError(f"{data.source(image)}: changed since the run in {folder} was begun; restore it, or run again")
         yield image
 
@@ -132,11 +136,11 @@ class VariantRows:
         """Return a column of floats (rows,), NaN where there is none."""
         return np.concatenate([np.zeros(0), *(column.to_numpy() for column in self.columns[name])])
 
-    def decoded(self, name: str, form: Form) -> Iterator[Any]:
-        """Yield a column of JSON, None where there is none; ValueError naming the store for a value of another form."""
+    def decoded(self, name: str, kind: type[T]) -> Iterator[T | None]:
+        """Yield a column of JSON, None where there is none; ValueError naming the store for a value of another kind."""
         for column in self.columns[name]:
             for text in column.to_pylist():
-                yield None if text is None else decode(text, form, name, self.place)
+                yield None if text is None else decode(text, kind, name, self.place)
 
 
 def predictions(run: Finished, variant: str, detector: str) -> tuple[DetectionColumns, ObjectColumns, list[str]]:

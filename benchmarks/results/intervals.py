@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from vocbench.benchmarks.results.schema import UNDEFINED, Interval
 from vocbench.detection.average_precision import Evaluation, resample
 from vocbench.detection.columns import ObjectColumns
 from vocbench.detection.detections import VOC_CLASSES
@@ -20,9 +21,6 @@ from vocbench.detection.detections import VOC_CLASSES
 RESAMPLES = 1000
 LEAST = 5  # photos with objects of a class that counts in the mAP; one of fewer comes and goes between resamples
 TELLING = 10  # photos below which a single class has no interval: none that holds is known
-
-Bounds = tuple[float | None, float | None]  # of an interval, None where there is none
-UNKNOWN: Bounds = (None, None)
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Counted:
         count = (~np.isnan(chosen)).sum(1)
         return np.where(count > 0, np.nansum(chosen, 1) / np.maximum(count, 1), np.nan)
 
-    def bounds(self, value: float | None, drawn: np.ndarray | None) -> Bounds:
+    def bounds(self, value: float | None, drawn: np.ndarray | None) -> Interval:
         """Return the interval of a number that is made of the mAP of the classes that count, from its resamples (R,)."""
         return bounds(value, drawn, [self.photos[name] for name in self.names])
 
@@ -80,24 +78,24 @@ def resampled(evaluation: Evaluation, images: Sequence[str], seed: int) -> np.nd
     return np.concatenate([evaluation.resampled_class_ap(weights) for weights in resample(images, RESAMPLES, seed)])
 
 
-def bounds(value: float | None, drawn: np.ndarray | None, photos: Sequence[int]) -> Bounds:
+def bounds(value: float | None, drawn: np.ndarray | None, photos: Sequence[int]) -> Interval:
     """Return the 95 % interval of a number from its resamples (R,); `photos` counts those of each class that it is made of.
 
     None where there is no number or too few resamples have one.
     """
     finite = np.zeros(0) if value is None or drawn is None else drawn[np.isfinite(drawn)]
     if value is None or len(finite) < RESAMPLES // 2 or max(photos, default=0) < 2:
-        return UNKNOWN
+        return UNDEFINED
     tail = _tail(np.asarray(photos, np.float64))
     low, middle, high = np.quantile(finite, [tail, 0.5, 1 - tail])
     moved = (value - middle) / 2
     least, most = min(finite.min(), value), max(finite.max(), value)  # an AP beyond 1 was never drawn
-    return float(max(low + moved, least)), float(min(high + moved, most))
+    return Interval(float(max(low + moved, least)), float(min(high + moved, most)))
 
 
-def class_bounds(value: float | None, drawn: np.ndarray | None, photos: int) -> Bounds:
+def class_bounds(value: float | None, drawn: np.ndarray | None, photos: int) -> Interval:
     """Return the interval of a number of one class from its resamples (R,); None where it is in fewer than `TELLING` photos."""
-    return bounds(value, drawn, [photos]) if photos >= TELLING else UNKNOWN
+    return bounds(value, drawn, [photos]) if photos >= TELLING else UNDEFINED
 
 
 def _tail(photos: np.ndarray) -> float:

@@ -12,17 +12,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from msgspec.structs import replace
 from vocbench.benchmarks.results.finished import Finished, VariantRows, read_rows
 from vocbench.benchmarks.results.intervals import Counted, difference, paired, photos_of_classes, resampled
-from vocbench.benchmarks.storage.records import NUMBER, TIMING, Each, read_json
+from vocbench.benchmarks.results.schema import (
+    UNDEFINED,
+    Comparison,
+    CountedClasses,
+    CountedPhotos,
+    DetectorIdentity,
+    Interval,
+    Results,
+    StageSeconds,
+    VariantResults,
+)
+from vocbench.benchmarks.storage.records import Number, Timing, read_json
 from vocbench.benchmarks.variants import is_clean, restored
 from vocbench.detection.average_precision import Evaluation, evaluate
 
 STAGES = ("degrade", "restore", "detect")
-PEAKS = ("peak_memory_bytes", "peak_cuda_bytes")
+SPENT = ("prepare", "restore", "detect", "measure")  # stages of the driver
 MEASURED = ("psnr", "ssim", *(f"seconds_{stage}" for stage in STAGES))
 
 
@@ -37,12 +49,19 @@ class Judged:
     def levels(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Return, by degradation, the places of the photos that have it (rows,) and its level in each (rows,)."""
         drawn: dict[str, tuple[array, array]] = {}
-        for place, levels in enumerate(self.rows.decoded("levels", Each(NUMBER))):
+        for place, levels in enumerate(self.rows.decoded("levels", dict[str, float])):
             for name, value in (levels or {}).items():
                 photos, values = drawn.setdefault(name, (array("q"), array("d")))
                 photos.append(place)
                 values.append(value)
         return {name: (np.array(photos), np.array(values)) for name, (photos, values) in drawn.items()}
+
+
+class Estimate(NamedTuple):
+    """A number made of several mAPs and its 95 % interval."""
+
+    value: float | None
+    ci95: Interval
 
 
 @dataclass(frozen=True)
@@ -51,7 +70,7 @@ class Measured:
 
     map: float | None  # over the classes that count
     maps: np.ndarray | None  # (resamples,) the same in each resample, None where there are none
-    entry: dict[str, Any]
+    entry: VariantResults
     notes: dict[str, int]  # how often each note of the restorer came, the most frequent first
 
 
@@ -73,15 +92,15 @@ def measure(judged: Judged, counted: Counted, seed: int) -> Measured:
     rows, evaluation = judged.rows, judged.evaluation
     means = {name: _mean(rows.numbers(name)) for name in MEASURED}
     value, maps = counted.mean(evaluation.ap), counted.means(resampled(evaluation, rows.images, seed))
-    entry = {
-        "map": value,
-        "map_ci95": counted.bounds(value, maps),
-        "map_all": evaluation.map,
-        "ap": evaluation.ap,
-        "psnr": means["psnr"],
-        "ssim": means["ssim"],
-        "seconds": {stage: means[f"seconds_{stage}"] for stage in STAGES},
-    }
+    entry = VariantResults(
+        map=value,
+        map_ci95=counted.bounds(value, maps),
+        map_all=evaluation.map,
+        ap=evaluation.ap,
+        psnr=means["psnr"],
+        ssim=means["ssim"],
+        seconds=StageSeconds(**{stage: means[f"seconds_{stage}"] for stage in STAGES}),
+    )
     return Measured(value, maps, entry, _notes(rows))
 
 
@@ -97,13 +116,13 @@ def _mean(numbers: np.ndarray) -> float | None:
     return float(np.mean(numbers)) if len(numbers) else None
 
 
-def change(one: Measured, base: Measured, counted: Counted) -> dict[str, Any]:
+def change(one: Measured, base: Measured, counted: Counted) -> Estimate:
     """Return the mAP of a variant minus another's, with its paired interval."""
     value = difference(one.map, base.map)
-    return {"delta_map": value, "delta_map_ci95": counted.bounds(value, paired(one.maps, base.maps))}
+    return Estimate(value, counted.bounds(value, paired(one.maps, base.maps)))
 
 
-def recovered(one: Measured, made: Mapping[str, Measured], counted: Counted) -> dict[str, Any]:
+def recovered(one: Measured, made: Mapping[str, Measured], counted: Counted) -> Estimate:
     """Return the share of the lost mAP that a variant recovers, with its paired interval.
 
     None where nothing was lost: where the loss is not above zero in the whole of its interval, as far as it has one.
@@ -111,66 +130,78 @@ def recovered(one: Measured, made: Mapping[str, Measured], counted: Counted) -> 
     clean, distorted = made["clean"], made["distorted"]
     lost, gained = difference(clean.map, distorted.map), difference(one.map, distorted.map)
     losses, gains = paired(clean.maps, distorted.maps), paired(one.maps, distorted.maps)
-    least = counted.bounds(lost, losses)[0]
+    least = counted.bounds(lost, losses).low
     if lost is None or gained is None or (lost if least is None else least) <= 0:
-        return {"recovered": None, "recovered_ci95": (None, None)}
+        return Estimate(None, UNDEFINED)
     value = gained / lost
     if losses is None or gains is None:
-        return {"recovered": value, "recovered_ci95": (None, None)}
+        return Estimate(value, UNDEFINED)
     shares = np.divide(gains, losses, out=np.full(len(gains), np.nan), where=losses > 0)
-    return {"recovered": value, "recovered_ci95": counted.bounds(value, shares)}
+    return Estimate(value, counted.bounds(value, shares))
 
 
-def comparisons(made: Mapping[str, Measured], counted: Counted) -> list[dict[str, Any]]:
+def comparisons(made: Mapping[str, Measured], counted: Counted) -> list[Comparison]:
     """Compare every two restorers of a run on its distorted photos: the second's mAP minus the first's."""
-    pairs = combinations(restored(made), 2)
-    return [{"first": one, "second": two} | change(made[two], made[one], counted) for one, two in pairs]
+    changes = {(one, two): change(made[two], made[one], counted) for one, two in combinations(restored(made), 2)}
+    return [
+        Comparison(first=one, second=two, delta_map=found.value, delta_map_ci95=found.ci95)
+        for (one, two), found in changes.items()
+    ]
 
 
-def results(run: Finished, detector: str, made: Mapping[str, Measured]) -> dict[str, Any]:
+def results(run: Finished, detector: str, made: Mapping[str, Measured]) -> Results:
     """Return the content of results.json for one detector from its measured variants."""
-    settings = run.settings
-    variants, counted = {name: dict(made[name].entry) for name in run.variants}, counted_classes(run, detector)
-    for variant, entry in variants.items():
-        entry |= change(made[variant], made["distorted"], counted)
-        entry |= {name.replace("map", "clean"): value for name, value in change(made[variant], made["clean"], counted).items()}
-        if not is_clean(variant):
-            entry |= recovered(made[variant], made, counted)
-    skipped = set(run.failed)
+    settings, counted, skipped = run.settings, counted_classes(run, detector), set(run.failed)
     truth = run.truth_of(detector)
     photos = truth.select([image for image in truth if image not in skipped])
-    return {
-        "protocol": settings.protocol,
-        "iou": None if settings.protocol == "coco" else 0.5,
-        "dataset": {
-            "name": run.record["dataset"]["name"],
-            "split": settings.split,
-            "images": len(photos),
-            "objects": int((~photos.difficult).sum()),
-            "skip": settings.skip,
-        },
-        "recipe": settings.recipe if settings.levels is None else json.loads(settings.levels),
-        "seed": settings.seed,
-        "draws": settings.draws,
-        "detector": {"name": detector, "weights_sha256": run.record["weights_sha256"].get(detector)},
-        "classes": {"counted": list(counted.names), "all": len(counted.photos), "least_photos": counted.least},
-        "variants": variants,
-        "comparisons": comparisons({name: made[name] for name in run.variants}, counted),
-        "skipped": run.failed,
-        "chosen": {name: made[name].notes for name in run.variants if made[name].notes},
-        "busy": busy(run.folder),
-    }
+    return Results(
+        protocol=settings.protocol,
+        iou=None if settings.protocol == "coco" else 0.5,
+        dataset=CountedPhotos(
+            name=run.record.dataset.name,
+            split=settings.split,
+            images=len(photos),
+            objects=int((~photos.difficult).sum()),
+            skip=settings.skip,
+        ),
+        recipe=settings.recipe if settings.levels is None else json.loads(settings.levels),
+        seed=settings.seed,
+        draws=settings.draws,
+        detector=DetectorIdentity(name=detector, weights_sha256=run.record.weights_sha256.get(detector)),
+        classes=CountedClasses(counted=list(counted.names), all=len(counted.photos), least_photos=counted.least),
+        variants={name: _compared(name, made, counted) for name in run.variants},
+        comparisons=comparisons({name: made[name] for name in run.variants}, counted),
+        skipped=run.failed,
+        chosen={name: made[name].notes for name in run.variants if made[name].notes},
+        busy=busy(run.folder),
+    )
+
+
+def _compared(name: str, made: Mapping[str, Measured], counted: Counted) -> VariantResults:
+    """Return a variant's numbers with their differences from those of clean and of distorted photos."""
+    one = made[name]
+    from_distorted, from_clean = change(one, made["distorted"], counted), change(one, made["clean"], counted)
+    share = Estimate(None, UNDEFINED) if is_clean(name) else recovered(one, made, counted)
+    return replace(
+        one.entry,
+        delta_map=from_distorted.value,
+        delta_map_ci95=from_distorted.ci95,
+        delta_clean=from_clean.value,
+        delta_clean_ci95=from_clean.ci95,
+        recovered=share.value,
+        recovered_ci95=share.ci95,
+    )
 
 
 def _notes(rows: VariantRows) -> dict[str, int]:
     """Count how often a restorer noted the same, such as RL-Restore's sequences of tools; the most frequent first."""
-    notes = (note for note in rows.decoded("note", None) if note is not None)
+    notes = (note for note in rows.decoded("note", Any) if note is not None)
     counted = Counter(note if isinstance(note, str) else json.dumps(note) for note in notes)
     return dict(sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
-def busy(folder: Path) -> dict[str, float | None]:
-    """The share of the run's wall time that each stage took in the main process, and the peak memory of its processes.
+def busy(folder: Path) -> dict[str, Number | None]:
+    """Return the share of the run's wall time that each stage took in the main process, and the peak memory of its processes.
 
     `peak_memory_bytes` is the largest resident memory of any of them in any session, `peak_cuda_bytes` the same of a GPU's
     memory; None where it was not measured or not used.
@@ -178,7 +209,7 @@ def busy(folder: Path) -> dict[str, float | None]:
     path = folder / "timing.json"
     if not path.is_file():
         return {}
-    spent = read_json(path, TIMING)
-    peaks = {name: max(spent.pop(name, []), default=None) for name in PEAKS}
-    wall = spent.pop("wall")
-    return {stage: seconds / wall for stage, seconds in spent.items()} | {"wall_seconds": wall} | peaks
+    spent = read_json(path, Timing)
+    shares: dict[str, Number | None] = {stage: getattr(spent, stage) / (spent.wall or 1.0) for stage in SPENT}
+    peaks = {"peak_memory_bytes": spent.peak_memory_bytes, "peak_cuda_bytes": spent.peak_cuda_bytes}
+    return shares | {"wall_seconds": spent.wall} | {name: max(counts, default=None) for name, counts in peaks.items()}

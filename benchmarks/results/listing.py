@@ -3,39 +3,57 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from msgspec import Struct
+from vocbench.benchmarks.results.schema import read_results
 from vocbench.benchmarks.results.sentences import headline
-from vocbench.benchmarks.storage.records import RESULTS, read_json, read_record, settings_of
+from vocbench.benchmarks.storage.records import read_record
 
 
-def runs_below(root: Path) -> list[dict[str, Any]]:
-    """One entry per run folder below `root`: its folder, start, settings and, where finished, its headline and mAPs.
+class Listed(Struct, frozen=True, kw_only=True):
+    """A run in a list; its headline and mAP by variant where it is finished."""
 
-    A folder that cannot be read has nothing but its name and, as `unreadable`, the reason.
-    """
-    found = []
+    folder: str
+    started: str
+    data: str
+    photos: int
+    recipe: str
+    protocol: str
+    finished: bool
+    headline: str | None
+    map: dict[str, float | None]
+
+
+class Unreadable(Struct, frozen=True, kw_only=True):
+    """A run's folder that cannot be read, and why."""
+
+    folder: str
+    unreadable: str
+
+
+def runs_below(root: Path) -> list[Listed | Unreadable]:
+    """Return one entry for each run's folder below `root`."""
+    entries: list[Listed | Unreadable] = []
     for path in sorted(root.glob("**/run.json")):
         try:
-            found.append(_summary(path))
+            entries.append(_summary(path))
         except (ValueError, OSError) as error:
-            found.append({"folder": str(path.parent), "unreadable": str(error)})
-    return found
+            entries.append(Unreadable(folder=str(path.parent), unreadable=str(error)))
+    return entries
 
 
-def _summary(path: Path) -> dict[str, Any]:
+def _summary(path: Path) -> Listed:
     """Return the entry of the run with this run.json."""
-    record, results = read_record(path), path.with_name("results.json")
-    content = read_json(results, RESULTS) if results.is_file() else {"variants": {}}
-    settings = record["settings"]
-    return {
-        "folder": str(path.parent),
-        "started": record["started"],
-        "data": f"{record['dataset']['name']} {settings['split']}",
-        "photos": record["dataset"]["images"],
-        "recipe": settings["recipe"],
-        "protocol": settings_of(record).protocol,
-        "finished": results.is_file(),
-        "headline": headline(content) if results.is_file() else None,
-        "map": {name: entry["map"] for name, entry in content["variants"].items()},
-    }
+    record, kept = read_record(path), path.with_name("results.json")
+    results = read_results(kept) if kept.is_file() else None
+    return Listed(
+        folder=str(path.parent),
+        started=record.started,
+        data=f"{record.dataset.name} {record.settings.split}",
+        photos=record.dataset.images,
+        recipe=record.settings.recipe,
+        protocol=record.settings.protocol,
+        finished=results is not None,
+        headline=headline(results) if results else None,
+        map={name: entry.map for name, entry in results.variants.items()} if results else {},
+    )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from vocbench.benchmarks.results.schema import Interval, Results
 from vocbench.benchmarks.variants import label_of, restored, restores_clean
+
+NOTHING = "No restorer was measured on photos with objects in this run."
 
 
 def points(value: float) -> str:
@@ -12,38 +13,39 @@ def points(value: float) -> str:
     return f"{abs(100 * value):.1f}"
 
 
-def best_restored(results: dict[str, Any]) -> str | None:
+def best_restored(results: Results) -> str | None:
     """Return the restored variant of the highest mAP, None where none has any.
 
     One that changed no AP, as `identity` does, is passed over where there is another.
     """
-    variants = results["variants"]
-    names = [name for name in restored(variants) if variants[name]["map"] is not None]
-    changed = [name for name in names if variants[name].get("ap") != variants["distorted"].get("ap")]
-    return max(changed or names, key=lambda name: variants[name]["map"], default=None)
+    variants = results.variants
+    maps = {name: entry.map for name in restored(variants) if (entry := variants[name]).map is not None}
+    changed = [name for name in maps if variants[name].ap != variants["distorted"].ap]
+    return max(changed or maps, key=lambda name: maps[name] or 0.0, default=None)
 
 
-def headline(results: dict[str, Any]) -> str:
+def headline(results: Results) -> str:
     """What the best restorer gained or lost, in one sentence that is right either way."""
-    variants, best = results["variants"], best_restored(results)
-    clean, distorted = variants["clean"]["map"], variants["distorted"]["map"]
+    variants, best = results.variants, best_restored(results)
+    clean, distorted = variants["clean"].map, variants["distorted"].map
     if best is None or clean is None or distorted is None:
-        return "No restorer was measured on photos with objects in this run."
-    entry = variants[best]
+        return NOTHING
+    entry, reached = variants[best], variants[best].map
+    if reached is None:
+        return NOTHING
     begin = f"Distortion took mAP from {100 * clean:.1f} to {100 * distorted:.1f}; "
     if clean < distorted:
         begin = f"mAP was {100 * clean:.1f} on clean photos and {100 * distorted:.1f} on distorted ones; "
-    change, reached = entry["delta_map"], f"{100 * entry['map']:.1f}"
-    doubt = interval(entry["delta_map_ci95"])
+    change, doubt = reached - distorted, interval(entry.delta_map_ci95)
     if change == 0:
         return f"{begin}restoring with {best} changed nothing{doubt}."
     if change < 0:
-        return f"{begin}restoring with {best} lowered it by another {points(change)} points to {reached}{doubt}."
-    share = f", {100 * entry['recovered']:.0f} % of what was lost" if (entry.get("recovered") or 0) > 0 else ""
-    return f"{begin}restoring with {best} raised it by {points(change)} points to {reached}{share}{doubt}."
+        return f"{begin}restoring with {best} lowered it by another {points(change)} points to {100 * reached:.1f}{doubt}."
+    share = f", {100 * entry.recovered:.0f} % of what was lost" if entry.recovered and entry.recovered > 0 else ""
+    return f"{begin}restoring with {best} raised it by {points(change)} points to {100 * reached:.1f}{share}{doubt}."
 
 
-def interval(bounds: list[float | None]) -> str:
+def interval(bounds: Interval) -> str:
     """A change's 95 % interval in points, in brackets, and whether it may be chance; nothing where there is none."""
     low, high = bounds
     if low is None or high is None:
@@ -52,23 +54,23 @@ def interval(bounds: list[float | None]) -> str:
     return f" (95 % interval of the change {100 * low:+.1f} to {100 * high:+.1f} points{chance})"
 
 
-def harm(results: dict[str, Any]) -> list[str]:
+def harm(results: Results) -> list[str]:
     """One sentence for each restorer that was also run on clean photos."""
-    clean, told = results["variants"]["clean"]["map"], []
-    for name, entry in results["variants"].items():
-        if restores_clean(name) and entry["map"] is not None and clean is not None:
-            change = entry["delta_clean"]
+    clean, told = results.variants["clean"].map, list[str]()
+    for name, entry in results.variants.items():
+        if restores_clean(name) and entry.map is not None and clean is not None:
+            change = entry.map - clean
             what = f"{'gained' if change > 0 else 'lost'} {points(change)} points" if change else "changed nothing"
-            told.append(f"On clean photos {label_of(name)} {what}{interval(entry['delta_clean_ci95'])}.")
+            told.append(f"On clean photos {label_of(name)} {what}{interval(entry.delta_clean_ci95)}.")
     return told
 
 
-def compared(results: dict[str, Any]) -> list[str]:
+def compared(results: Results) -> list[str]:
     """One sentence for every two restorers of a run, judged on the same photos."""
     told = []
-    for one in results["comparisons"]:
-        change = one["delta_map"]
-        if change is not None and one["delta_map_ci95"][0] is not None:
+    for one in results.comparisons:
+        change = one.delta_map
+        if change is not None and one.delta_map_ci95.low is not None:
             where = f"{points(change)} points {'above' if change > 0 else 'below'}" if change else "level with"
-            told.append(f"{one['second']} is {where} {one['first']}{interval(one['delta_map_ci95'])}.")
+            told.append(f"{one.second} is {where} {one.first}{interval(one.delta_map_ci95)}.")
     return told

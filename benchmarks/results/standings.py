@@ -6,16 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from vocbench.benchmarks.storage.records import MAYBE_NUMBER, VARIANT, Each, read_json, read_record
+from vocbench.benchmarks.results.schema import UNDEFINED, Interval, Results, read_results
+from vocbench.benchmarks.storage.records import RunRecord, read_record
 from vocbench.benchmarks.variants import restored, restores_clean
 
-BOUNDS = [MAYBE_NUMBER, MAYBE_NUMBER]
-ENTRY = {**VARIANT, "map_ci95": BOUNDS, "seconds": {"restore": MAYBE_NUMBER, "detect": MAYBE_NUMBER}}
-CONTENT = {"variants": Each(ENTRY, ("clean", "distorted")), "detector": {"name": str}, "skipped": [str]}
 GROUND = ("protocol", "recipe", "levels", "seed", "draws")  # settings that decide what is compared
-Bounds = tuple[float | None, float | None]
 
 
 @dataclass(frozen=True)
@@ -27,9 +23,9 @@ class Standing:
     variant: str
     detector: str
     map: float | None
-    interval: Bounds
+    interval: Interval
     change: float | None  # against distorted photos of the same run; None for what is not restored
-    change_interval: Bounds
+    change_interval: Interval
     recovered: float | None
     milliseconds: float | None  # per photo, restoring and detecting
     hardware: str
@@ -60,19 +56,19 @@ def _finished(folder: Path) -> Path:
     return folder
 
 
-def _same_ground(first: Path, one: dict[str, Any], second: Path, two: dict[str, Any]) -> None:
-    if one["dataset"]["sha256"] != two["dataset"]["sha256"]:
-        told = [f"{record['dataset']['name']}, {record['dataset']['images']} photos" for record in (one, two)]
+def _same_ground(first: Path, one: RunRecord, second: Path, two: RunRecord) -> None:
+    if one.dataset.sha256 != two.dataset.sha256:
+        told = [f"{record.dataset.name}, {record.dataset.images} photos" for record in (one, two)]
         raise ValueError(f"{second}: is on other photos than {first} ({told[1]}; {told[0]}); compare runs on the same ones")
     for name in GROUND:
-        values = [record["settings"].get(name) for record in (one, two)]
+        values = [getattr(record.settings, name) for record in (one, two)]
         if values[0] != values[1]:
             raise ValueError(f"{second}: has the {name} {values[1]!r} and {first} {values[0]!r}; compare runs with the same")
 
 
 def _same_photos(folders: Sequence[Path]) -> None:
     """Raise ValueError where a restorer failed on photos in one run that count in another."""
-    left_out = [set(_contents(folder)[0]["skipped"]) for folder in folders]
+    left_out = [set(_contents(folder)[0].skipped) for folder in folders]
     for folder, images in zip(folders, left_out, strict=True):
         if images != left_out[0]:
             odd = sorted(images ^ left_out[0])[0]
@@ -84,37 +80,37 @@ def _run_names(folders: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
 
 
-def _contents(folder: Path) -> list[dict[str, Any]]:
+def _contents(folder: Path) -> list[Results]:
     """Return the results of every detector, the first one's first."""
     others = sorted(folder.glob("results-*.json"))
-    return [read_json(path, CONTENT) for path in (folder / "results.json", *others)]
+    return [read_results(path) for path in (folder / "results.json", *others)]
 
 
-def _of_run(folder: Path, run: str, record: dict[str, Any]) -> list[Standing]:
-    hardware = str(record.get("hardware") or "unknown")
+def _of_run(folder: Path, run: str, record: RunRecord) -> list[Standing]:
+    hardware = record.hardware or "unknown"
     return [
         _standing(run, name, content, hardware)
         for content in _contents(folder)
-        for name in content["variants"]
+        for name in content.variants
         if not restores_clean(name)
     ]
 
 
-def _standing(run: str, name: str, content: dict[str, Any], hardware: str) -> Standing:
-    entry = content["variants"][name]
-    seconds = entry["seconds"]
-    spent = None if seconds["detect"] is None else 1000 * (seconds["detect"] + (seconds["restore"] or 0.0))
+def _standing(run: str, name: str, content: Results, hardware: str) -> Standing:
+    entry = content.variants[name]
+    seconds = entry.seconds
+    spent = None if seconds.detect is None else 1000 * (seconds.detect + (seconds.restore or 0.0))
     is_restored = name in restored([name])
     return Standing(
         name,
         run,
         name,
-        content["detector"]["name"],
-        entry["map"],
-        tuple(entry["map_ci95"]),
-        entry["delta_map"] if is_restored else None,
-        tuple(entry["delta_map_ci95"]) if is_restored else (None, None),
-        entry.get("recovered") if is_restored else None,
+        content.detector.name,
+        entry.map,
+        entry.map_ci95,
+        entry.delta_map if is_restored else None,
+        entry.delta_map_ci95 if is_restored else UNDEFINED,
+        entry.recovered if is_restored else None,
         spent,
         hardware,
     )

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
+from msgspec.structs import replace
 from vocbench.benchmarks.classes import count_known
 from vocbench.benchmarks.reporting.examples import Examples
 from vocbench.benchmarks.running.local_workers import Here, Plan, Runner
@@ -21,7 +22,7 @@ from vocbench.benchmarks.running.record import Begun, begin, listed, make_record
 from vocbench.benchmarks.running.unit import Clock, peak_memory
 from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.settings import RunSettings, file_digest, write_json
-from vocbench.benchmarks.storage.records import TIMING, read_json
+from vocbench.benchmarks.storage.records import Digests, Inventory, RunRecord, Timing, read_json
 from vocbench.benchmarks.storage.store import READERS, ROWS, Store
 from vocbench.benchmarks.voc_folder import check_size
 from vocbench.detection.average_precision import PROTOCOLS
@@ -83,17 +84,17 @@ def _tell_of_objects(data: Dataset, ids: list[str], lacking: Mapping[str, list[s
         logger.warning("%s does not know %s; its tables leave them out", label, ", ".join(names))
 
 
-def _inventory(data: Dataset, ids: list[str], known: Mapping[str, list[str]]) -> dict[str, list[str]]:
+def _inventory(data: Dataset, ids: list[str], known: Inventory) -> Inventory:
     """SHA-256 of every photo and annotation by image id; raises for what is missing or malformed.
 
     The files of `known` images were looked at when those were listed; if they changed since, their checksums tell.
     """
 
-    def digests(image: str) -> list[str]:
+    def digests(image: str) -> Digests:
         photo = data.photo(image)
         if image not in known:
             check_size(photo, check_image(photo), data.size(image), data.upright)
-        return [file_digest(photo), data.digest(image)]
+        return Digests(file_digest(photo), data.digest(image))
 
     with ThreadPool(READERS) as pool:  # reading and hashing release the GIL
         listed = dict(zip(ids, pool.imap(digests, ids, chunksize=64), strict=True))
@@ -127,9 +128,9 @@ def run(
         with (runner or Here()).open(settings) as crew:
             data, lacking = count_known(data, settings.classes, crew.equipment.classes)
             _tell_of_objects(data, ids, lacking)
-            made = make_record(settings, data, crew.equipment, inventory, store) | {"lacking": lacking}
+            made = make_record(settings, data, crew.equipment, inventory, store, lacking)
             record = begin(out, Begun(made, inventory, resume, accept_changes))
-            kept = Store(record["store"] or out / "store")
+            kept = Store(record.store or out / "store")
             sound = kept.parts()
             kept.clear(sound.values())
             units = [ids[first : first + settings.unit] for first in range(0, len(ids), settings.unit)]
@@ -193,7 +194,7 @@ def _keep_one_of_each(store: Store, units: list[list[str]]) -> None:
     store.clear(sound.values())
 
 
-def _add_session(out: Path, record: dict, clock: Clock, wall: float) -> None:
+def _add_session(out: Path, record: RunRecord, clock: Clock, wall: float) -> None:
     """Write down what is known of a session only after it: its times, and batches that memory did not suffice for."""
     note_batches(out, record, clock.batches)
     _add_timing(out, clock, wall)
@@ -202,8 +203,8 @@ def _add_session(out: Path, record: dict, clock: Clock, wall: float) -> None:
 def _add_timing(out: Path, clock: Clock, wall: float) -> None:
     """Add this sitting of the run to the earlier ones: the stages' seconds in sums, the peak memory of each in a list."""
     path = out / "timing.json"
-    kept = read_json(path, TIMING) if path.is_file() else {}
+    kept = read_json(path, Timing) if path.is_file() else Timing()
     clock.note(peak_memory())
-    total = {name: kept.get(name, 0.0) + seconds for name, seconds in {**clock.spent, "wall": wall}.items()}
-    peaks = {name: [*kept.get(name, []), count] for name, count in clock.peaks.items()}
-    write_json(path, kept | total | peaks)
+    total = {name: getattr(kept, name) + seconds for name, seconds in {**clock.spent, "wall": wall}.items()}
+    peaks = {name: (*getattr(kept, name), count) for name, count in clock.peaks.items()}
+    write_json(path, replace(kept, **total, **peaks))

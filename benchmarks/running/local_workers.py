@@ -18,6 +18,7 @@ from typing import Protocol
 from vocbench.benchmarks.reporting.examples import Examples, Pictures
 from vocbench.benchmarks.running.unit import Clock, Computed, Equipment, Models, Prepared, build_models, compute, prepare
 from vocbench.benchmarks.settings import RunSettings
+from vocbench.benchmarks.storage.records import Inventory
 from vocbench.benchmarks.storage.store import Store
 from vocbench.detection.datasets.contract import Dataset
 
@@ -31,7 +32,7 @@ class Plan:
     settings: RunSettings
     data: Dataset
     units: list[list[str]]  # image ids; a photo is in exactly one unit
-    inventory: dict[str, list[str]]  # SHA-256 of each image's photo and annotation
+    inventory: Inventory
     store: Store
     examples: Examples
     step: Callable[[int, str, int], None] = field(default=lambda unit, variant, images: None)  # images of a unit restored since

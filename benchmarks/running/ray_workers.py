@@ -253,7 +253,7 @@ class _RayCrew:
 
     def _task(self, plan: Plan, unit: int) -> _Task:
         images = plan.units[unit]
-        digests = [plan.inventory[image][0] for image in images]
+        digests = [plan.inventory[image].photo for image in images]
         return _Task(unit, images, digests, plan.store.place, plan.examples.chosen, plan.data.classes)
 
 

@@ -16,8 +16,9 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from msgspec import UNSET
+from msgspec.structs import replace
 from vocbench.benchmarks.running.unit import Equipment
 from vocbench.benchmarks.settings import (
     RunSettings,
@@ -29,7 +30,7 @@ from vocbench.benchmarks.settings import (
     versions,
     write_json,
 )
-from vocbench.benchmarks.storage.records import INVENTORY, read_json, read_record, settings_of
+from vocbench.benchmarks.storage.records import Accepted, Execution, Inventory, Photos, RunRecord, read_json, read_record
 from vocbench.benchmarks.storage.store import Store
 from vocbench.detection.datasets.contract import Dataset
 
@@ -44,46 +45,52 @@ logger = logging.getLogger(__name__)
 class Begun:
     """A run as it is about to be computed: its record, its photos' checksums, and whether it may go on with what is there."""
 
-    record: dict[str, Any]
-    inventory: dict[str, list[str]]
+    record: RunRecord
+    inventory: Inventory
     resume: bool
     accept_changes: bool
 
 
 def make_record(
-    settings: RunSettings, data: Dataset, equipment: Equipment, inventory: dict[str, list[str]], store: str | None
-) -> dict[str, Any]:
-    """Return the record of a run that begins now."""
+    settings: RunSettings,
+    data: Dataset,
+    equipment: Equipment,
+    inventory: Inventory,
+    store: str | None,
+    lacking: dict[str, list[str]],
+) -> RunRecord:
+    """Return the record of a run that begins now; `lacking` has the classes that a detector does not know."""
     listing = json.dumps(inventory, sort_keys=True).encode()
-    return {
-        "settings": plain(settings),
-        "dataset": {
-            "name": data.name,
-            "split": data.split,
-            "images": len(inventory),
-            "sha256": hashlib.sha256(listing).hexdigest(),
-        },
-        "classes": list(data.classes),
-        "weights_sha256": equipment.weights_sha256,
-        "execution": equipment.execution,
-        "id": uuid.uuid4().hex,
-        "store": Store(store).place if store else None,
-        "versions": versions(),
-        "git_commit": git_commit(),
-        "code_sha256": code_digest(),
-        "sources_sha256": equipment.sources_sha256,
-        "hardware": equipment.hardware,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
+    return RunRecord(
+        settings=settings,
+        dataset=Photos(
+            name=data.name,
+            split=data.split,
+            images=len(inventory),
+            sha256=hashlib.sha256(listing).hexdigest(),
+        ),
+        classes=list(data.classes),
+        lacking=lacking,
+        weights_sha256=equipment.weights_sha256,
+        execution=equipment.execution,
+        id=uuid.uuid4().hex,
+        store=Store(store).place if store else None,
+        versions=versions(),
+        git_commit=git_commit(),
+        code_sha256=code_digest(),
+        sources_sha256=equipment.sources_sha256,
+        hardware=equipment.hardware,
+        started=time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    )
 
 
-def listed(out: Path) -> dict[str, list[str]]:
+def listed(out: Path) -> Inventory:
     """Return the inventory of the run in `out`, empty for a new one or one that was killed before it had a record."""
     path = out / "inventory.json"
-    return read_json(path, INVENTORY) if path.is_file() and (out / "run.json").is_file() else {}
+    return read_json(path, Inventory) if path.is_file() and (out / "run.json").is_file() else {}
 
 
-def begin(out: Path, begun: Begun) -> dict[str, Any]:
+def begin(out: Path, begun: Begun) -> RunRecord:
     """Return the run's record: written for a new run, and for a resumed one made sure that it is the same run."""
     path = out / "run.json"
     if not path.is_file():
@@ -96,13 +103,13 @@ def begin(out: Path, begun: Begun) -> dict[str, Any]:
     return _accepted(out, begun, then)
 
 
-def _begin_new(out: Path, begun: Begun) -> dict[str, Any]:
+def _begin_new(out: Path, begun: Begun) -> RunRecord:
     leftovers = sorted(p.name for p in out.iterdir() if p.name != ".lock" and not _of_killed_run(p, begun.inventory))
     if leftovers:
         raise ValueError(f"{out}: not empty ({leftovers[0]}) and holds no run; choose another `out`")
     _clear_unfinished(out)
-    if begun.record["store"]:
-        Store(begun.record["store"]).claim(begun.record["id"], new=True)
+    if begun.record.store and begun.record.id:
+        Store(begun.record.store).claim(begun.record.id, new=True)
     write_json(out / "inventory.json", begun.inventory)
     write_json(out / "run.json", begun.record)
     return begun.record
@@ -115,44 +122,44 @@ def _clear_unfinished(out: Path) -> None:
             path.unlink()
 
 
-def _of_killed_run(path: Path, inventory: dict[str, list[str]]) -> bool:
+def _of_killed_run(path: Path, inventory: Inventory) -> bool:
     """Tell whether a file is what this run would write before its record, however much of it had been written."""
     if UNFINISHED.fullmatch(path.name):
         return True
     return path.name == "inventory.json" and json_bytes(inventory).startswith(path.read_bytes())
 
 
-def _check_same(out: Path, begun: Begun, then: dict[str, Any]) -> None:
+def _check_same(out: Path, begun: Begun, then: RunRecord) -> None:
     """Raise ValueError, naming the difference, unless settings, weights, engines, store and photos are the record's."""
     now = begun.record
-    began = then | {"settings": plain(settings_of(then))}  # with the defaults of settings that it did not have yet
-    for group in ("settings", "weights_sha256"):
-        changed = differences(now[group], began[group])
+    settings = differences(plain(now.settings), plain(then.settings))
+    weights = differences(now.weights_sha256, then.weights_sha256)
+    for what, changed in (("settings", settings), ("weights_sha256", weights)):
         if changed:
-            raise ValueError(f"{out}: was begun with other {group}: {'; '.join(changed)}; use the same or another `out`")
-    if then.get("classes", now["classes"]) != now["classes"]:
+            raise ValueError(f"{out}: was begun with other {what}: {'; '.join(changed)}; use the same or another `out`")
+    if then.classes not in (None, now.classes):
         raise ValueError(f"{out}: was begun with other classes; restore the annotations and detectors, or choose another `out`")
     changed = differences(_engines(now), _engines(then))
     if changed:
         raise ValueError(f"{out}: was begun with another engine: {'; '.join(changed)}; use the same or another `out`")
-    if now["store"] and now["store"] != then.get("store"):
-        kept = then.get("store") or out / "store"
-        raise ValueError(f"{out}: its predictions are in {kept}, not in {now['store']}; give the same `store` or none")
+    if now.store and now.store != then.store:
+        kept = then.store or out / "store"
+        raise ValueError(f"{out}: its predictions are in {kept}, not in {now.store}; give the same `store` or none")
     before = listed(out)
     odd = [name for name in begun.inventory if begun.inventory[name] != before.get(name)]
     odd += [name for name in before if name not in begun.inventory]
     if odd:
         raise ValueError(f"{out}: the photo or annotation of {odd[0]} changed since the run was begun; restore it")
-    if then.get("store") and then.get("id"):
-        Store(then["store"]).claim(then["id"], new=False)
+    if then.store and then.id:
+        Store(then.store).claim(then.id, new=False)
 
 
-def _engines(record: Mapping[str, Any]) -> dict[str, str | None]:
+def _engines(record: RunRecord) -> dict[str, str | None]:
     """Return how each network of a run is executed, as far as it may change a number."""
-    return {label: told["engine"] for label, told in record["execution"].items()}
+    return {label: told.engine for label, told in record.execution.items()}
 
 
-def _accepted(out: Path, begun: Begun, then: dict[str, Any]) -> dict[str, Any]:
+def _accepted(out: Path, begun: Begun, then: RunRecord) -> RunRecord:
     """Return the record to go on with: changes are told, and those that may change a number need to be accepted."""
     harmful, harmless = changes(begun.record, then)
     if harmful and not begun.accept_changes:
@@ -164,8 +171,9 @@ def _accepted(out: Path, begun: Begun, then: dict[str, Any]) -> dict[str, Any]:
         logger.warning("%s: changed since the run was begun: %s", out, one)
     if not harmful:
         return then
-    told = {"at": begun.record["started"], "changes": [*harmful, *harmless]}
-    record = then | {name: begun.record[name] for name in _DESCRIBED} | {"accepted": [*then.get("accepted", []), told]}
+    now = {name: getattr(begun.record, name) for name in _DESCRIBED}
+    told = Accepted(at=begun.record.started, changes=[*harmful, *harmless])
+    record = replace(then, **now, accepted=[*then.accepted, told])
     write_json(out / "run.json", record)
     return record
 
@@ -173,32 +181,36 @@ def _accepted(out: Path, begun: Begun, then: dict[str, Any]) -> dict[str, Any]:
 _DESCRIBED = ("versions", "git_commit", "code_sha256", "sources_sha256", "hardware")
 
 
-def changes(now: Mapping[str, Any], then: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+def changes(now: RunRecord, then: RunRecord) -> tuple[list[str], list[str]]:
     """Return what differs between two records' software and hardware: what may change a number, and what may not.
 
     What the earlier record does not tell, as it is of an earlier version, is passed over.
     """
-    harmful, harmless = [], []
-    known = then.get("versions", {})
-    for phrase in differences({name: now["versions"].get(name) for name in known}, known):
+    harmful: list[str] = []
+    harmless: list[str] = []
+    for phrase in differences({name: now.versions.get(name) for name in then.versions}, then.versions):
         (harmless if phrase.partition(":")[0] in HARMLESS else harmful).append(phrase)
-    if then.get("code_sha256", now["code_sha256"]) != now["code_sha256"]:
-        commits = differences({"git_commit": now["git_commit"]}, {"git_commit": then.get("git_commit")})
+    if then.code_sha256 not in (None, now.code_sha256):
+        commits = differences({"git_commit": now.git_commit}, {"git_commit": then.git_commit})
         harmful.append(f"vocbench's code{' (' + commits[0] + ')' if commits else ''}")
-    sources = then.get("sources_sha256", now["sources_sha256"])
-    harmful += [f"the source of {name}" for name in now["sources_sha256"] if now["sources_sha256"][name] != sources.get(name)]
-    machines = differences({"hardware": now["hardware"]}, {"hardware": then.get("hardware", now["hardware"])})
-    alike = PLACES.sub("", now["hardware"]) == PLACES.sub("", then.get("hardware", now["hardware"]))
-    (harmless if alike else harmful).extend(machines)
+    if then.sources_sha256 is not None:
+        sources = now.sources_sha256 or {}
+        harmful += [f"the source of {name}" for name in sources if sources[name] != then.sources_sha256.get(name)]
+    if then.hardware is not None:
+        machines = differences({"hardware": now.hardware}, {"hardware": then.hardware})
+        alike = PLACES.sub("", now.hardware or "") == PLACES.sub("", then.hardware)
+        (harmless if alike else harmful).extend(machines)
     return harmful, harmless
 
 
-def note_batches(out: Path, record: dict[str, Any], batches: Mapping[str, int]) -> None:
+def note_batches(out: Path, record: RunRecord, batches: Mapping[str, int]) -> None:
     """Record which networks got fewer tiles at a time than the run began with, as memory ran out."""
-    halved = {name: count for name, count in batches.items() if count < record["execution"].get(name, {}).get("batch", 0)}
-    if halved:
-        execution = {
-            name: told | ({"halved_to": min(halved[name], told.get("halved_to", halved[name]))} if name in halved else {})
-            for name, told in record["execution"].items()
-        }
-        write_json(out / "run.json", record | {"execution": execution})
+    execution = {name: _halved(told, batches.get(name)) for name, told in record.execution.items()}
+    if execution != record.execution:
+        write_json(out / "run.json", replace(record, execution=execution))
+
+
+def _halved(told: Execution, batch: int | None) -> Execution:
+    if batch is None or told.batch is None or batch >= told.batch:
+        return told
+    return replace(told, halved_to=batch if told.halved_to is UNSET else min(batch, told.halved_to))

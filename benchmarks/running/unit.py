@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from vocbench.benchmarks.settings import RunSettings, file_digest, hardware
+from vocbench.benchmarks.storage.records import Execution
 from vocbench.benchmarks.variants import is_clean, on_clean
 from vocbench.detection.detections import Detections
 from vocbench.detection.detectors.labels import known_classes, labelled_by
@@ -43,7 +44,7 @@ class Equipment:
     """
 
     weights_sha256: dict[str, str | None]
-    execution: dict[str, dict[str, Any]]
+    execution: dict[str, Execution]
     hardware: str
     sources_sha256: dict[str, str | None] = field(default_factory=dict)
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # that each detector knows
@@ -68,7 +69,7 @@ class Models:
         return Equipment(
             {name: one.sha256 for name, one in facts.items()},
             {
-                name: {"engine": one.engine, "tile": one.tile, "batch": one.batch}
+                name: Execution(engine=one.engine, tile=one.tile, batch=one.batch)
                 for name, one in facts.items()
                 if one.tile is not None
             },

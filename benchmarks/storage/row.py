@@ -5,13 +5,12 @@ Every error is a ValueError that names the store.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from vocbench.benchmarks.settings import RunSettings
-from vocbench.benchmarks.storage.records import Form, mismatch
+from vocbench.benchmarks.storage.records import T, parse_json
 from vocbench.benchmarks.variants import on_clean
 from vocbench.detection.columns import places
 from vocbench.pipeline.models import parse_detector, parse_restorer
@@ -71,13 +70,6 @@ def check_keys(keys: Sequence[str], count: int, place: str) -> dict[str, int]:
     return index
 
 
-def decode(text: str, form: Form, what: str, place: str) -> Any:
-    """A value of a column of JSON."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        raise ValueError(f"{place}: holds {what} that are not JSON: {text[:60]!r}") from None
-    wrong = mismatch(value, form, what)
-    if wrong:
-        raise ValueError(f"{place}: {wrong}")
-    return value
+def decode(text: str, kind: type[T], what: str, place: str) -> T:
+    """Return a value of a column of JSON."""
+    return parse_json(text, kind, f"{place}: a value of the column {what!r}")

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -149,14 +150,15 @@ ROWS = [ROW | {"image": image, "variant": v, "detector": "d"} for v in ("clean",
 def _record(path: Path) -> None:
     from vocbench.benchmarks.storage.records import read_record
 
-    assert read_record(path)["settings"]["split"]
+    assert read_record(path).settings.split
 
 
 def _rows(path: Path) -> None:
     """A store's part with a sound checksum, of whatever rows the file lists, read as those of a run."""
     import pyarrow as pa
+    from msgspec import convert
     from vocbench.benchmarks.results.finished import Finished, read_rows, scan
-    from vocbench.benchmarks.storage.records import settings_of
+    from vocbench.benchmarks.storage.records import RunRecord
     from vocbench.benchmarks.storage.row import check_names
     from vocbench.benchmarks.storage.store import Store
     from vocbench.detection.columns import ObjectColumns, places
@@ -170,16 +172,15 @@ def _rows(path: Path) -> None:
         return  # no rows at all: nothing was written
     truth = ObjectColumns.of({image: Objects.of([[1, 2, 30, 40]], [11]) for image in "ab"})
     found = scan(store, store.parts(), places("ab"))
-    run = Finished(
-        path.parent, RECORD, settings_of(RECORD), store, store.parts(), truth, found.variants, found.detectors, found.failed
-    )
+    record = convert(RECORD, RunRecord)
+    run = Finished(path.parent, record, store, store.parts(), truth, found.variants, found.detectors, found.failed)
     check_names(store.place, found.variants, found.detectors, run.settings)
     for variant in found.variants:
         rows = read_rows(run, variant, "d", ["note"])
         boxes = rows.detections
         assert boxes.boxes.shape == (len(boxes.scores), 4)
         assert np.isin(boxes.labels, range(20)).all()
-        assert all(note is None or json.dumps(note) for note in rows.decoded("note", None))
+        assert all(note is None or json.dumps(note) for note in rows.decoded("note", Any))
 
 
 def _png() -> bytes:

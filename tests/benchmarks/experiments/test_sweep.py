@@ -7,11 +7,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 from vocbench.benchmarks.cli.main import cli
-from vocbench.benchmarks.experiments.sweep import OWN_CORRUPTIONS, parse_degradations, summary
+from vocbench.benchmarks.experiments.sweep import OWN_CORRUPTIONS, Degraded, parse_degradations, summary
+from vocbench.benchmarks.results.schema import VariantResults
 from vocbench.restorer.degradations import corruptions
 from vocbench.restorer.degradations.recipes import level_degrade
 
 from tests.support.browser import CHROMIUM, browser
+from tests.support.results import results_of
 from tests.support.voc_folders import make_voc_folder
 
 FAKES = ["--restorer", "bright=tests.support.fakes:Brighten", "--detector", "blob=tests.support.fakes:BlobDetector"]
@@ -56,11 +58,13 @@ def test_a_sweep_holds_a_run_for_each_level(swept):
 
 
 def test_means_are_those_of_the_robustness_benchmarks():
-    found = {"a": {"levels": [1, 2], "map": {"x": [0.2, 0.4]}}, "b": {"levels": [1], "map": {"x": [0.6]}}}
-    results = {"variants": {"clean": {"map": 0.9}}, "protocol": "voc07", "dataset": {}, "seed": 0, "detector": {}}
-    made = summary(found, results)
-    assert made["mpc"]["x"] == pytest.approx(mean([0.3, 0.6]))
-    assert made["rpc"]["x"] == pytest.approx(0.5)
+    found = {
+        "a": Degraded(unit="px", levels=[1, 2], map={"x": [0.2, 0.4]}),
+        "b": Degraded(unit="px", levels=[1], map={"x": [0.6]}),
+    }
+    made = summary(found, results_of({"clean": VariantResults(map=0.9), "distorted": VariantResults(map=0.5)}))
+    assert made.mpc["x"] == pytest.approx(mean([0.3, 0.6]))
+    assert made.rpc["x"] == pytest.approx(0.5)
 
 
 def test_a_sweep_is_not_overwritten_and_goes_on(swept):

@@ -5,21 +5,25 @@ import pytest
 from click.testing import CliRunner
 from vocbench.benchmarks.cli.report import leaderboard
 from vocbench.benchmarks.reporting.leaderboard import write_leaderboard
+from vocbench.benchmarks.results.schema import DetectorIdentity, Interval, StageSeconds, VariantResults, write_results
 from vocbench.benchmarks.results.standings import standings
 from vocbench.benchmarks.settings import RunSettings, plain
 
 from tests.support.browser import CHROMIUM, browser
+from tests.support.results import results_of
 
 SETTINGS = RunSettings("sample", "all", "voc", ("owan",), ("d",))
 
 
 def entry(value, milliseconds, distorted=0.4):
-    return {
-        "map": value, "map_ci95": [value - 0.1, value + 0.1], "delta_map": value - distorted,
-        "delta_map_ci95": [value - distorted - 0.2, value - distorted + 0.2],
-        "recovered": (value - distorted) / (0.8 - distorted),
-        "seconds": {"degrade": None, "restore": milliseconds / 1000 - 0.01, "detect": 0.01},
-    }  # fmt: skip
+    return VariantResults(
+        map=value,
+        map_ci95=Interval(value - 0.1, value + 0.1),
+        delta_map=value - distorted,
+        delta_map_ci95=Interval(value - distorted - 0.2, value - distorted + 0.2),
+        recovered=(value - distorted) / (0.8 - distorted),
+        seconds=StageSeconds(restore=milliseconds / 1000 - 0.01, detect=0.01),
+    )
 
 
 def make_run(folder, variants, settings=SETTINGS, detectors=("d",), photos="a" * 64, hardware="a machine", skipped=()):
@@ -32,9 +36,9 @@ def make_run(folder, variants, settings=SETTINGS, detectors=("d",), photos="a" *
     (folder / "run.json").write_text(json.dumps(record))
     shown = {"clean": (0.8, 10), "distorted": (0.4, 10)} | variants
     for i, name in enumerate(detectors):
-        content = {"variants": {name: entry(*values) for name, values in shown.items()}, "detector": {"name": name},
-                   "skipped": list(skipped)}  # fmt: skip
-        (folder / f"results{f'-{name}' if i else ''}.json").write_text(json.dumps(content))
+        variants = {variant: entry(*values) for variant, values in shown.items()}
+        content = results_of(variants, detector=DetectorIdentity(name=name), skipped=list(skipped))
+        write_results(folder / f"results{f'-{name}' if i else ''}.json", content)
     return folder
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from vocbench.benchmarks.reporting.gallery import changes
 from vocbench.benchmarks.reporting.tables import percent
+from vocbench.benchmarks.results.schema import read_results
 from vocbench.benchmarks.results.sentences import headline
 from vocbench.benchmarks.running.driver import run
 from vocbench.benchmarks.settings import RunSettings
@@ -40,7 +41,7 @@ def page(tmp_path_factory):
 def test_the_numbers_shown_are_those_of_results(finished, page):
     results = json.loads((finished / "results.json").read_text())
     page.show(finished / "report.html")
-    assert page.run("document.getElementById('headline').textContent") == headline(results)
+    assert page.run("document.getElementById('headline').textContent") == headline(read_results(finished / "results.json"))
     cells = page.run("[...document.querySelectorAll('td[data-variant]')].map(c => [c.dataset.variant, "
                      "c.dataset.column, c.textContent.replace(' ▼', '')])")  # fmt: skip
     assert len(cells) == len(results["variants"]) * 2

@@ -5,6 +5,7 @@ from html import unescape
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import replace
 from scipy.stats import pearsonr
 from vocbench.benchmarks.reporting import figures
 from vocbench.benchmarks.reporting.charts import Cost, Level, curves, lines, rows, scatter, tradeoff
@@ -13,6 +14,7 @@ from vocbench.benchmarks.reporting.frame import axis, logarithmic
 from vocbench.benchmarks.reporting.looks import look_places
 from vocbench.benchmarks.reporting.summary import caveat, folded, shade, tiles
 from vocbench.benchmarks.reporting.tables import percent
+from vocbench.benchmarks.results.schema import Interval, VariantResults, read_results
 from vocbench.benchmarks.results.sentences import harm, headline
 from vocbench.benchmarks.running.driver import run
 from vocbench.benchmarks.settings import RunSettings
@@ -21,6 +23,7 @@ from vocbench.detection.columns import DetectionColumns, ObjectColumns
 from vocbench.detection.detections import VOC_CLASSES, Detections, Objects
 from vocbench.detection.error_types import error_types
 
+from tests.support.results import results_of
 from tests.support.voc_folders import make_voc_folder
 
 
@@ -38,13 +41,16 @@ def made_up(clean, distorted, restored):
     def entry(value):
         lost = clean - distorted
         recovered = (value - distorted) / lost if lost else None
-        return {"map": value, "recovered": recovered, "delta_map": value - distorted, "delta_clean": value - clean,
-                "delta_map_ci95": [value - distorted - 0.2, value - distorted + 0.1],
-                "delta_clean_ci95": [value - clean - 0.2, value - clean + 0.2]}  # fmt: skip
+        return VariantResults(
+            map=value,
+            recovered=recovered,
+            delta_map=value - distorted,
+            delta_clean=value - clean,
+            delta_map_ci95=Interval(value - distorted - 0.2, value - distorted + 0.1),
+            delta_clean_ci95=Interval(value - clean - 0.2, value - clean + 0.2),
+        )
 
-    return {
-        "variants": {"clean": entry(clean), "distorted": entry(distorted), "owan": entry(restored), "clean+owan": entry(0.7)}
-    }
+    return results_of({"clean": entry(clean), "distorted": entry(distorted), "owan": entry(restored), "clean+owan": entry(0.7)})
 
 
 def test_the_headline_is_right_when_restoring_gained():
@@ -69,13 +75,13 @@ def test_harm_to_clean_photos_is_told():
     assert harm(made_up(0.7, 0.2, 0.5))[0].startswith("On clean photos owan changed nothing (")
 
 
-def entries(**maps):
-    """Results of variants with one class, whose AP and PSNR are as given."""
-    variants = {
-        name.replace("_", "+"): {"map": ap, "ap": {"dog": ap}, "psnr": psnr, "ssim": None, "map_ci95": [None, None]}
-        for name, (ap, psnr) in maps.items()
+def entries(**given):
+    """Results of variants with some AP of dogs and PSNR; the name of one on clean photos begins with `clean_`."""
+    made = {
+        name.replace("clean_", "clean+"): VariantResults(map=ap, ap={"dog": ap}, psnr=psnr, ssim=0.5)
+        for name, (ap, psnr) in given.items()
     }
-    return {"variants": variants, "dataset": {"images": 8}}
+    return results_of(made)
 
 
 def test_identical_variants_are_folded_and_others_are_not():
@@ -92,8 +98,8 @@ def test_the_tiles_tell_what_was_lost_and_regained():
     ]  # fmt: skip
     assert tiles(made_up(0.8, 0.2, 0.1))[-1].value == "none"
     assert tiles(made_up(0.8, 0.8, 0.9))[-1].value == "–"
-    results["variants"]["owan"]["recovered_ci95"] = [0.25, 0.75]
-    assert tiles(results)[-1].note == "95 % interval 25 to 75"
+    owan = replace(results.variants["owan"], recovered_ci95=Interval(0.25, 0.75))
+    assert tiles(replace(results, variants=results.variants | {"owan": owan}))[-1].note == "95 % interval 25 to 75"
 
 
 def test_few_photos_are_called_a_demonstration():
@@ -159,7 +165,7 @@ def test_under_coco_the_page_says_by_which_rule_each_part_is(tmp_path):
 def test_the_numbers_shown_are_those_of_results(finished):
     results = json.loads((finished / "results.json").read_text())
     page = (finished / "report.html").read_text()
-    assert unescape(re.findall(r'id="headline">(.*?)<', page)[0]) == headline(results)
+    assert unescape(re.findall(r'id="headline">(.*?)<', page)[0]) == headline(read_results(finished / "results.json"))
     cells = re.findall(r'data-variant="(.*?)" data-column="(.*?)" class=".*?">(.*?)( ▼)?</td>', page)
     assert len(cells) == 2 * 4  # identity is shown with what it leaves as it is
     for variant, column, text, _ in cells:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from vocbench.benchmarks.experiments import coverage
 from vocbench.benchmarks.results.intervals import RESAMPLES, Counted, bounds, class_bounds, photos_of_classes
-from vocbench.benchmarks.results.judge import Measured, change, comparisons, recovered
+from vocbench.benchmarks.results.judge import Estimate, Measured, change, comparisons, recovered
+from vocbench.benchmarks.results.schema import UNDEFINED, VariantResults
 from vocbench.detection.columns import ObjectColumns
 from vocbench.detection.detections import VOC_CLASSES, Objects
 
@@ -15,7 +16,7 @@ TEN = Counted.of({"dog": 10, "cat": 12})
 
 
 def variant(value, spread=NOISE):
-    return Measured(value, value + spread, {}, {})
+    return Measured(value, value + spread, VariantResults(map=value), {})
 
 
 def test_classes_in_fewer_than_five_photos_do_not_count():
@@ -71,28 +72,28 @@ def test_a_class_of_few_photos_has_no_interval():
 
 def test_what_all_variants_share_is_no_doubt_about_their_difference():
     found = change(variant(0.6), variant(0.4), TEN)
-    assert found["delta_map"] == pytest.approx(0.2)
-    assert found["delta_map_ci95"] == pytest.approx((0.2, 0.2))
+    assert found.value == pytest.approx(0.2)
+    assert found.ci95 == pytest.approx((0.2, 0.2))
 
 
 def test_recovered_is_none_where_nothing_was_lost():
     """A restorer that makes worse what was better than clean would recover 100 %."""
     made = {"clean": variant(0.2), "distorted": variant(0.3)}
-    assert recovered(variant(0.2), made, TEN) == {"recovered": None, "recovered_ci95": (None, None)}
+    assert recovered(variant(0.2), made, TEN) == Estimate(None, UNDEFINED)
 
 
 def test_recovered_is_none_where_the_loss_is_within_its_noise():
     made = {"clean": variant(0.4), "distorted": variant(0.35, NOISE[::-1])}
-    assert recovered(variant(0.38), made, TEN)["recovered"] is None
+    assert recovered(variant(0.38), made, TEN).value is None
     exact = {"clean": variant(0.4), "distorted": variant(0.35)}
-    assert recovered(variant(0.38), exact, TEN)["recovered"] == pytest.approx(0.6)
+    assert recovered(variant(0.38), exact, TEN).value == pytest.approx(0.6)
 
 
 def test_recovered_has_a_paired_interval():
     made = {"clean": variant(0.8), "distorted": variant(0.4)}
     found = recovered(variant(0.6, NOISE + 0.1 * RANDOM.normal(0, 0.1, RESAMPLES)), made, TEN)
-    low, high = found["recovered_ci95"]
-    assert found["recovered"] == pytest.approx(0.5)
+    low, high = found.ci95
+    assert found.value == pytest.approx(0.5)
     assert low < 0.5 < high
     assert high - low < 0.15  # unpaired it would be as wide as 1
 
@@ -100,7 +101,7 @@ def test_recovered_has_a_paired_interval():
 def test_every_two_restorers_are_compared():
     made = {name: variant(value) for name, value in (("clean", 0.9), ("distorted", 0.1), ("a", 0.3), ("b", 0.5), ("c", 0.2),
                                                      ("clean+a", 0.9))}  # fmt: skip
-    found = {(one["first"], one["second"]): one["delta_map"] for one in comparisons(made, TEN)}
+    found = {(one.first, one.second): one.delta_map for one in comparisons(made, TEN)}
     assert found == pytest.approx({("a", "b"): 0.2, ("a", "c"): -0.1, ("b", "c"): -0.3})
 
 

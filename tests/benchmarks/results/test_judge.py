@@ -40,10 +40,10 @@ def test_each_variant_is_read_once_for_results_tables_and_page(out, monkeypatch)
         return real(self, columns, parts, where)
 
     monkeypatch.setattr(Store, "tables", tables)
-    settings = counted(monkeypatch, finished, "settings_of")
+    records = counted(monkeypatch, finished, "read_record")
     write_outputs(out)
     assert reads == dict.fromkeys([*NAMES, "names of all"], 1)
-    assert len(settings) == 1
+    assert len(records) == 1
 
 
 def test_each_variant_is_evaluated_once_on_all_photos(out, monkeypatch):

@@ -4,17 +4,29 @@ import json
 import logging
 
 import pytest
+from msgspec.structs import replace
 from vocbench.benchmarks.running import driver
 from vocbench.benchmarks.running.record import changes, note_batches
 from vocbench.benchmarks.running.unit import Clock, Models
 from vocbench.benchmarks.settings import RunSettings, json_bytes
+from vocbench.benchmarks.storage.records import Execution, Photos, RunRecord
 from vocbench.pipeline.models import Built
 from vocbench.restorer.tiling import Tiled, Tiling
 
 from tests.support.voc_folders import make_voc_folder
 
-NOW = {"versions": {"torch": "2.7", "python": "3.11"}, "code_sha256": "a", "git_commit": "c", "sources_sha256": {},
-       "hardware": "Xeon, 4 cores"}  # fmt: skip
+NOW = RunRecord(
+    settings=RunSettings("sample", "all", "voc", ("identity",), ("d",)),
+    dataset=Photos(name="sample", images=8, sha256="a" * 64),
+    weights_sha256={},
+    execution={},
+    started="2026-01-01T00:00:00+0000",
+    versions={"torch": "2.7", "python": "3.11"},
+    code_sha256="a",
+    git_commit="c",
+    sources_sha256={},
+    hardware="Xeon, 4 cores",
+)
 
 
 def settings(folder, restorer="tests.support.fakes:Brighten"):
@@ -100,7 +112,7 @@ def test_a_resume_with_a_changed_model_of_ones_own_is_refused(tmp_path, monkeypa
     ],
 )  # fmt: skip
 def test_what_may_change_a_number_is_told_from_what_may_not(then, harmful, harmless):
-    assert changes(NOW, NOW | then) == (harmful, harmless)
+    assert changes(NOW, replace(NOW, **then)) == (harmful, harmless)
 
 
 @pytest.mark.parametrize("share", [0, 0.5, 1])
@@ -120,7 +132,7 @@ def test_a_run_killed_while_it_wrote_its_inventory_goes_on(begun, tmp_path, shar
 def test_a_halved_batch_is_recorded(tmp_path):
     tiled = Tiled(lambda tiles: tiles, Tiling(32, 32), 8)
     models = Models({}, {}, {"owan": Built(tiled, None, tiled)})
-    record = {"execution": {"owan": {"engine": "torch", "tile": "32:32", "batch": 8}}}
+    record = replace(NOW, execution={"owan": Execution(engine="torch", tile="32:32", batch=8)})
     clock = Clock()
     clock.note_batches(models.batches())
     note_batches(tmp_path, record, clock.batches)
