@@ -151,11 +151,14 @@ def true_value(kind: str, names: tuple[str, ...], truth: dict[str, dict[str, flo
 
 
 def coverage(sets: list[Judgement]) -> dict[str, tuple[float, int]]:
-    """Return by kind of interval the share of those given that hold the truth, and how many were given."""
+    """Return by kind of interval the share of those given that hold the truth, and how many were given.
+
+    The truth of a class that counts in no set is not known, and its intervals are left out.
+    """
     truth, held = truths(sets), defaultdict(list)
     for one in sets:
         for kind, names, (low, high) in one.intervals:
-            if low is not None and high is not None:
+            if low is not None and high is not None and all(name in truth["clean"] for name in names):
                 held[kind].append(low <= true_value(kind, names, truth) <= high)
     return {kind: (float(np.mean(of)), len(of)) for kind, of in held.items()}
 

@@ -27,6 +27,11 @@ def run(folder, out, *more, **given):
     return vocbench("run", "--data", folder, "--split", "val", "--unit", 2, *FAKES, "--out", out, *more, **given)
 
 
+def complaints(done):
+    """The lines of a command's standard error but for where results go, which is told once the first are stored."""
+    return [line for line in done.stderr.splitlines() if not line.startswith("results go to ")]
+
+
 def timeless(path):
     """results.json without what a clock told."""
     content = json.loads(Path(path).read_text())

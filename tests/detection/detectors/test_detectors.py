@@ -112,7 +112,7 @@ def test_an_onnx_model_without_its_runtime_says_what_brings_it(tmp_path, monkeyp
 
     (tmp_path / "yolo.onnx").write_bytes(b"anything")
     monkeypatch.setattr(ultralytics_adapter, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r'an ONNX model needs onnxruntime; `pip install "vocbench\[export\]"`'):
+    with pytest.raises(ValueError, match=r'an ONNX model needs onnxruntime; `pip install "\.\[export\]"`'):
         ultralytics_adapter.load_ultralytics(tmp_path / "yolo.onnx")
 
 
