@@ -87,10 +87,16 @@ class Checked:
             return None
 
 
-def check(folder: Path, split: str | None = None, say: Callable[[str], None] = lambda text: None) -> Checked:
+def check(
+    folder: Path,
+    split: str | None = None,
+    say: Callable[[str], None] = lambda text: None,
+    progress: Callable[[int], Callable[[], None]] = lambda total: lambda: None,
+) -> Checked:
     """Read every photo, annotation and split of a folder, or those of one split, and go on after each broken one.
 
-    Raises FileNotFoundError where there is no such folder or split.
+    `progress` is called with the number of photos, and what it gives after each of them. Raises FileNotFoundError where there is
+    no such folder or split.
     """
     checked = Checked(say)
     owners = {image: found for found in _splits(folder, split, checked) for image in found.ids}
@@ -100,8 +106,10 @@ def check(folder: Path, split: str | None = None, say: Callable[[str], None] = l
         photos |= _listed(folder / "JPEGImages")
         annotations |= _listed(folder / "Annotations")
     sizes = {path.stem: checked.attempt(lambda path: read_annotation(path).size, path) for path in sorted(annotations)}
+    step = progress(len(photos))
     for path in sorted(photos):
         checked.attempt(_check_photo, path, sizes.get(path.stem))
+        step()
     checked.photos, checked.annotations = len(photos), len(annotations)
     return checked
 

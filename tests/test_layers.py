@@ -34,7 +34,7 @@ LAYERS = {
     "detection": [
         {"detections", "columns", "drawing", "coco"},
         {"datasets", "detectors"},
-        {"average_precision", "changes", "error_types", "exchange"},
+        {"average_precision", "changes", "error_types", "exchange", "exports"},
         {"confusion", "object_sizes"},
     ],
     "pipeline": [

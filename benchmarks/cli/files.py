@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
 from vocbench.benchmarks.cli.options import Group
+from vocbench.benchmarks.cli.progress import Progress
 
 
 @click.group(cls=Group)
@@ -32,7 +34,9 @@ def data_check(folder: Path, split: str | None, as_json: bool) -> None:
     """Read every photo, annotation and split of a VOC20xx folder and name each broken one."""
     from vocbench.benchmarks.voc_folder import check
 
-    found = check(folder, split, lambda text: click.echo(f"broken: {text}", err=True))
+    with ExitStack() as stack:
+        progress = lambda total: stack.enter_context(Progress(total)).advance  # noqa: E731
+        found = check(folder, split, lambda text: click.echo(f"broken: {text}", err=True), progress)
     counts = {"photos": found.photos, "annotations": found.annotations, "splits": found.splits}
     if as_json:
         click.echo(json.dumps(counts | {"broken": found.broken}, indent=2))

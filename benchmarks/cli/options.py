@@ -30,12 +30,37 @@ def unknown(kind: str, given: str, names: Sequence[str], known: str) -> str:
     return f"unknown {kind} {given!r}; {f'{question} Choose' if question else 'choose'} one of {known}"
 
 
+# heading in a command's help: its options, in this order; all others stand below "Options"
+HEADINGS = {
+    "What": ("data", "split", "skip", "limit", "upright", "classes", "degradations", "recipe", "draws", "seed", "restorer",
+             "restorers", "guard", "restore_at", "gate", "do_no_harm", "detector", "detectors", "protocol", "score", "seconds",
+             "config"),
+    "Results": ("out", "form", "quality", "skip_existing", "compare", "as_json", "examples", "track", "store", "quiet",
+                "verbose"),
+    "How it is computed": ("device", "engine", "tile", "batch", "workers", "unit", "runner", "ray_address", "gpus_per_worker",
+                           "cpus_per_worker", "resume", "accept_changes", "on_error", "trust_weights", "max_megapixels"),
+}  # fmt: skip
+FEW = 10  # options, up to which they stand in one list
+
+
 class Command(click.Command):
-    """A command whose help ends with examples."""
+    """A command whose help ends with examples and has headings where there are many options."""
 
     def __init__(self, *args: Any, examples: Sequence[str] = (), **given: Any):
         super().__init__(*args, **given)
         self.examples = tuple(examples)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
+        records = {option.name: record for option in options if (record := option.get_help_record(ctx))}
+        if len(records) <= FEW:
+            super().format_options(ctx, formatter)
+            return
+        sections = {title: [records.pop(name) for name in names if name in records] for title, names in HEADINGS.items()}
+        for title, rows in (sections | {"Other options": list(records.values())}).items():
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_epilog(ctx, formatter)

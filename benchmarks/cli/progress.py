@@ -23,6 +23,11 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def pace(rate: float) -> str:
+    """Return steps a second as people say them: 3.20/s, or 20 s each."""
+    return f"{rate:.2f}/s" if rate >= 0.1 else f"{duration(1 / rate)} each"
+
+
 class Progress:
     """Counts what is done, on standard error; a context, as a bar on a terminal must be taken down.
 
@@ -66,7 +71,7 @@ class Progress:
         self.done += steps
         rate = self.done / max(now - self.begun, 1e-9)
         if self.bar is not None:
-            self.bar.update(self.task, advance=steps, rate=f"{rate:.2f}/s", note=note)
+            self.bar.update(self.task, advance=steps, rate=pace(rate), note=note)
             return
         left = math.inf if self.total is None else (self.total - self.before - self.done) / rate
         if (first and left >= self.every) or now - self.said >= self.every:
@@ -74,4 +79,4 @@ class Progress:
             of = "" if self.total is None else f" of {self.total}"
             rest = f", about {duration(left)} left" if 0 < left < math.inf else ""
             told = f" ({note})" if note else ""
-            click.echo(f"{self.before + int(self.done + 1e-6)}{of} {self.unit}, {rate:.2f}/s{rest}{told}", err=True)
+            click.echo(f"{self.before + int(self.done + 1e-6)}{of} {self.unit}, {pace(rate)}{rest}{told}", err=True)

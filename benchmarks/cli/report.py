@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from vocbench.benchmarks.cli.machine import facts
 from vocbench.benchmarks.cli.options import Command, json_option
 from vocbench.benchmarks.cli.show import show
 from vocbench.restorer.files import make_folder, write_whole
+
+if TYPE_CHECKING:
+    from vocbench.benchmarks.results.finished import Finished
 
 FOLDER = click.Path(path_type=Path)
 
@@ -108,24 +112,77 @@ def runs(root: Path, as_json: bool) -> None:
             click.echo(f"    {one.headline}")
 
 
+def _coco(run: Finished, found: dict, objects: dict) -> dict[str, str]:
+    from vocbench.detection.coco import to_coco_ground_truth, to_coco_results
+
+    return {
+        "detections.json": json.dumps(to_coco_results(found, list(found))),
+        "annotations.json": json.dumps(to_coco_ground_truth(objects, run.classes)),
+    }
+
+
+def _devkit(run: Finished, found: dict, objects: dict) -> dict[str, str]:
+    from vocbench.detection.exchange import to_devkit
+
+    return {f"comp4_det_test_{name}.txt": text for name, text in to_devkit(found, run.classes).items()}
+
+
+def _json(run: Finished, found: dict, objects: dict) -> dict[str, str]:
+    from vocbench.detection.exchange import to_json
+
+    return {"detections.json": json.dumps(to_json(found, run.classes))}
+
+
+def _yolo(run: Finished, found: dict, objects: dict) -> dict[str, str]:
+    from vocbench.detection.exports import yolo_files
+
+    return yolo_files(found, _sizes(_photos(run, found), run.settings.upright), run.classes)
+
+
+def _fiftyone(run: Finished, found: dict, objects: dict) -> dict[str, str]:
+    from vocbench.detection.exports import fiftyone_files
+
+    photos = _photos(run, found)
+    return fiftyone_files(found, objects, _sizes(photos, run.settings.upright), run.classes, photos)
+
+
+def _photos(run: Finished, found: dict) -> dict[str, Path]:
+    """Return where the photo of each image of a run lies; one of several draws is called ID#DRAW."""
+    from vocbench.benchmarks.sample import open_data
+
+    data = open_data(run.settings.data, run.settings.split, run.settings.upright)
+    there = set(data.ids)
+    return {name: data.photo(name if name in there else name.rpartition("#")[0]).resolve() for name in found}
+
+
+def _sizes(photos: dict[str, Path], upright: bool) -> dict[str, tuple[int, int]]:
+    """Return width and height of each photo in pixels."""
+    from vocbench.detection.datasets.files import photo_size
+
+    by_path = {path: photo_size(path, upright) for path in set(photos.values())}
+    return {name: by_path[path] for name, path in photos.items()}
+
+
+FORMS = {"coco": _coco, "voc": _devkit, "json": _json, "yolo": _yolo, "fiftyone": _fiftyone}
+
+
 @click.command(
     "export-predictions",
     cls=Command,
     examples=["vocbench export-predictions runs/first --format coco --variant owan --out predictions"],
 )
 @click.argument("run", type=FOLDER)
-@click.option("--format", "form", type=click.Choice(["coco", "voc", "json"]), required=True)
+@click.option("--format", "form", type=click.Choice(list(FORMS)), required=True)
 @click.option("--variant", default="distorted", show_default=True)
 @click.option("--detector", help="Default: the run's first.")
 @click.option("--out", required=True, type=FOLDER, help="Folder to write; made if missing.")
 def export_predictions(run: Path, form: str, variant: str, detector: str | None, out: Path) -> None:
-    """Predictions for other evaluators: COCO results with their ground truth, the devkit's files, or JSON by image id.
+    """Predictions for other programs.
 
-    With several draws a photo, images are called ID#DRAW.
+    coco: results with their ground truth; voc: the devkit's files; json: by image id; yolo: a text file an image, with scores;
+    fiftyone: labels of FiftyOneImageDetectionDataset. With several draws a photo, images are called ID#DRAW.
     """
     from vocbench.benchmarks.results.finished import load_run, predictions
-    from vocbench.detection.coco import to_coco_ground_truth, to_coco_results
-    from vocbench.detection.exchange import to_devkit, to_json
 
     finished = load_run(run)
     if variant not in finished.variants:
@@ -136,19 +193,12 @@ def export_predictions(run: Path, form: str, variant: str, detector: str | None,
     single = all(key.endswith("#0") for key in found)
     named = {key.removesuffix("#0") if single else key: value for key, value in found.items()}
     objects = {key.removesuffix("#0") if single else key: value for key, value in truth.items()}
-    files = {
-        "coco": lambda: {
-            "detections.json": json.dumps(to_coco_results(named, list(named))),
-            "annotations.json": json.dumps(to_coco_ground_truth(objects, finished.classes)),
-        },
-        "voc": lambda: {f"comp4_det_test_{name}.txt": text for name, text in to_devkit(named, finished.classes).items()},
-        "json": lambda: {"detections.json": json.dumps(to_json(named, finished.classes))},
-    }[form]()
+    files = FORMS[form](finished, named, objects)
     there = next((out / name for name in files if (out / name).exists()), None)
     if there:
         raise ValueError(f"{there}: already there; choose another --out")
-    make_folder(out)
     for name, text in files.items():
+        make_folder((out / name).parent)
         write_whole(out / name, text.encode())
     click.echo(f"{len(files)} files in {out}")
 

@@ -1,6 +1,7 @@
 """Help, listings and typing errors answer before anything heavy is imported: told by what is in sys.modules, not by a clock."""
 
 import json
+import re
 import subprocess
 import sys
 from typing import get_args
@@ -46,6 +47,19 @@ def test_every_help_imports_nothing_heavy(tmp_path):
     lines = [[*path, "--help"] for path in leaves(cli)]
     assert len(lines) > len(COMMANDS) + 5
     assert started(lines, tmp_path) == [[line, 0, []] for line in lines]
+
+
+def test_help_has_every_option_once_under_a_heading():
+    import click
+    from click.testing import CliRunner
+
+    for name in ("run", "video", "train", "report"):
+        command = cli.get_command(None, name)
+        told = CliRunner().invoke(cli, [name, "--help"]).output
+        flags = [option.opts[0] for option in command.params if isinstance(option, click.Option)]
+        assert all(len(re.findall(rf"^  {flag}\b", told, re.M)) == 1 for flag in flags), name
+        assert ("\nHow it is computed:\n" in told) == (name in ("run", "video")) or name == "train"
+    assert "Other options:\n  -h, --help" in CliRunner().invoke(cli, ["run", "--help"]).output
 
 
 def test_listings_import_nothing_heavy(tmp_path):

@@ -8,7 +8,7 @@ from vocbench.benchmarks.running.driver import run
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.detection.average_precision import evaluate
 from vocbench.detection.datasets.voc import read_voc
-from vocbench.detection.exchange import read_detections
+from vocbench.detection.exchange import Target, read_detections
 
 from tests.support.voc_folders import make_voc_folder
 
@@ -125,7 +125,7 @@ def test_the_latex_table_has_a_row_for_every_variant(finished):
 
 def test_exported_predictions_give_the_runs_own_ap(finished, tmp_path):
     folder, base = finished
-    for form in ("json", "coco", "voc"):
+    for form in ("json", "coco", "voc", "yolo", "fiftyone"):
         done = invoke("export-predictions", base / "seed0", "--format", form, "--variant", "bright", "--out", tmp_path / form)
         assert done.exit_code == 0
     split = read_voc(folder, "val")
@@ -137,6 +137,14 @@ def test_exported_predictions_give_the_runs_own_ap(finished, tmp_path):
     assert json.loads((tmp_path / "coco" / "annotations.json").read_text())["images"][0]["file_name"] == "2099_000000"
     found = read_detections(tmp_path / "coco" / "detections.json", split.ids)
     assert evaluate(found, truth, "voc07").map == pytest.approx(wanted, abs=1e-12)  # x + width need not be x2 to the last bit
+    assert (tmp_path / "yolo" / "classes.txt").read_text().split()[:2] == ["aeroplane", "bicycle"]
+    sizes = {image: split.size(image) for image in split.ids}
+    found = read_detections(tmp_path / "yolo" / "labels", Target(split.ids, sizes=sizes))
+    assert evaluate(found, truth, "voc07").map == pytest.approx(wanted, abs=1e-6)
+    labels = json.loads((tmp_path / "fiftyone" / "predictions.json").read_text())["labels"]
+    assert {image: len(rows) for image, rows in labels.items()} == {image: len(one.scores) for image, one in found.items()}
+    photos = json.loads((tmp_path / "fiftyone" / "photos.json").read_text())
+    assert photos == {image: str(split.photo(image)) for image in split.ids}
 
 
 def test_predictions_are_not_exported_over_files(finished, tmp_path):
