@@ -95,8 +95,8 @@ def check(
 ) -> Checked:
     """Read every photo, annotation and split of a folder, or those of one split, and go on after each broken one.
 
-    `progress` is called with the number of photos, and what it gives after each of them. Raises FileNotFoundError where there is
-    no such folder or split.
+    `progress` is called with the number of photos, and what it gives after each of them. Raises FileNotFoundError where there
+    is no such folder or split.
     """
     checked = Checked(say)
     owners = {image: found for found in _splits(folder, split, checked) for image in found.ids}
