@@ -19,7 +19,7 @@ from vocbench.benchmarks.reporting.looks import look_places, mark_class
 from vocbench.benchmarks.reporting.photos import shown_photos, unit_of
 from vocbench.benchmarks.results.finished import Finished
 from vocbench.benchmarks.results.schema import Results, VariantResults
-from vocbench.benchmarks.results.sentences import compared, harm, headline
+from vocbench.benchmarks.results.sentences import harm, headline
 from vocbench.benchmarks.settings import to_json
 from vocbench.benchmarks.variants import restored, restores_clean
 from vocbench.detection.error_types import ERROR_TYPES
@@ -193,7 +193,7 @@ def _top(run: Finished, results: Results) -> dict[str, Any]:
         "facts": headed(run),
         "headline": headline(results),
         "harm": harm(results),
-        "restorers": compared(results),
+        "over": tables.classes(results),
         "tiles": summary.tiles(results),
         "caveat": summary.caveat(results.dataset.images),
         "caption": tables.caption(results),
@@ -213,6 +213,7 @@ def _tables(results: Results) -> dict[str, Any]:
         "change": lambda variant, column: summary.change_of(results, variant, column),
         "shade": summary.shade,
         "told": tables.told_rows(results),
+        "comparisons": summary.comparison_rows(results),
     }
 
 

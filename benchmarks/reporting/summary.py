@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vocbench.benchmarks.reporting.tables import cell, percent
-from vocbench.benchmarks.results.schema import Interval, Results, VariantResults
+from vocbench.benchmarks.results.schema import UNDEFINED, Comparison, Interval, Results, VariantResults
 from vocbench.benchmarks.results.sentences import best_restored
 from vocbench.benchmarks.variants import is_clean, label_of, restored, restores_clean
 
@@ -38,9 +38,10 @@ def tiles(results: Results) -> list[Tile]:
     return [*shown, Tile("Share regained", share_text(share), interval or "of the mAP that distortion took", "")]
 
 
-def share_text(share: float) -> str:
-    """Return the share regained of what distortion took."""
-    return f"{100 * share:.0f} %" if share > 0 else "none"
+def share_text(share: float, bounds: Interval = UNDEFINED) -> str:
+    """Return the share regained of what distortion took, with its interval."""
+    interval = between(bounds, 0).removeprefix("95 % interval ")
+    return (f"{100 * share:.0f} %" if share > 0 else "none") + (f" ({interval})" if interval else "")
 
 
 def _title(name: str) -> str:
@@ -147,13 +148,44 @@ def _row(results: Results, name: str, same: list[str]) -> Row:
         short_interval(entry.map_ci95),
         "" if change is None else f"{100 * change:+.1f}",
         "" if change is None else short_interval(bounds, "+"),
-        "" if share is None else share_text(share),
+        "" if share is None else share_text(share, entry.recovered_ci95),
         _number(entry.psnr, 2),
         _number(entry.ssim, 3),
         "–" if spent is None else f"{spent:.0f}",
         shade(change),
         change is not None and change < 0,
     )
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two restorers on the same photos, as text."""
+
+    name: str
+    points: str
+    interval: str
+    verdict: str
+    style: str
+
+
+def comparison_rows(results: Results) -> list[Pair]:
+    """Return every two restorers that are shown, the better one first."""
+    shown = folded(results).keys()
+    pairs = [_pair(one) for one in results.comparisons if {one.first, one.second} <= shown]
+    return [pair for pair in pairs if pair is not None]
+
+
+def _pair(one: Comparison) -> Pair | None:
+    change, (low, high) = one.delta_map, one.delta_map_ci95
+    if change is None:
+        return None
+    names = (one.second, one.first)
+    if change < 0:
+        names, change = names[::-1], -change
+        low, high = (None, None) if low is None or high is None else (-high, -low)
+    verdict = "–" if low is None or high is None else "no" if low <= 0 <= high else "yes"
+    interval = short_interval(Interval(low, high), "+")
+    return Pair(" − ".join(names), f"{100 * change:+.1f}", interval, verdict, shade(change))
 
 
 def short_interval(bounds: Interval, sign: str = "") -> str:

@@ -63,14 +63,3 @@ def harm(results: Results) -> list[str]:
             what = f"{'gained' if change > 0 else 'lost'} {points(change)} points" if change else "changed nothing"
             told.append(f"On clean photos {label_of(name)} {what}{interval(entry.delta_clean_ci95)}.")
     return told
-
-
-def compared(results: Results) -> list[str]:
-    """One sentence for every two restorers of a run, judged on the same photos."""
-    told = []
-    for one in results.comparisons:
-        change = one.delta_map
-        if change is not None and one.delta_map_ci95.low is not None:
-            where = f"{points(change)} points {'above' if change > 0 else 'below'}" if change else "level with"
-            told.append(f"{one.second} is {where} {one.first}{interval(one.delta_map_ci95)}.")
-    return told

@@ -12,9 +12,9 @@ from vocbench.benchmarks.reporting.charts import Cost, Level, curves, lines, row
 from vocbench.benchmarks.reporting.figures import by_photo, corners, correlation
 from vocbench.benchmarks.reporting.frame import axis, logarithmic
 from vocbench.benchmarks.reporting.looks import look_places
-from vocbench.benchmarks.reporting.summary import caveat, folded, shade, tiles
+from vocbench.benchmarks.reporting.summary import caveat, comparison_rows, folded, shade, tiles
 from vocbench.benchmarks.reporting.tables import percent
-from vocbench.benchmarks.results.schema import Interval, VariantResults, read_results
+from vocbench.benchmarks.results.schema import Comparison, Interval, VariantResults, read_results
 from vocbench.benchmarks.results.sentences import harm, headline
 from vocbench.benchmarks.running.driver import run
 from vocbench.benchmarks.settings import RunSettings
@@ -100,6 +100,20 @@ def test_the_tiles_tell_what_was_lost_and_regained():
     assert tiles(made_up(0.8, 0.8, 0.9))[-1].value == "–"
     owan = replace(results.variants["owan"], recovered_ci95=Interval(0.25, 0.75))
     assert tiles(replace(results, variants=results.variants | {"owan": owan}))[-1].note == "95 % interval 25 to 75"
+
+
+def test_of_two_restorers_the_better_one_is_named_first():
+    made = entries(clean=(0.9, None), distorted=(0.1, 20.0), a=(0.5, 21.0), b=(0.3, 22.0), c=(0.5, 21.0))
+
+    def told(second, change, low, high):
+        pair = Comparison(first="a", second=second, delta_map=change, delta_map_ci95=Interval(low, high))
+        return [(row.name, row.points, row.interval, row.verdict) for row in comparison_rows(replace(made, comparisons=[pair]))]
+
+    assert told("b", -0.2, -0.3, -0.05) == [("a − b", "+20.0", "+5.0 to +30.0", "yes")]
+    assert told("b", 0.1, -0.1, 0.2) == [("b − a", "+10.0", "-10.0 to +20.0", "no")]
+    assert told("b", 0.1, None, None) == [("b − a", "+10.0", "–", "–")]
+    assert told("b", None, None, None) == []
+    assert told("c", 0.0, 0.0, 0.0) == []  # c is shown as a
 
 
 def test_few_photos_are_called_a_demonstration():
