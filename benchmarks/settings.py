@@ -21,6 +21,8 @@ PACKAGES = ("vocbench", "torch", "torchvision", "numpy", "scipy", "scikit-image"
             "pycocotools", "ultralytics", "imagecorruptions", "spandrel")  # fmt: skip
 COMPUTING = ("restorer", "detection", "pipeline", "benchmarks/running")  # the folders whose code makes predictions
 
+AS_THEY_ARE = "none"  # the recipe of photos that are degraded already
+
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -55,8 +57,15 @@ class RunSettings:
         """How its models are executed."""
         return Options(self.tile, self.engine, self.device, self.batch, self.trust_weights, self.guard)
 
+    @property
+    def as_they_are(self) -> bool:
+        """Whether photos are taken as they are, without clean ones to compare with."""
+        return self.recipe == AS_THEY_ARE and self.levels is None
+
     def __post_init__(self) -> None:
         self.options.check()
+        if self.recipe == AS_THEY_ARE and (self.do_no_harm or self.draws > 1):
+            raise ValueError("`recipe=none` takes photos as they are: there is nothing to draw, and no clean photo to harm")
         if self.draws < 1 or self.unit < 1:
             raise ValueError("`draws` and `unit` must be at least 1")
         if self.batch < 0:

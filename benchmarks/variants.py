@@ -1,5 +1,7 @@
 """The names of a run's variants: `clean`, `distorted`, each restorer's label, and `clean+LABEL` for clean photos restored.
 
+Photos that are degraded already have no clean twin: a run on them has `as-is` in place of `clean` and `distorted`.
+
 A label may begin with "clean" all the same ("cleaner"), so names are told apart here and nowhere else.
 """
 
@@ -8,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 ON_CLEAN = "clean+"
+AS_IS = "as-is"
+UNRESTORED = ("clean", "distorted", AS_IS)
 
 
 def on_clean(label: str) -> str:
@@ -31,5 +35,17 @@ def is_clean(name: str) -> bool:
 
 
 def restored(names: Iterable[str]) -> list[str]:
-    """The variants that are distorted photos restored."""
-    return [name for name in names if name != "distorted" and not is_clean(name)]
+    """The variants that are distorted photos, or photos as they were, restored."""
+    return [name for name in names if name not in UNRESTORED and not restores_clean(name)]
+
+
+def base(names: Iterable[str]) -> str:
+    """The variant that restoring begins with: `as-is` where a run has it, else `distorted`."""
+    return AS_IS if AS_IS in names else "distorted"
+
+
+def before(name: str, names: Iterable[str]) -> str | None:
+    """What a variant's photos were before they were restored; None for those that are not restored."""
+    if name in UNRESTORED:
+        return None
+    return "clean" if restores_clean(name) else base(names)

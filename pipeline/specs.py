@@ -25,7 +25,7 @@ class Spec:
 
 LABEL = re.compile(r"[\w.+\-]{1,64}")
 OWN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
-RESERVED = ("clean", "distorted")
+RESERVED = ("clean", "distorted", "as-is")
 MODEL_FILES = (".pt", ".onnx", ".yaml")  # what ultralytics opens
 
 

@@ -82,10 +82,10 @@ def compare(run_a, run_b, variant, variant_a, variant_b, detector, seed, as_json
 
 
 def _restored(run) -> str:
-    from vocbench.benchmarks.variants import restored
+    from vocbench.benchmarks.variants import base, restored
 
     names = restored(run.variants)
-    return names[0] if len(names) == 1 else "distorted"
+    return names[0] if len(names) == 1 else base(run.variants)
 
 
 @click.command(cls=Command, examples=["vocbench runs", "vocbench runs --root results --json"])
@@ -173,7 +173,7 @@ FORMS = {"coco": _coco, "voc": _devkit, "json": _json, "yolo": _yolo, "fiftyone"
 )
 @click.argument("run", type=FOLDER)
 @click.option("--format", "form", type=click.Choice(list(FORMS)), required=True)
-@click.option("--variant", default="distorted", show_default=True)
+@click.option("--variant", help="Default: distorted, or as-is.")
 @click.option("--detector", help="Default: the run's first.")
 @click.option("--out", required=True, type=FOLDER, help="Folder to write; made if missing.")
 def export_predictions(run: Path, form: str, variant: str, detector: str | None, out: Path) -> None:
@@ -185,6 +185,9 @@ def export_predictions(run: Path, form: str, variant: str, detector: str | None,
     from vocbench.benchmarks.results.finished import load_run, predictions
 
     finished = load_run(run)
+    from vocbench.benchmarks.variants import base
+
+    variant = variant or base(finished.variants)
     if variant not in finished.variants:
         raise ValueError(f"{run}: has no variant {variant!r}; there are {', '.join(finished.variants)}")
     if detector is not None and detector not in finished.detectors:

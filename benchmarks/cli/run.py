@@ -158,7 +158,13 @@ def told(settings: RunSettings, out: Path, quiet: bool, verbose: bool) -> Iterat
         "vocbench run --data VOCdevkit/VOC2012 --split val --out runs/first --resume",
     ],
 )
-@click.option("--recipe", default="voc", show_default=True, type=Named("recipe", RECIPES), help="Distortion.")
+@click.option(
+    "--recipe",
+    default="voc",
+    show_default=True,
+    type=Named("recipe", (*RECIPES, "none")),
+    help="Distortion; none takes photos that are degraded already as they are.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the results; default runs/TIME-RECIPE.")
 @click.option(
     "--track", multiple=True, type=Named("tracker", tuple(TRACKERS)), help="Also write the results there; repeatable."

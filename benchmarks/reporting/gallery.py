@@ -16,7 +16,7 @@ from pathlib import Path
 from torch import Tensor
 from vocbench.benchmarks.settings import write_json
 from vocbench.benchmarks.storage.records import Changed, read_json
-from vocbench.benchmarks.variants import restores_clean
+from vocbench.benchmarks.variants import UNRESTORED, base, restores_clean
 from vocbench.detection.datasets.contract import Dataset
 from vocbench.detection.detections import Detections, Objects
 from vocbench.detection.error_types import TRUE_POSITIVE, judge
@@ -90,8 +90,8 @@ class Gallery:
                     photos.setdefault(item.image, {})[variant.name] = image, result
         shots = []
         for image, panels in photos.items():
-            restored = {name: result for name, (_, result) in panels.items() if name not in ("clean", "distorted")}
-            made = change(image, self.data.objects(image), panels["distorted"][1], restored)
+            restored = {name: result for name, (_, result) in panels.items() if name not in UNRESTORED}
+            made = change(image, self.data.objects(image), panels[base(panels)][1], restored)
             if made is not None and self._among_the_best(made):
                 shots.append(Shot(made, {name: encode_image(picture, ".jpg") for name, (picture, _) in panels.items()}))
         return shots

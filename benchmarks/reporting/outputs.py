@@ -11,6 +11,7 @@ from vocbench.benchmarks.reporting.page import render
 from vocbench.benchmarks.results.finished import Finished, load_run
 from vocbench.benchmarks.results.judge import Measured, counted_classes, judge, measure, results
 from vocbench.benchmarks.results.schema import Results, write_results
+from vocbench.benchmarks.variants import base
 from vocbench.restorer.files import write_whole
 
 
@@ -27,10 +28,11 @@ def _write(run: Finished, detector: str, suffix: str) -> Results:
     gallery, bins, levels = kept_images(run.folder / "gallery"), dict[str, Bins](), dict[str, dict[str, float]]()
     counted = counted_classes(run, detector)
     measured: dict[str, Measured] = {}
+    first = base(run.variants)
     drawn: dict[str, Drawn] = {}
-    for name in sorted(run.variants, key=lambda name: name != "distorted"):  # first the one that has the bins of the others
+    for name in sorted(run.variants, key=lambda name: name != first):  # first the one that has the bins of the others
         judged = judge(run, name, detector)
-        if name == "distorted":
+        if name == first:
             bins, levels = level_bins(judged), photo_levels(judged, gallery)
         measured[name], drawn[name] = measure(judged, counted, run.settings.seed), draw(judged, bins, gallery, counted)
         del judged  # before the next is read

@@ -21,7 +21,7 @@ from vocbench.benchmarks.results.finished import Finished
 from vocbench.benchmarks.results.schema import Results, VariantResults
 from vocbench.benchmarks.results.sentences import harm, headline
 from vocbench.benchmarks.settings import to_json
-from vocbench.benchmarks.variants import restored, restores_clean
+from vocbench.benchmarks.variants import AS_IS, base, restored, restores_clean
 from vocbench.detection.error_types import ERROR_TYPES
 
 if TYPE_CHECKING:
@@ -74,14 +74,25 @@ def _shown(results: Results, drawn: Mapping[str, Drawn]) -> Shown:
 
 
 def class_chart(shown: Shown) -> Markup:
-    """Draw the AP of every class."""
-    classes, variants = tables.shown_classes(shown.results), shown.results.variants
-    return rows(classes, shown.series(lambda name: [variants[name].ap[c] for c in classes]), "AP per class, %", shown.looks)
+    """Draw the AP of every class, or of those that restoring changed most where there are very many."""
+    classes, variants = charted(shown.results), shown.results.variants
+    most = len(classes) < len(tables.shown_classes(shown.results))
+    title = f"AP of the {len(classes)} classes that changed most, %" if most else "AP per class, %"
+    return rows(classes, shown.series(lambda name: [variants[name].ap[c] for c in classes]), title, shown.looks)
+
+
+def charted(results: Results) -> list[str]:
+    """Return the classes that have a chart: all, or the `tables.WIDE` that changed most, so that the page stays readable."""
+    names = tables.shown_classes(results)
+    if len(names) <= tables.WIDE:
+        return names
+    most = set(sorted(names, key=lambda name: -summary.widest(results, name))[: tables.WIDE])
+    return [name for name in names if name in most]
 
 
 def curve_charts(shown: Shown) -> list[tuple[str, Markup]]:
     """Draw the curves of precision and recall by class, none under `coco`."""
-    classes = [] if shown.results.protocol == "coco" else tables.shown_classes(shown.results)
+    classes = [] if shown.results.protocol == "coco" else charted(shown.results)
     return [(c, _curve_chart(shown, c)) for c in classes]
 
 
@@ -103,7 +114,7 @@ def _level_chart(shown: Shown, name: str, one: Bins) -> Markup:
 
 def size_chart(shown: Shown) -> Markup:
     """Draw the AP of small, medium and large objects."""
-    sizes = {name: one.objects for name, one in shown.drawn["clean"].sizes.items() if one.objects}
+    sizes = {name: one.objects for name, one in next(iter(shown.drawn.values())).sizes.items() if one.objects}
     labels = [f"{name} ({count} {'object' if count == 1 else 'objects'})" for name, count in sizes.items()]
     series = shown.series(lambda variant: [shown.drawn[variant].sizes[name].map for name in sizes])
     return rows(labels, series, "mAP by size of the objects, %", shown.looks)
@@ -131,7 +142,7 @@ def cost(label: str, entry: VariantResults) -> Cost | None:
 def quality_chart(shown: Shown) -> tuple[Markup, list[str]]:
     """Draw each photo's gains of PSNR and AP; with a sentence for each restorer on how they go together."""
     names = {name: label for name, label in shown.labels.items() if name in restored([name])}
-    pairs = {label: gains(shown.drawn["distorted"], shown.drawn[name]) for name, label in names.items()}
+    pairs = {label: gains(shown.drawn[base(shown.drawn)], shown.drawn[name]) for name, label in names.items()}
     dots = [(label, [(x, y) for x, y in group.tolist()]) for label, group in pairs.items()]
     chart = scatter(dots, "PSNR gained, dB", "AP gained", "PSNR gain against AP gain", shown.looks)
     return chart, [_correlated(label, correlation(group), len(group)) for label, group in pairs.items()]
@@ -143,7 +154,7 @@ def _correlated(label: str, value: float | None, photos: int) -> str:
 
 def confusions(shown: Shown) -> list[Matrix]:
     """Return a matrix for each variant, of the classes that occur."""
-    classes = list(shown.results.variants["clean"].ap)
+    classes = list(next(iter(shown.results.variants.values())).ap)
     found = shown.series(lambda name: shown.drawn[name].confusion)
     return [matrix(label, one, classes) for label, one in found if one is not None]
 
@@ -195,6 +206,7 @@ def _top(run: Finished, results: Results) -> dict[str, Any]:
         "harm": harm(results),
         "over": tables.classes(results),
         "tiles": summary.tiles(results),
+        "base": base(results.variants),
         "caveat": summary.caveat(results.dataset.images),
         "caption": tables.caption(results),
         "scope": scope(results),
@@ -218,11 +230,11 @@ def _tables(results: Results) -> dict[str, Any]:
 
 
 def _charts(shown: Shown, bins: Mapping[str, Bins]) -> dict[str, Any]:
-    quality, correlations = quality_chart(shown)
+    quality, correlations = (None, []) if AS_IS in shown.labels else quality_chart(shown)
     return {
         "class_chart": class_chart(shown),
         "curves": curve_charts(shown),
-        "opens": summary.widest_change(shown.results, tables.shown_classes(shown.results)),
+        "opens": summary.widest_change(shown.results, charted(shown.results)),
         "level_charts": level_charts(shown, bins),
         "size_chart": size_chart(shown),
         "error_chart": error_chart(shown),

@@ -15,6 +15,7 @@ import numpy as np
 from markupsafe import Markup
 from vocbench.benchmarks.reporting.gallery import Change, change, kept_images, objects_found, shown
 from vocbench.benchmarks.results.finished import Finished
+from vocbench.benchmarks.variants import UNRESTORED, base
 from vocbench.detection.columns import ObjectColumns
 from vocbench.detection.detections import VOC_CLASSES, Detections, Objects
 from vocbench.detection.error_types import TRUE_POSITIVE, judge
@@ -136,7 +137,7 @@ def _judged(run: Finished, truth: ObjectColumns, held: Mapping[str, Mapping[str,
     made = []
     for image in kept_images(run.folder / "gallery"):
         panels = {variant: found[f"{image}#0"] for variant, found in held.items() if f"{image}#0" in found}
-        distorted, _ = panels.pop("distorted", None), panels.pop("clean", None)
+        distorted, _ = panels.pop(base(held), None), panels.pop("clean", None)
         if distorted is not None and (one := change(image, truth[image], distorted, panels)):
             made.append(one)
     return sorted(made, key=lambda one: one.rank)
@@ -161,7 +162,7 @@ def _named(places: set[int], objects: Objects, classes: Sequence[str]) -> str:
 def _view(run: Finished, made: Change, objects: Objects, variant: str, found: Detections, before: Detections) -> View:
     classes = run.classes
     picture = judged_picture(_file(run, made, variant), found, objects, f"{made.image}, {variant}", classes)
-    if variant in ("clean", "distorted"):
+    if variant in UNRESTORED:
         return View(variant, picture, "", "")
     now, then = objects_found(found, objects), objects_found(before, objects)
     return View(variant, picture, _named(now - then, objects, classes), _named(then - now, objects, classes))
@@ -184,7 +185,7 @@ def shown_photos(
     photos, truth = [], run.truth_of(detector)
     for made in _judged(run, truth, held):
         key, there = f"{made.image}#0", [name for name in held if _file(run, made, name).is_file()]
-        objects, before = truth[made.image], held["distorted"][key]
+        objects, before = truth[made.image], held[base(held)][key]
         views = [_view(run, made, objects, name, held[name][key], before) for name in there if key in held[name]]
         if views:
             small, width, height = _data_url(_file(run, made, made.variant if made.variant in there else there[0]), THUMBNAIL)

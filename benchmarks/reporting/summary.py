@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from vocbench.benchmarks.reporting.tables import cell, percent
 from vocbench.benchmarks.results.schema import UNDEFINED, Comparison, Interval, Results, VariantResults
 from vocbench.benchmarks.results.sentences import best_restored
-from vocbench.benchmarks.variants import is_clean, label_of, restored, restores_clean
+from vocbench.benchmarks.variants import AS_IS, UNRESTORED, base, before, is_clean, label_of, restored, restores_clean
 
 FEW_PHOTOS = 100  # below it a run shows how something works, not how well
 EXACT = 99.0  # dB of PSNR from which a picture is taken for unchanged
@@ -27,8 +27,10 @@ class Tile:
 def tiles(results: Results) -> list[Tile]:
     """Return mAP of clean, distorted and best restored photos, and the share regained of what distortion took."""
     variants, best = results.variants, best_restored(results)
-    names = [name for name in ("clean", "distorted", best) if name in variants]
+    names = [name for name in (*UNRESTORED, best) if name in variants]
     shown = [Tile(_title(name), percent(variants[name].map), between(variants[name].map_ci95), name) for name in names]
+    if results.verdict:
+        return [*shown, Tile("Restore?", results.verdict.answer, _change_note(results, best), "")]
     if best is None:
         return shown
     share = variants[best].recovered
@@ -38,6 +40,15 @@ def tiles(results: Results) -> list[Tile]:
     return [*shown, Tile("Share regained", share_text(share), interval or "of the mAP that distortion took", "")]
 
 
+def _change_note(results: Results, best: str | None) -> str:
+    """Return the change by the best restorer, in points with its interval."""
+    entry = results.variants.get(best or "")
+    if entry is None or entry.delta_map is None:
+        return ""
+    interval = between(entry.delta_map_ci95, sign="+")
+    return f"{100 * entry.delta_map:+.1f} points" + (f", {interval}" if interval else "")
+
+
 def share_text(share: float, bounds: Interval = UNDEFINED) -> str:
     """Return the share regained of what distortion took, with its interval."""
     interval = between(bounds, 0).removeprefix("95 % interval ")
@@ -45,7 +56,7 @@ def share_text(share: float, bounds: Interval = UNDEFINED) -> str:
 
 
 def _title(name: str) -> str:
-    return {"clean": "Clean, mAP", "distorted": "Distorted, mAP"}.get(name, f"Restored by {name}, mAP")
+    return {"clean": "Clean, mAP", "distorted": "Distorted, mAP", AS_IS: "As it is, mAP"}.get(name, f"Restored by {name}, mAP")
 
 
 def between(bounds: Interval, digits: int = 1, sign: str = "") -> str:
@@ -77,10 +88,12 @@ def folded(results: Results) -> dict[str, list[str]]:
 def _identical(results: Results, name: str, other: str) -> bool:
     """Tell whether two variants have the same photos as far as numbers tell: AP of every class, PSNR and SSIM."""
     one, two = results.variants[name], results.variants[other]
-    if other == "distorted" or (one.map, one.ap) != (two.map, two.ap):
+    if other in UNRESTORED or (one.map, one.ap) != (two.map, two.ap):
         return False
     if name == "clean":  # which has no PSNR of its own
         return restores_clean(other) and (two.psnr is None or two.psnr >= EXACT)
+    if one.psnr is None:
+        return False
     return is_clean(name) == is_clean(other) and (one.psnr, one.ssim) == (two.psnr, two.ssim)
 
 
@@ -89,20 +102,13 @@ def named(name: str, same: list[str]) -> str:
     return " = ".join([name, *same])
 
 
-def base_of(name: str) -> str | None:
-    """Return the variant that another is compared with: what its photos were before they were restored."""
-    if name in ("clean", "distorted"):
-        return None
-    return "clean" if restores_clean(name) else "distorted"
-
-
 def change_of(results: Results, name: str, column: str) -> float | None:
     """Return by how much a restored variant differs from its base, in mAP or in the AP of a class."""
-    base = base_of(name)
-    if base is None:
+    start = before(name, results.variants)
+    if start is None:
         return None
-    value, before = (cell(results, variant, column) for variant in (name, base))
-    return None if value is None or before is None else value - before
+    value, origin = (cell(results, variant, column) for variant in (name, start))
+    return None if value is None or origin is None else value - origin
 
 
 def shade(change: float | None) -> str:
@@ -207,15 +213,15 @@ def milliseconds(entry: VariantResults) -> float | None:
 
 def widest_change(results: Results, classes: list[str]) -> str | None:
     """Return the class whose AP the best restorer changed most, else that which distortion changed most."""
+    return max(classes, key=lambda name: widest(results, name), default=None)
+
+
+def widest(results: Results, name: str) -> float:
+    """Return by how much the best restorer, else distortion, changed the AP of a class, whichever way."""
     variants = results.variants
-    best = best_restored(results)
-    before, after = ("distorted", best) if best else ("clean", "distorted")
-
-    def change(name: str) -> float:
-        one, two = variants[before].ap[name], variants[after].ap[name]
-        return 0.0 if one is None or two is None else abs(two - one)
-
-    return max(classes, key=change, default=None)
+    start, best = base(variants), best_restored(results)
+    one, two = (variants[variant].ap[name] for variant in ((start, best) if best else (next(iter(variants)), start)))
+    return 0.0 if one is None or two is None else abs(two - one)
 
 
 def label_for(name: str) -> str:

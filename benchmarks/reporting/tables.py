@@ -6,10 +6,11 @@ import csv
 import io
 
 from vocbench.benchmarks.results.schema import CountedPhotos, Interval, Results, VariantResults
-from vocbench.benchmarks.variants import restored, restores_clean
+from vocbench.benchmarks.variants import base, before, restored
 
 SHORT = {"aeroplane": "aero", "bicycle": "bike", "diningtable": "table", "motorbike": "mbike", "pottedplant": "plant",
          "tvmonitor": "tv"}  # fmt: skip
+WIDE = 24  # classes, above which each has a row of its own and not a column
 TOLD = 10  # kinds of what a restorer tells of itself
 
 
@@ -25,13 +26,13 @@ def percent(value: float | None) -> str:
 
 def best_rows(results: Results) -> dict[str, set[str]]:
     """For each column the restored variants that reach its best value, as printed; none where that does not beat distorted."""
-    names = restored(results.variants)
+    names, start = restored(results.variants), base(results.variants)
     best: dict[str, set[str]] = {}
     for column in ["map", *shown_classes(results)]:
-        printed = {name: percent(cell(results, name, column)) for name in ["distorted", *names]}
+        printed = {name: percent(cell(results, name, column)) for name in [start, *names]}
         numbers = {name: float(text) for name, text in printed.items() if text != "–"}
         top = max(numbers.values(), default=0.0)
-        beaten = len(names) > 1 and numbers.get("distorted", top) < top
+        beaten = len(names) > 1 and numbers.get(start, top) < top
         best[column] = {name for name, number in numbers.items() if number == top} if beaten else set()
     return best
 
@@ -69,14 +70,48 @@ def classes(results: Results) -> str:
 def to_markdown(results: Results) -> str:
     """Table 2's layout; the best restored value of a column bold, a restored value below distorted marked ▼."""
     names, best = shown_classes(results), best_rows(results)
-    head = ["", "mAP", "95 % interval", "all classes", "lost mAP recovered", "PSNR", *(SHORT.get(n, n) for n in names)]
-    lines = [caption(results), "", _row(head), _row(["---", *["---:"] * (len(head) - 1)])]
+    columns = [] if len(names) > WIDE else names
+    further = ["change", "95 % interval"] if results.verdict else ["lost mAP recovered", "PSNR"]
+    lines = [caption(results), "", *_head(["", "mAP", "95 % interval", "all classes", *further, *map(_short, columns)])]
     for variant, entry in results.variants.items():
         interval = bounds(entry.map_ci95) or "–"
-        psnr = "–" if entry.psnr is None else f"{entry.psnr:.2f}"
-        cells = [_marked(results, variant, column, best) for column in ["map", *names]]
-        lines.append(_row([variant, cells[0], interval, percent(entry.map_all), share(entry), psnr, *cells[1:]]))
-    return "\n".join([*lines, *_compared(results), *_told(results)]) + "\n"
+        cells = [_marked(results, variant, column, best) for column in ["map", *columns]]
+        more = _changed(results, variant) if results.verdict else [share(entry), _decibels(entry)]
+        lines.append(_row([variant, cells[0], interval, percent(entry.map_all), *more, *cells[1:]]))
+    if columns != names:
+        lines += ["", *_by_class(results, names, best)]
+    verdict = ["", results.verdict.sentence] if results.verdict else []
+    return "\n".join([*lines, *verdict, *_compared(results), *_told(results)]) + "\n"
+
+
+def _head(cells: list[str]) -> list[str]:
+    """Return the head of a table whose first column is text."""
+    return [_row(cells), _row(["---", *["---:"] * (len(cells) - 1)])]
+
+
+def _short(name: str) -> str:
+    """Return a class name, which may hold anything, as a cell's text."""
+    return " ".join(SHORT.get(name, name).replace("|", r"\|").split())
+
+
+def _decibels(entry: VariantResults) -> str:
+    return "–" if entry.psnr is None else f"{entry.psnr:.2f}"
+
+
+def _changed(results: Results, variant: str) -> list[str]:
+    """Return a restored variant's change of mAP and its paired interval, in points."""
+    entry = results.variants[variant]
+    if before(variant, results.variants) is None:
+        return ["", ""]
+    low, high = entry.delta_map_ci95
+    return [signed(entry.delta_map), "–" if low is None else f"{signed(low)} to {signed(high)}"]
+
+
+def _by_class(results: Results, names: list[str], best: dict[str, set[str]]) -> list[str]:
+    """Return a table with a row for each class, for sets of very many."""
+    variants = list(results.variants)
+    rows = [_row([_short(n), *(_marked(results, variant, n, best) for variant in variants)]) for n in names]
+    return [*_head(["AP, %", *variants]), *rows]
 
 
 def bounds(interval: Interval) -> str:
@@ -137,10 +172,12 @@ def _row(cells: list[str]) -> str:
 
 
 def is_loss(results: Results, variant: str, column: str) -> bool:
-    """Whether a restored variant is below what it started from: distorted, or clean for `clean+`."""
-    base = "clean" if restores_clean(variant) else "distorted"
-    value, other = cell(results, variant, column), cell(results, base, column)
-    return variant not in ("clean", "distorted") and value is not None and other is not None and value < other
+    """Whether a restored variant is below what it started from: distorted or as it was, or clean for `clean+`."""
+    start = before(variant, results.variants)
+    if start is None:
+        return False
+    value, other = cell(results, variant, column), cell(results, start, column)
+    return value is not None and other is not None and value < other
 
 
 def _marked(results: Results, variant: str, column: str, best: dict[str, set[str]]) -> str:
@@ -169,20 +206,24 @@ def to_csv(results: Results) -> str:
 def to_latex(results: Results) -> str:
     """Table 2's layout for a paper, with booktabs; the best restored value of a column bold, losses marked with an arrow."""
     names, best = shown_classes(results), best_rows(results)
-    head = " & ".join(["", "mAP", *(SHORT.get(name, name) for name in names)])
-    lines = [
-        f"% {caption(results)}",
-        rf"\begin{{tabular}}{{l{'r' * (len(names) + 1)}}}",
-        r"\toprule",
-        rf"{head} \\",
-        r"\midrule",
-    ]
-    for variant in results.variants:
-        cells = []
-        for column in ["map", *names]:
-            text = percent(cell(results, variant, column)).replace("–", "--")
-            text = rf"\textbf{{{text}}}" if variant in best[column] else text
-            cells.append(text + (r"$\downarrow$" if is_loss(results, variant, column) else ""))
-        name = variant.replace("_", r"\_").replace("#", r"\#").replace("%", r"\%")
-        lines.append(rf"{' & '.join([name, *cells])} \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+    variants, columns = list(results.variants), ["map", *names]
+    titles = ["mAP", *(_latex_text(SHORT.get(name, name)) for name in names)]
+    cells = [[_latex_cell(results, variant, column, best) for column in columns] for variant in variants]
+    table = [["", *titles], *([_latex_text(variant), *row] for variant, row in zip(variants, cells, strict=True))]
+    if len(names) > WIDE:  # classes as rows
+        table = [list(row) for row in zip(*table, strict=True)]
+    lines = [rf"{' & '.join(row)} \\" for row in table]
+    begin = [f"% {' '.join(caption(results).split())}", rf"\begin{{tabular}}{{l{'r' * (len(table[0]) - 1)}}}", r"\toprule"]
+    return "\n".join([*begin, lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _latex_cell(results: Results, variant: str, column: str, best: dict[str, set[str]]) -> str:
+    text = percent(cell(results, variant, column)).replace("–", "--")
+    text = rf"\textbf{{{text}}}" if variant in best[column] else text
+    return text + (r"$\downarrow$" if is_loss(results, variant, column) else "")
+
+
+def _latex_text(text: str) -> str:
+    """Return a name, which may hold anything, with LaTeX's own letters escaped."""
+    escaped = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return "".join(escaped.get(letter, f"\\{letter}" if letter in "_#%&${}" else letter) for letter in " ".join(text.split()))

@@ -29,8 +29,9 @@ from vocbench.benchmarks.results.schema import (
     StageSeconds,
     VariantResults,
 )
+from vocbench.benchmarks.results.sentences import verdict
 from vocbench.benchmarks.storage.records import Number, Timing, read_json
-from vocbench.benchmarks.variants import is_clean, restored
+from vocbench.benchmarks.variants import base, is_clean, restored
 from vocbench.detection.average_precision import Evaluation, evaluate
 
 STAGES = ("degrade", "restore", "detect")
@@ -154,7 +155,7 @@ def results(run: Finished, detector: str, made: Mapping[str, Measured]) -> Resul
     settings, counted, skipped = run.settings, counted_classes(run, detector), set(run.failed)
     truth = run.truth_of(detector)
     photos = truth.select([image for image in truth if image not in skipped])
-    return Results(
+    content = Results(
         protocol=settings.protocol,
         iou=None if settings.protocol == "coco" else 0.5,
         dataset=CountedPhotos(
@@ -175,13 +176,15 @@ def results(run: Finished, detector: str, made: Mapping[str, Measured]) -> Resul
         chosen={name: made[name].notes for name in run.variants if made[name].notes},
         busy=busy(run.folder),
     )
+    return replace(content, verdict=verdict(content)) if settings.as_they_are else content
 
 
 def _compared(name: str, made: Mapping[str, Measured], counted: Counted) -> VariantResults:
     """Return a variant's numbers with their differences from those of clean and of distorted photos."""
-    one = made[name]
-    from_distorted, from_clean = change(one, made["distorted"], counted), change(one, made["clean"], counted)
-    share = Estimate(None, UNDEFINED) if is_clean(name) else recovered(one, made, counted)
+    one, unknown, twin = made[name], Estimate(None, UNDEFINED), made.get("clean")
+    from_distorted = change(one, made[base(made)], counted)
+    from_clean = unknown if twin is None else change(one, twin, counted)
+    share = unknown if twin is None or is_clean(name) else recovered(one, made, counted)
     return replace(
         one.entry,
         delta_map=from_distorted.value,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from msgspec import Struct
 from vocbench.benchmarks.settings import write_json
 from vocbench.benchmarks.storage.records import Number, read_json
+from vocbench.benchmarks.variants import AS_IS
 
 
 class Interval(NamedTuple):
@@ -35,7 +36,7 @@ class VariantResults(Struct, frozen=True, kw_only=True):
     map_ci95: Interval = UNDEFINED
     map_all: float | None = None  # over all classes with objects
     ap: dict[str, float | None] = {}  # by class
-    delta_map: float | None = None  # minus that of `distorted`
+    delta_map: float | None = None  # minus that of `distorted`, or of `as-is`
     delta_map_ci95: Interval = UNDEFINED
     delta_clean: float | None = None  # minus that of `clean`
     delta_clean_ci95: Interval = UNDEFINED
@@ -80,6 +81,14 @@ class Comparison(Struct, frozen=True, kw_only=True):
     delta_map_ci95: Interval
 
 
+class Verdict(Struct, frozen=True, kw_only=True):
+    """Whether to restore photos like these, in plain words."""
+
+    answer: str  # yes, no or cannot be told
+    restorer: str | None  # that is meant, the best
+    sentence: str
+
+
 class Results(Struct, frozen=True, kw_only=True):
     """The results of a run under one of its detectors."""
 
@@ -91,14 +100,16 @@ class Results(Struct, frozen=True, kw_only=True):
     draws: int
     detector: DetectorIdentity
     classes: CountedClasses = CountedClasses(counted=[], all=0, least_photos=0)  # runs of early versions do not tell it
-    variants: dict[str, VariantResults]  # with `clean` and `distorted`
+    variants: dict[str, VariantResults]  # with `clean` and `distorted`, or with `as-is`
     comparisons: list[Comparison] = []  # of every two restorers
     skipped: list[str] = []  # images on which a restorer failed
     chosen: dict[str, dict[str, int]] = {}  # by variant: how often a restorer noted the same, the most frequent first
     busy: dict[str, Number | None] = {}  # see `judge.busy`
+    verdict: Verdict | None = None  # of photos taken as they are
 
     def __post_init__(self) -> None:
-        missing = next((name for name in ("clean", "distorted") if name not in self.variants), None)
+        needed = (AS_IS,) if AS_IS in self.variants else ("clean", "distorted")
+        missing = next((name for name in needed if name not in self.variants), None)
         if missing is not None:
             raise ValueError(f"'variants' has no {missing!r}")
 

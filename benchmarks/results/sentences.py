@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from vocbench.benchmarks.results.schema import Interval, Results
-from vocbench.benchmarks.variants import label_of, restored, restores_clean
+from vocbench.benchmarks.results.schema import Interval, Results, Verdict
+from vocbench.benchmarks.variants import base, label_of, restored, restores_clean
 
+UNTOLD = "cannot be told"
 NOTHING = "No restorer was measured on photos with objects in this run."
 
 
@@ -20,12 +21,14 @@ def best_restored(results: Results) -> str | None:
     """
     variants = results.variants
     maps = {name: entry.map for name in restored(variants) if (entry := variants[name]).map is not None}
-    changed = [name for name in maps if variants[name].ap != variants["distorted"].ap]
+    changed = [name for name in maps if variants[name].ap != variants[base(variants)].ap]
     return max(changed or maps, key=lambda name: maps[name] or 0.0, default=None)
 
 
 def headline(results: Results) -> str:
     """What the best restorer gained or lost, in one sentence that is right either way."""
+    if results.verdict:
+        return results.verdict.sentence
     variants, best = results.variants, best_restored(results)
     clean, distorted = variants["clean"].map, variants["distorted"].map
     if best is None or clean is None or distorted is None:
@@ -45,6 +48,36 @@ def headline(results: Results) -> str:
     return f"{begin}restoring with {best} raised it by {points(change)} points to {100 * reached:.1f}{share}{doubt}."
 
 
+def verdict(results: Results) -> Verdict:
+    """Return whether to restore photos like those of a run on photos as they are.
+
+    `yes` or `no` where the paired interval of the best restorer's change leaves zero out, else `cannot be told`.
+    """
+    best, count = best_restored(results), results.dataset.images
+    photos = "1 photo" if count == 1 else f"{count} photos"
+    if best is None:
+        return Verdict(answer=UNTOLD, restorer=None, sentence=f"Restore: {UNTOLD} from {photos}. {NOTHING}")
+    low, high = results.variants[best].delta_map_ci95
+    told = _went(results, best)
+    if low is None or high is None:
+        why = "the protocol gives no interval" if results.protocol == "coco" else "too few for an interval"
+        return Verdict(answer=UNTOLD, restorer=best, sentence=f"Restore: {UNTOLD} from {photos}. {told}: {why}.")
+    if low <= 0 <= high:
+        return Verdict(answer=UNTOLD, restorer=best, sentence=f"Restore: {UNTOLD} from {photos}. {told}, which may be chance.")
+    answer = "yes" if low > 0 else "no"
+    among = ", the best of the restorers tried" if len(restored(results.variants)) > 1 else ""
+    return Verdict(answer=answer, restorer=best, sentence=f"Restore: {answer}, by {photos}. {told}{among}.")
+
+
+def _went(results: Results, best: str) -> str:
+    """Say what the best restorer made of the mAP, with the paired interval of the change."""
+    entry, start = results.variants[best], results.variants[base(results.variants)]
+    low, high = entry.delta_map_ci95
+    known = low is not None and high is not None
+    doubt = f" (95 % interval of the change {100 * low:+.1f} to {100 * high:+.1f} points)" if known else ""
+    return f"With {best} mAP went from {100 * (start.map or 0):.1f} to {100 * (entry.map or 0):.1f}{doubt}"
+
+
 def interval(bounds: Interval) -> str:
     """A change's 95 % interval in points, in brackets, and whether it may be chance; nothing where there is none."""
     low, high = bounds
@@ -56,6 +89,8 @@ def interval(bounds: Interval) -> str:
 
 def harm(results: Results) -> list[str]:
     """One sentence for each restorer that was also run on clean photos."""
+    if "clean" not in results.variants:
+        return []
     clean, told = results.variants["clean"].map, list[str]()
     for name, entry in results.variants.items():
         if restores_clean(name) and entry.map is not None and clean is not None:

@@ -32,8 +32,8 @@ from vocbench.restorer.images import check_image
 
 
 def _check_names(settings: RunSettings) -> None:
-    if settings.recipe not in RECIPES and settings.levels is None:
-        raise ValueError(f"unknown recipe {settings.recipe!r}; choose one of {', '.join(RECIPES)}")
+    if settings.recipe not in RECIPES and settings.levels is None and not settings.as_they_are:
+        raise ValueError(f"unknown recipe {settings.recipe!r}; choose one of {', '.join(RECIPES)}, or none")
     if settings.protocol not in PROTOCOLS:
         raise ValueError(f"unknown protocol {settings.protocol!r}; choose one of {', '.join(PROTOCOLS)}")
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from vocbench.benchmarks.settings import RunSettings, file_digest, hardware
 from vocbench.benchmarks.storage.records import Execution
-from vocbench.benchmarks.variants import is_clean, on_clean
+from vocbench.benchmarks.variants import AS_IS, UNRESTORED, is_clean, on_clean
 from vocbench.detection.detections import Detections
 from vocbench.detection.detectors.labels import known_classes, labelled_by
 from vocbench.pipeline.chain import Attempt, RestorerError, detect_photos, restore_photos
@@ -31,7 +31,7 @@ from vocbench.restorer.degradations.recipes import degrade, level_degrade
 from vocbench.restorer.images import read_image
 from vocbench.restorer.quality import SSIM_WINDOW, psnr, ssim
 
-Quality = tuple[float, float | None]  # PSNR in dB, SSIM
+Quality = tuple[float | None, float | None]  # PSNR in dB, SSIM; None where there is no clean photo
 TOGETHER = 4  # images that a restorer gets at once on the CPU, where it takes long; how they are grouped changes no result
 MOST_DECIBELS = 100.0  # the PSNR of a photo that came back as it was, so that it counts in a mean
 
@@ -161,6 +161,9 @@ def prepare(settings: RunSettings, photos: Sequence[tuple[str, Path]]) -> list[P
         clean = read_image(path, settings.upright)
         for draw in range(settings.draws):
             begun = time.perf_counter()
+            if settings.as_they_are:
+                made.append(Prepared(image, draw, clean, clean, {}, 0.0, (None, None)))
+                continue
             if settings.levels is not None:
                 levels = json.loads(settings.levels)
                 degraded = level_degrade(clean, levels, settings.seed, draw_id(image, draw))
@@ -243,15 +246,20 @@ def _restored(
     return restored
 
 
+def _unrestored(name: str, items: list[Prepared], images: list[Tensor]) -> _Variant:
+    none: list[str | None] = [None] * len(items)
+    return _Variant(name, items, images, none, none, 0.0)
+
+
 def _variants(
     settings: RunSettings, items: list[Prepared], restorers: dict[str, nn.Module], clock: Clock, step: Step
 ) -> list[_Variant]:
     firsts = [item for item in items if item.draw == 0]
-    none: list[str | None] = [None] * len(items)
-    variants = [
-        _Variant("clean", firsts, [item.clean for item in firsts], none[: len(firsts)], none[: len(firsts)], 0.0),
-        _Variant("distorted", items, [item.degraded for item in items], none, none, 0.0),
-    ]
+    if settings.as_they_are:
+        variants = [_unrestored(AS_IS, items, [item.degraded for item in items])]
+    else:
+        distorted = _unrestored("distorted", items, [item.degraded for item in items])
+        variants = [_unrestored("clean", firsts, [item.clean for item in firsts]), distorted]
     jobs = [(label, label, items, [item.degraded for item in items]) for label in restorers]
     if settings.do_no_harm:
         jobs += [(on_clean(label), label, firsts, [item.clean for item in firsts]) for label in restorers]
@@ -300,8 +308,8 @@ def compute(
     computed = Computed([])
     found: dict[str, dict[str, list[Detections]]] = {}
     for variant in variants:
-        restored = variant.name not in ("clean", "distorted")
-        future = pool.submit(measure, *_arrays(variant)) if restored else None
+        measured = variant.name not in UNRESTORED and not settings.as_they_are
+        future = pool.submit(measure, *_arrays(variant)) if measured else None
         found[variant.name] = {}
         for label, detector in models.detectors.items():
             photos = [item.image for item in variant.items]

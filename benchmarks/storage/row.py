@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.benchmarks.storage.records import T, parse_json
-from vocbench.benchmarks.variants import on_clean
+from vocbench.benchmarks.variants import AS_IS, on_clean
 from vocbench.detection.columns import places
 from vocbench.pipeline.models import parse_detector, parse_restorer
 
@@ -20,7 +20,8 @@ def expected_names(settings: RunSettings) -> tuple[list[str], list[str]]:
     """The variants and detectors that a run of these settings stores."""
     labels = [parse_restorer(text).label for text in settings.restorers]
     harmed = [on_clean(label) for label in labels] if settings.do_no_harm else []
-    return ["clean", "distorted", *labels, *harmed], [parse_detector(text).label for text in settings.detectors]
+    unrestored = [AS_IS] if settings.as_they_are else ["clean", "distorted"]
+    return [*unrestored, *labels, *harmed], [parse_detector(text).label for text in settings.detectors]
 
 
 def check_names(place: str, variants: Sequence[str], detectors: Sequence[str], settings: RunSettings) -> None:

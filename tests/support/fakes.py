@@ -35,6 +35,14 @@ class Stretch(nn.Module):
         return (0.5 + 1.6 * (images - 0.5)).clamp(0, 1)
 
 
+class Vivid(nn.Module):
+    """More colour, in which `PatchDetector` finds what it lost to blur."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        grey = images.mean(1, keepdim=True)
+        return (grey + 2.2 * (images - grey)).clamp(0, 1)
+
+
 class Slow(nn.Module):
     """Takes a while for each photo, so that a test can kill it in the middle."""
 

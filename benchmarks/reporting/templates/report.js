@@ -60,7 +60,7 @@ function inSight(element) {
   return box.bottom > 0 && box.top < innerHeight;
 }
 if (photos.length) {
-  byId("before").value = "distorted";
+  byId("before").value = byId("gallery").dataset.base;
   byId("previous").addEventListener("click", () => show(shown - 1));
   byId("next").addEventListener("click", () => show(shown + 1));
   byId("before").addEventListener("change", compare);

@@ -4,7 +4,10 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image, ImageFilter
 from vocbench.benchmarks.cli.main import cli
+from vocbench.benchmarks.results.schema import CountedPhotos, DetectorIdentity, Interval, Results, VariantResults
+from vocbench.benchmarks.results.sentences import verdict
 from vocbench.benchmarks.running.driver import run
 from vocbench.benchmarks.settings import RunSettings
 
@@ -98,3 +101,67 @@ def test_classes_are_given_on_the_command_line_or_in_a_file(tmp_path):
     (tmp_path / "c.json").write_text("[1]")
     with pytest.raises(ValueError, match=r"c\.json: expected class names, as a list or as a mapping"):
         parse_choice(str(tmp_path / "c.json"))
+
+
+def degraded(base, count, seed=3):
+    """A YOLO folder of photos that are bad already, with labels."""
+    photos = draw_objects(count, ["traffic cone", "duck"], seed)
+    draw_photos(base / "pictures", photos, COLOURS)
+    for path in (base / "pictures").iterdir():
+        with Image.open(path) as picture:
+            picture.filter(ImageFilter.GaussianBlur(3.5)).save(path)
+    return as_yolo(base / "yard", photos, base / "pictures")
+
+
+def test_photos_are_taken_as_they_are_with_a_verdict(tmp_path):
+    data = degraded(tmp_path, 16)
+    same = ("vivid=tests.support.fakes:Vivid", "nothing=identity")
+    run(settings(data, recipe="none", restorers=same), tmp_path / "run")
+    told = json.loads((tmp_path / "run/results.json").read_text())
+    as_is, vivid, nothing = (told["variants"][name] for name in ("as-is", "vivid", "nothing"))
+    assert list(told["variants"]) == ["as-is", "vivid", "nothing"]
+    assert as_is["psnr"] is vivid["psnr"] is None
+    assert vivid["map"] > as_is["map"]
+    assert vivid["delta_map_ci95"][0] > 0
+    assert nothing["delta_map"] == 0
+    assert told["verdict"]["answer"] == "yes"
+    assert told["verdict"]["sentence"].startswith("Restore: yes, by 16 photos. With vivid mAP went from ")
+    assert told["verdict"]["sentence"] in (tmp_path / "run/table.md").read_text()
+    page = (tmp_path / "run/report.html").read_text()
+    assert "Restore?" in page
+    assert "Image quality against detection" not in page
+    done = CliRunner().invoke(cli, ["runs", "--root", str(tmp_path)], catch_exceptions=False)
+    assert "Restore: yes" in done.output
+    done = CliRunner().invoke(cli, ["leaderboard", str(tmp_path / "run")], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize(
+    ("delta", "interval", "start"),
+    [
+        (
+            0.05,
+            [0.01, 0.09],
+            "Restore: yes, by 60 photos. With owan mAP went from 40.0 to 45.0 (95 % interval of the change +1.0",
+        ),
+        (-0.05, [-0.09, -0.01], "Restore: no, by 60 photos. With owan mAP went from 40.0 to 35.0"),
+        (0.02, [-0.01, 0.05], "Restore: cannot be told from 60 photos. With owan mAP went from 40.0 to 42.0"),
+        (0.02, [None, None], "Restore: cannot be told from 60 photos. With owan mAP went from 40.0 to 42.0: too few"),
+    ],
+)
+def test_a_verdict_is_what_the_interval_allows(delta, interval, start):
+    entries = {"as-is": VariantResults(map=0.4, ap={"dog": 0.4})}
+    entries["owan"] = VariantResults(map=0.4 + delta, ap={"dog": 0.5}, delta_map=delta, delta_map_ci95=Interval(*interval))
+    photos = CountedPhotos(name="yard", split="val", images=60, objects=90)
+    detector = DetectorIdentity(name="patch")
+    told = verdict(
+        Results(protocol="voc07", dataset=photos, recipe="none", seed=0, draws=1, detector=detector, variants=entries)
+    )
+    assert told.sentence.startswith(start)
+    assert told.restorer == "owan"
+
+
+def test_photos_as_they_are_have_no_draws_and_nothing_clean(tmp_path):
+    for odd in ({"draws": 2}, {"do_no_harm": True}):
+        with pytest.raises(ValueError, match="takes photos as they are: there is nothing to draw"):
+            settings(tmp_path, recipe="none", **odd)
