@@ -26,7 +26,8 @@ from vocbench.benchmarks.results.judge import measure_all, results
 from vocbench.benchmarks.running.driver import together
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.benchmarks.storage.records import Photos, RunRecord
-from vocbench.benchmarks.storage.store import Store, schema
+from vocbench.benchmarks.storage.row import Row, schema
+from vocbench.benchmarks.storage.store import Store
 from vocbench.detection.average_precision import evaluate
 from vocbench.detection.columns import ObjectColumns, places, starts
 from vocbench.detection.detections import VOC_CLASSES
@@ -147,7 +148,7 @@ def join(scale: Scale) -> str:
         store, rows = Store(folder), table(scale, 0, step - 1).sort_by("unit").to_pylist()
         per = len(rows) // step
         for unit in range(step):
-            store.write(unit, rows[unit * per : (unit + 1) * per])
+            store.write(unit, [Row(**row) for row in rows[unit * per : (unit + 1) * per]])
         begun = time.perf_counter()
         store.join(step)
         spent = time.perf_counter() - begun

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from vocbench.benchmarks.reporting.gallery import Gallery, Shot
-from vocbench.detection.datasets.contract import Dataset
-from vocbench.detection.detections import Detections
+from vocbench.detection.detections import Detections, Objects
 from vocbench.detection.drawing import draw_boxes, write_caption
 from vocbench.restorer.files import write_whole
 from vocbench.restorer.images import encode_image, from_uint8, to_uint8
@@ -33,12 +32,17 @@ class Examples:
     Drawing and keeping are apart, as the one may happen on another machine than the other.
     """
 
-    def __init__(self, folder: Path, chosen: dict[str, int], data: Dataset):
-        self.folder, self.chosen, self.classes = folder, chosen, data.classes
-        self.gallery = Gallery(folder.with_name("gallery"), data)
+    def __init__(self, folder: Path, chosen: dict[str, int], classes: Sequence[str]):
+        self.folder, self.chosen, self.classes = folder, chosen, classes
+        self.gallery = Gallery(folder.with_name("gallery"))
 
-    def draw(self, variants: list, found: dict[str, dict[str, list[Detections]]]) -> Pictures:
-        """The pictures of a unit: its variants with their images, and detections by variant and detector."""
+    def draw(
+        self, variants: list, found: dict[str, dict[str, list[Detections]]], objects: Callable[[str], Objects]
+    ) -> Pictures:
+        """Return the pictures of a unit: of its variants with their images, and detections by variant and detector.
+
+        `objects` gives the ground truth of an image.
+        """
         files = {}
         for image in dict.fromkeys(item.image for item in variants[0].items):
             if image not in self.chosen:
@@ -50,7 +54,7 @@ class Examples:
                 if item.image == image and item.draw == 0
             ]
             files[f"{self.chosen[image]:03d}_{image}.png"] = encode_image(beside(panels), ".png")
-        return Pictures(files, self.gallery.draw(variants, found))
+        return Pictures(files, self.gallery.draw(variants, found, objects))
 
     def keep(self, pictures: Pictures) -> None:
         """Write them into the run's folder."""

@@ -9,7 +9,7 @@ judges and sorts them by its own detector.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from torch import Tensor
 from vocbench.benchmarks.settings import write_json
 from vocbench.benchmarks.storage.records import Changed, read_json
 from vocbench.benchmarks.variants import UNRESTORED, base, restores_clean
-from vocbench.detection.datasets.contract import Dataset
 from vocbench.detection.detections import Detections, Objects
 from vocbench.detection.error_types import TRUE_POSITIVE, judge
 from vocbench.restorer.files import write_whole
@@ -73,12 +72,14 @@ class Shot:
 class Gallery:
     """Keeps the pictures of the photos that changed most in `folder`."""
 
-    def __init__(self, folder: Path, data: Dataset):
-        self.folder, self.data = folder, data
+    def __init__(self, folder: Path):
+        self.folder = folder
         self.best: list[Change] = []  # of those this process has seen
 
-    def draw(self, variants: list, found: dict[str, dict[str, list[Detections]]]) -> list[Shot]:
-        """What a unit may add: variants with their pictures, and detections by variant and detector; writes nothing."""
+    def draw(
+        self, variants: list, found: dict[str, dict[str, list[Detections]]], objects: Callable[[str], Objects]
+    ) -> list[Shot]:
+        """Return what a unit may add: variants with their pictures, and detections by variant and detector; writes nothing."""
         photos: dict[str, dict[str, tuple[Tensor, Detections]]] = {}
         failed = {item.image for v in variants for item, error in zip(v.items, v.errors, strict=True) if error}
         for variant in variants:
@@ -91,7 +92,7 @@ class Gallery:
         shots = []
         for image, panels in photos.items():
             restored = {name: result for name, (_, result) in panels.items() if name not in UNRESTORED}
-            made = change(image, self.data.objects(image), panels[base(panels)][1], restored)
+            made = change(image, objects(image), panels[base(panels)][1], restored)
             if made is not None and self._among_the_best(made):
                 shots.append(Shot(made, {name: encode_image(picture, ".jpg") for name, (picture, _) in panels.items()}))
         return shots

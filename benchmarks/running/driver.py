@@ -140,7 +140,7 @@ def run(
             )
             meter = Meter(settings, units, told)
             advance = _joining(meter.finish, kept, settings, units)
-            examples = Examples(out / "examples", {image: i for i, image in enumerate(ids[: settings.examples])}, data)
+            examples = Examples(out / "examples", {image: i for i, image in enumerate(ids[: settings.examples])}, data.classes)
             clock, begun = Clock(), time.perf_counter()
             try:
                 crew.compute(Plan(settings, data, units, inventory, kept, examples, meter.step), waiting, advance, clock)

@@ -15,8 +15,7 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Protocol
 
-from vocbench.benchmarks.reporting.examples import Examples, Pictures
-from vocbench.benchmarks.running.unit import Clock, Computed, Equipment, Models, Prepared, build_models, compute, prepare
+from vocbench.benchmarks.running.unit import Artist, Awaited, Clock, Equipment, Models, Prepared, build_models, compute, prepare
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.benchmarks.storage.records import Inventory
 from vocbench.benchmarks.storage.store import Store
@@ -34,7 +33,7 @@ class Plan:
     units: list[list[str]]  # image ids; a photo is in exactly one unit
     inventory: Inventory
     store: Store
-    examples: Examples
+    artist: Artist
     step: Callable[[int, str, int], None] = field(default=lambda unit, variant, images: None)  # images of a unit restored since
 
     def photos(self, unit: int) -> list[tuple[str, Path]]:
@@ -54,17 +53,6 @@ class Crew(Protocol):
 class Runner(Protocol):
     def open(self, settings: RunSettings) -> AbstractContextManager[Crew]:
         """Build the models and get ready; everything is let go at the end."""
-
-
-def compute_unit(
-    plan: Plan, unit: int, items: list[Prepared], models: Models, clock: Clock, pool: Executor
-) -> tuple[Computed, Pictures]:
-    """Compute a unit, and what it has to show; `pool` may still be measuring."""
-    drawn: list[Pictures] = []
-    show = lambda *unit: drawn.append(plan.examples.draw(*unit))  # noqa: E731
-    computed = compute(plan.settings, unit, items, models, clock, pool, show, partial(plan.step, unit))
-    clock.note_batches(models.batches())
-    return computed, drawn[0]
 
 
 @dataclass(frozen=True)
@@ -90,11 +78,11 @@ class _Local:
 
     def compute(self, plan: Plan, waiting: Sequence[int], advance: Callable[[int], None], clock: Clock) -> None:
         pool, models = self._executor(), self.models.labelled_by(plan.data.classes)
-        unmeasured: deque[tuple[int, Computed]] = deque()
+        unmeasured: deque[tuple[int, Awaited]] = deque()
 
         def store_oldest() -> None:
-            unit, computed = unmeasured.popleft()
-            plan.store.write(unit, computed.finish(clock))
+            unit, rows = unmeasured.popleft()
+            plan.store.write(unit, rows.finish(clock))
             advance(unit)
 
         try:
@@ -105,9 +93,10 @@ class _Local:
                     coming = queue.pop(0)
                     pending[coming] = pool.submit(prepare, plan.settings, plan.photos(coming))
                 items, _ = clock.time("prepare", pending.pop(number).result)
-                computed, pictures = compute_unit(plan, number, items, models, clock, pool)
-                plan.examples.keep(pictures)
-                unmeasured.append((number, computed))
+                computed = compute(plan.settings, number, items, models, clock, pool, partial(plan.step, number))
+                clock.note_batches(models.batches())
+                plan.artist.keep(plan.artist.draw(computed.variants, computed.detections, plan.data.objects))
+                unmeasured.append((number, computed.rows))
                 while len(unmeasured) > AHEAD * max(self.workers, 1) or (unmeasured and unmeasured[0][1].is_measured):
                     store_oldest()
             while unmeasured:

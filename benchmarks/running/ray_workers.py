@@ -14,14 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from vocbench.benchmarks.classes import labelled
-from vocbench.benchmarks.reporting.examples import Examples, Pictures
-from vocbench.benchmarks.running.local_workers import Crew, Plan, compute_unit
-from vocbench.benchmarks.running.unit import Clock, Equipment, build_models, peak_memory, prepare
+from vocbench.benchmarks.running.local_workers import Crew, Plan
+from vocbench.benchmarks.running.unit import Artist, Clock, Equipment, build_models, compute, peak_memory, prepare
 from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.settings import RunSettings, file_digest
 from vocbench.benchmarks.storage.store import Store
@@ -33,14 +31,14 @@ PATIENCE = 120.0  # seconds without any worker before the run stops
 
 
 @dataclass(frozen=True)
-class _Task:
-    """A unit as a worker gets it."""
+class Unit:
+    """A unit of photos as a worker gets it, with all that it needs beside the settings."""
 
-    unit: int
+    number: int
     images: list[str]
     digests: list[str]  # SHA-256 of each photo
     store: str
-    examples: dict[str, int]
+    artist: Artist
     classes: tuple[str, ...]  # that labels index
 
 
@@ -50,7 +48,7 @@ class Worker:
     def __init__(self, settings: RunSettings, threads: int):
         self.settings, self.threads = settings, threads
         self.turn = threading.Lock()
-        self.examples: Examples | None = None
+        self.artist: Artist | None = None  # the first unit's: it knows what it has drawn
         self.measurer = ThreadPoolExecutor(1)
 
     def begin(self) -> Equipment:
@@ -60,23 +58,24 @@ class Worker:
         self.models = build_models(self.settings)
         return self.models.equipment(self.settings)
 
-    def compute(self, task: _Task) -> tuple[Pictures, Clock]:
+    def compute(self, given: Unit) -> tuple[Any, Clock]:
         """Compute a unit into the store; returns its pictures, the seconds of each stage and this worker's peak memory."""
-        photos = [(image, self.data.photo(image)) for image in task.images]
-        for (_, path), digest in zip(photos, task.digests, strict=True):
+        photos = [(image, self.data.photo(image)) for image in given.images]
+        for (_, path), digest in zip(photos, given.digests, strict=True):
             if file_digest(path) != digest:
                 raise ValueError(f"{path}: another photo here than where the run was started; give all machines the same data")
         items = prepare(self.settings, photos)
         with self.turn:
             torch.set_num_threads(self.threads)  # of this thread
-            if self.examples is None:
-                self.data = labelled(self.data, self.settings.classes, task.classes)
-                self.models = self.models.labelled_by(task.classes)
-                self.examples = Examples(Path("examples"), task.examples, self.data)
+            if self.artist is None:
+                self.data = labelled(self.data, self.settings.classes, given.classes)
+                self.models = self.models.labelled_by(given.classes)
+                self.artist = given.artist
             clock = Clock()
-            plan = Plan(self.settings, self.data, [], {}, Store(task.store), self.examples)
-            computed, pictures = compute_unit(plan, task.unit, items, self.models, clock, self.measurer)
-        plan.store.write(task.unit, computed.finish(clock))  # while the other unit in hand is computed
+            computed = compute(self.settings, given.number, items, self.models, clock, self.measurer)
+            clock.note_batches(self.models.batches())
+            pictures = self.artist.draw(computed.variants, computed.detections, self.data.objects)
+        Store(given.store).write(given.number, computed.rows.finish(clock))  # while the other unit in hand is computed
         clock.note(peak_memory())
         return pictures, clock
 
@@ -206,7 +205,7 @@ class _RayCrew:
         def give(actor: Any) -> None:
             if queue:
                 unit = queue.popleft()
-                in_hand[actor.compute.remote(self._task(plan, unit))] = actor, unit
+                in_hand[actor.compute.remote(self._unit(plan, unit))] = actor, unit
 
         for _ in range(IN_HAND):
             for actor in self.ready:
@@ -243,7 +242,7 @@ class _RayCrew:
                         if sum(holder is other for holder, _ in in_hand.values()) < IN_HAND:
                             give(other)
                     continue
-                plan.examples.keep(pictures)
+                plan.artist.keep(pictures)
                 clock.note(told.peaks)
                 clock.note_batches(told.batches)
                 for stage, seconds in told.spent.items():
@@ -251,10 +250,10 @@ class _RayCrew:
                 advance(unit)
                 give(actor)
 
-    def _task(self, plan: Plan, unit: int) -> _Task:
+    def _unit(self, plan: Plan, unit: int) -> Unit:
         images = plan.units[unit]
         digests = [plan.inventory[image].photo for image in images]
-        return _Task(unit, images, digests, plan.store.place, plan.examples.chosen, plan.data.classes)
+        return Unit(unit, images, digests, plan.store.place, plan.artist, plan.data.classes)
 
 
 def _cause(error: Any) -> BaseException:

@@ -14,15 +14,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from msgspec.structs import replace
 from torch import Tensor, nn
 from vocbench.benchmarks.settings import RunSettings, file_digest, hardware
 from vocbench.benchmarks.storage.records import Execution
+from vocbench.benchmarks.storage.row import Row
 from vocbench.benchmarks.variants import AS_IS, UNRESTORED, is_clean, on_clean
-from vocbench.detection.detections import Detections
+from vocbench.detection.detections import Detections, Objects
 from vocbench.detection.detectors.labels import known_classes, labelled_by
 from vocbench.pipeline.chain import Attempt, RestorerError, detect_photos, restore_photos
 from vocbench.pipeline.models import Built, built_detector, built_restorer, parse_detector, parse_restorer
@@ -213,12 +215,14 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class _Variant:
+class Variant:
+    """The photos of a unit as one variant has them: images (3, H, W), and errors and notes of its restorer."""
+
     name: str
     items: list[Prepared]
     images: list[Tensor]
     errors: list[str | None]
-    notes: list[str | None]
+    notes: list[str | None]  # JSON
     seconds: float  # of restoring, all images
 
 
@@ -246,14 +250,14 @@ def _restored(
     return restored
 
 
-def _unrestored(name: str, items: list[Prepared], images: list[Tensor]) -> _Variant:
+def _unrestored(name: str, items: list[Prepared], images: list[Tensor]) -> Variant:
     none: list[str | None] = [None] * len(items)
-    return _Variant(name, items, images, none, none, 0.0)
+    return Variant(name, items, images, none, none, 0.0)
 
 
 def _variants(
     settings: RunSettings, items: list[Prepared], restorers: dict[str, nn.Module], clock: Clock, step: Step
-) -> list[_Variant]:
+) -> list[Variant]:
     firsts = [item for item in items if item.draw == 0]
     if settings.as_they_are:
         variants = [_unrestored(AS_IS, items, [item.degraded for item in items])]
@@ -269,28 +273,50 @@ def _variants(
         restored, seconds = clock.time("restore", work)
         errors = [result.error for result in restored]
         notes = [json.dumps(result.note) if result.note is not None else None for result in restored]
-        variants.append(_Variant(name, chosen, [result.image for result in restored], errors, notes, seconds))
+        variants.append(Variant(name, chosen, [result.image for result in restored], errors, notes, seconds))
     return variants
 
 
-@dataclass
-class Computed:
-    """The rows of a unit, of which the quality of restored photos may still be measured elsewhere."""
+@dataclass(frozen=True)
+class Awaited:
+    """Rows of a unit in blocks, each with what measures the quality of its photos elsewhere, None where that is known."""
 
-    rows: list[dict[str, Any]]
-    awaited: list[tuple[list[dict[str, Any]], Future[list[Quality]]]] = field(default_factory=list)
+    blocks: tuple[tuple[list[Row], Future[list[Quality]] | None], ...]
 
     @property
     def is_measured(self) -> bool:
-        return all(future.done() for _, future in self.awaited)
+        """Whether `finish` need not wait."""
+        return all(future is None or future.done() for _, future in self.blocks)
 
-    def finish(self, clock: Clock) -> list[dict[str, Any]]:
-        """The rows with everything in them; waits for what is not measured yet."""
-        for rows, future in self.awaited:
-            measured, _ = clock.time("measure", future.result)
-            for row, (decibels, similarity) in zip(rows, measured, strict=True):
-                row["psnr"], row["ssim"] = decibels, similarity
-        return self.rows
+    def finish(self, clock: Clock) -> list[Row]:
+        """Return the rows with everything in them; waits for what is not measured yet."""
+        return [row for rows, future in self.blocks for row in (_measured(rows, future, clock) if future else rows)]
+
+
+def _measured(rows: list[Row], future: Future[list[Quality]], clock: Clock) -> list[Row]:
+    found, _ = clock.time("measure", future.result)
+    return [replace(row, psnr=decibels, ssim=share) for row, (decibels, share) in zip(rows, found, strict=True)]
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What computing a unit gives: its variants with their images, detections by variant and detector, and its rows."""
+
+    variants: list[Variant]
+    detections: dict[str, dict[str, list[Detections]]]
+    rows: Awaited
+
+
+class Artist(Protocol):
+    """Draws what a unit has to show, where it is computed, and keeps the pictures, where the run's folder is."""
+
+    def draw(
+        self, variants: list[Variant], detections: dict[str, dict[str, list[Detections]]], objects: Callable[[str], Objects]
+    ) -> Any:
+        """Return the pictures of a unit; `objects` gives the ground truth of an image."""
+
+    def keep(self, pictures: Any) -> None:
+        """Write what `draw` gave into the run's folder."""
 
 
 def compute(
@@ -300,53 +326,49 @@ def compute(
     models: Models,
     clock: Clock,
     pool: Executor,
-    show: Callable[[list[_Variant], dict[str, dict[str, list[Detections]]]], None] | None = None,
     step: Step = lambda variant, images: None,
 ) -> Computed:
-    """The rows of a unit's store, one per (image, draw, variant, detector); `pool` measures what restorers gave."""
+    """Restore the photos of a unit and detect in them; `pool` measures what restorers gave.
+
+    Its rows are one for each image, draw, variant and detector.
+    """
     variants = _variants(settings, items, models.restorers, clock, step)
-    computed = Computed([])
-    found: dict[str, dict[str, list[Detections]]] = {}
+    found: dict[str, dict[str, list[Detections]]] = {variant.name: {} for variant in variants}
+    blocks: list[tuple[list[Row], Future[list[Quality]] | None]] = []
     for variant in variants:
         measured = variant.name not in UNRESTORED and not settings.as_they_are
         future = pool.submit(measure, *_arrays(variant)) if measured else None
-        found[variant.name] = {}
         for label, detector in models.detectors.items():
             photos = [item.image for item in variant.items]
             checked, seconds = clock.time("detect", partial(detect_photos, label, detector, photos, variant.images))
             found[variant.name][label] = checked
-            rows = [_row(unit, variant, i, label, result, seconds) for i, result in enumerate(checked)]
-            computed.rows += rows
-            if future is not None:
-                computed.awaited.append((rows, future))
-    if show is not None:
-        show(variants, found)
-    return computed
+            blocks.append(([_row(unit, variant, i, label, result, seconds) for i, result in enumerate(checked)], future))
+    return Computed(variants, found, Awaited(tuple(blocks)))
 
 
-def _arrays(variant: _Variant) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _arrays(variant: Variant) -> tuple[list[np.ndarray], list[np.ndarray]]:
     return [image.numpy() for image in variant.images], [item.clean.numpy() for item in variant.items]
 
 
-def _row(unit: int, variant: _Variant, i: int, detector: str, found: Detections, seconds: float) -> dict[str, Any]:
-    """The row of photo `i` of a variant; `seconds` is what detecting on all its photos took."""
+def _row(unit: int, variant: Variant, i: int, detector: str, found: Detections, seconds: float) -> Row:
+    """Return the row of photo `i` of a variant; `seconds` is what detecting on all its photos took."""
     item = variant.items[i]
     decibels, similarity = item.quality if variant.name == "distorted" else (None, None)
-    return {
-        "unit": unit,
-        "image": item.image,
-        "draw": item.draw,
-        "variant": variant.name,
-        "detector": detector,
-        "boxes": found.boxes.flatten().tolist(),
-        "scores": found.scores.tolist(),
-        "labels": found.labels.tolist(),
-        "psnr": decibels,
-        "ssim": similarity,
-        "levels": json.dumps(item.levels) if not is_clean(variant.name) else None,
-        "note": variant.notes[i],
-        "error": variant.errors[i],
-        "seconds_degrade": 0.0 if is_clean(variant.name) else item.seconds,
-        "seconds_restore": variant.seconds / len(variant.items),
-        "seconds_detect": seconds / len(variant.items),
-    }
+    return Row(
+        unit=unit,
+        image=item.image,
+        draw=item.draw,
+        variant=variant.name,
+        detector=detector,
+        boxes=found.boxes.flatten().tolist(),
+        scores=found.scores.tolist(),
+        labels=found.labels.tolist(),
+        psnr=decibels,
+        ssim=similarity,
+        levels=json.dumps(item.levels) if not is_clean(variant.name) else None,
+        note=variant.notes[i],
+        error=variant.errors[i],
+        seconds_degrade=0.0 if is_clean(variant.name) else item.seconds,
+        seconds_restore=variant.seconds / len(variant.items),
+        seconds_detect=seconds / len(variant.items),
+    )

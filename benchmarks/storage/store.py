@@ -18,37 +18,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from msgspec.structs import asdict
+from vocbench.benchmarks.storage.row import Row, schema
+
 PART = re.compile(r"part-(\d{6,})(?:-(\d{6,}))?-([0-9a-f]{16})\.parquet")
 UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.part")  # as `LocalFiles.write` names it
 OWNER = re.compile(r"run-[0-9a-f]{32}")  # an empty file that says whose the parts are
 READERS = 16  # parts read and checked at a time
 ROWS = 8192  # of a joined part
-
-
-def schema():
-    import pyarrow as pa
-
-    number = pa.float64()
-    return pa.schema(
-        [
-            ("unit", pa.int64()),
-            ("image", pa.string()),
-            ("draw", pa.int64()),
-            ("variant", pa.string()),
-            ("detector", pa.string()),
-            ("boxes", pa.list_(pa.float32())),  # x1, y1, x2, y2 of one box after the other
-            ("scores", pa.list_(pa.float32())),
-            ("labels", pa.list_(pa.int16())),
-            ("psnr", number),
-            ("ssim", number),
-            ("levels", pa.string()),  # JSON
-            ("note", pa.string()),  # JSON: what a restorer tells of itself, such as the tools it chose
-            ("error", pa.string()),
-            ("seconds_degrade", number),
-            ("seconds_restore", number),
-            ("seconds_detect", number),
-        ]
-    )
 
 
 def _digest(data: bytes) -> str:
@@ -176,11 +153,11 @@ class Store:
         if others:
             raise ValueError(f"{self.place}: holds the predictions of another run ({others[0]}); choose another `store`")
 
-    def write(self, unit: int, rows: Sequence[dict[str, Any]]) -> str:
+    def write(self, unit: int, rows: Sequence[Row]) -> str:
         """Write the rows of a unit, whole or not at all, and return the part's name. OSError where the disk is full."""
         import pyarrow as pa
 
-        return self._put(f"{unit:06d}", _encoded([pa.Table.from_pylist(list(rows), schema())]))
+        return self._put(f"{unit:06d}", _encoded([pa.Table.from_pylist([asdict(row) for row in rows], schema())]))
 
     def write_table(self, first: int, last: int, table: Any) -> str:
         """Write the rows of the units `first` to `last` as one part."""

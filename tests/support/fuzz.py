@@ -159,7 +159,7 @@ def _rows(path: Path) -> None:
     from msgspec import convert
     from vocbench.benchmarks.results.finished import Finished, read_rows, scan
     from vocbench.benchmarks.storage.records import RunRecord
-    from vocbench.benchmarks.storage.row import check_names
+    from vocbench.benchmarks.storage.row import Row, check_names
     from vocbench.benchmarks.storage.store import Store
     from vocbench.detection.columns import ObjectColumns, places
     from vocbench.detection.detections import Objects
@@ -167,7 +167,7 @@ def _rows(path: Path) -> None:
     store = Store(path.parent / "store")
     store.clear([])
     try:
-        store.write(0, json.loads(path.read_bytes()))
+        store.write(0, [Row(**dict.fromkeys(Row.__struct_fields__) | row) for row in json.loads(path.read_bytes())])
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError, OverflowError, pa.ArrowException):
         return  # no rows at all: nothing was written
     truth = ObjectColumns.of({image: Objects.of([[1, 2, 30, 40]], [11]) for image in "ab"})

@@ -34,8 +34,7 @@ def test_a_change_counts_objects_regained_and_lost():
 def test_the_photos_kept_do_not_depend_on_the_order(tmp_path, monkeypatch, seed):
     monkeypatch.setattr(gallery, "KEPT", 3)
     rows = {"a": [], "b": [(DOG, 0.9, 11)], "c": [(DOG, 0.9, 11), (CAT, 0.9, 7)], "d": [], "e": [(CAT, 0.9, 7)]}
-    data = SimpleNamespace(objects=lambda image: TRUTH)
-    kept = Gallery(tmp_path, data)  # type: ignore[arg-type]
+    kept = Gallery(tmp_path)
     for name in np.random.default_rng(seed).permutation(list(rows)):
         items, images = [SimpleNamespace(image=str(name), draw=0)], [torch.zeros(3, 8, 8)]
         variants = [
@@ -43,7 +42,7 @@ def test_the_photos_kept_do_not_depend_on_the_order(tmp_path, monkeypatch, seed)
             for v in ("clean", "distorted", "owan", "clean+owan")
         ]
         given = {"owan": {"d": [found(*rows[name])]}}
-        for shot in kept.draw(variants, {v.name: given.get(v.name, {"d": [found()]}) for v in variants}):
+        for shot in kept.draw(variants, {v.name: given.get(v.name, {"d": [found()]}) for v in variants}, lambda image: TRUTH):
             kept.keep(shot)
     assert changes(tmp_path) == [Change("c", 2, 0, "owan"), Change("b", 1, 0, "owan"), Change("e", 1, 0, "owan")]
     assert sorted(path.name for path in (tmp_path / "c").iterdir()) == [
@@ -66,9 +65,9 @@ def unit(error=None):
     [(None, found((DOG, 0.9, 11)), 1), (None, found(), 0), ("the restorer failed", found((DOG, 0.9, 11)), 0)],
 )
 def test_photos_that_did_not_change_or_failed_take_no_place(tmp_path, error, restored, kept):
-    gallery = Gallery(tmp_path, SimpleNamespace(objects=lambda image: TRUTH))  # type: ignore[arg-type]
+    gallery = Gallery(tmp_path)
     given = {"clean": found(), "distorted": found(), "owan": restored}
-    assert len(gallery.draw(unit(error), {name: {"d": [one]} for name, one in given.items()})) == kept
+    assert len(gallery.draw(unit(error), {name: {"d": [one]} for name, one in given.items()}, lambda image: TRUTH)) == kept
 
 
 def test_a_gallery_of_before_variants_were_told_is_read(tmp_path):

@@ -6,9 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
-from vocbench.benchmarks.running.ray_workers import OnRay, Worker, _share, _Task
+from vocbench.benchmarks.reporting.examples import Examples
+from vocbench.benchmarks.running.ray_workers import OnRay, Unit, Worker, _share
 from vocbench.benchmarks.settings import RunSettings, file_digest
 from vocbench.benchmarks.storage.store import Store
 from vocbench.detection.detections import VOC_CLASSES
@@ -165,13 +167,15 @@ def test_a_worker_refuses_a_photo_that_differs_from_the_drivers(alone, tmp_path)
     worker = Worker(settings, 1)
     worker.begin()
     photo = worker.data.photo("2099_000003")
-    task = _Task(0, ["2099_000003"], [file_digest(photo)], str(tmp_path / "store"), {}, VOC_CLASSES)
-    pictures, clock = worker.compute(task)
+    unit = Unit(
+        0, ["2099_000003"], [file_digest(photo)], str(tmp_path / "store"), Examples(tmp_path, {}, VOC_CLASSES), VOC_CLASSES
+    )
+    pictures, clock = worker.compute(unit)
     assert [shot.made.image for shot in pictures.shots] == ["2099_000003"]
     assert clock.spent["restore"] > 0
     assert clock.peaks["peak_memory_bytes"] > 5e7
     with pytest.raises(ValueError, match=r"2099_000003.jpg: another photo here than where the run was started"):
-        worker.compute(_Task(0, ["2099_000003"], ["0" * 64], str(tmp_path / "store"), {}, VOC_CLASSES))
+        worker.compute(replace(unit, digests=["0" * 64]))
 
 
 def node(cpus, gpus=0.0):

@@ -80,10 +80,10 @@ def test_nothing_is_measured_on_the_drivers_thread(settings, monkeypatch):
     with ThreadPoolExecutor(1) as pool:
         items = pool.submit(prepared, settings).result()
         models = Models({"bright": Brighten()}, {"blob": BlobDetector()})
-        rows = compute(settings, 0, items, models, Clock(), pool).finish(Clock())
+        rows = compute(settings, 0, items, models, Clock(), pool).rows.finish(Clock())
     assert len(where) == 4
     assert threading.current_thread() not in where
-    measured = {row["variant"]: row["psnr"] for row in rows if row["image"] == items[0].image}
+    measured = {row.variant: row.psnr for row in rows if row.image == items[0].image}
     assert measured["clean"] is None
     assert measured["distorted"] == real(items[0].degraded, items[0].clean)[0]
     assert measured["bright"] == real((items[0].degraded * 0.5 + 0.3).clamp(0, 1), items[0].clean)[0]
@@ -95,10 +95,10 @@ def test_a_driver_goes_on_to_the_next_unit_before_the_last_is_measured(settings)
     with ThreadPoolExecutor(1) as pool:
         items = prepared(settings)
         pool.submit(held.wait, 30)
-        computed = [compute(settings, unit, items, build_models(settings), Clock(), pool) for unit in range(2)]
+        computed = [compute(settings, unit, items, build_models(settings), Clock(), pool).rows for unit in range(2)]
         assert not any(one.is_measured for one in computed)
         held.set()
-        assert all(row["psnr"] for one in computed for row in one.finish(Clock()) if row["variant"] == "bright")
+        assert all(row.psnr for one in computed for row in one.finish(Clock()) if row.variant == "bright")
 
 
 FORSAKEN = """

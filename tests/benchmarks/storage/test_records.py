@@ -18,6 +18,7 @@ from vocbench.benchmarks.running.driver import _add_timing, run
 from vocbench.benchmarks.running.unit import Clock
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.benchmarks.storage.records import read_record
+from vocbench.benchmarks.storage.row import Row
 from vocbench.benchmarks.storage.store import Store
 
 from tests.support.voc_folders import make_voc_folder
@@ -126,7 +127,7 @@ def rewrite(folder, change):
     store = Store(folder / "store")
     rows = [row for table in store.tables() for row in table.to_pylist()]
     store.clear([])
-    store.write(0, change(rows))
+    store.write(0, [Row(**row) for row in change(rows)])
 
 
 def on_first(**given):

@@ -1,6 +1,8 @@
 import pytest
+from msgspec.structs import replace
 from vocbench.benchmarks.running import driver
 from vocbench.benchmarks.settings import RunSettings
+from vocbench.benchmarks.storage.row import Row, schema
 from vocbench.benchmarks.storage.store import Store
 
 from tests.support.commands import timeless
@@ -10,7 +12,7 @@ EMPTY = {"draw": 0, "detector": "blob", "boxes": [], "scores": [], "labels": []}
 
 def rows(unit):
     named = [{"unit": unit, "image": f"{unit}{letter}", "variant": v} for v in ("clean", "distorted") for letter in "ab"]
-    return [EMPTY | row | {"seconds_detect": unit / 7} for row in named]
+    return [Row(**EMPTY | row, seconds_detect=unit / 7) for row in named]
 
 
 @pytest.fixture
@@ -20,6 +22,10 @@ def store(tmp_path):
     for unit in range(7):
         made.write(unit, rows(unit))
     return made
+
+
+def test_a_row_has_the_columns_of_the_schema():
+    assert list(Row.__struct_fields__) == schema().names
 
 
 def content(store):
@@ -105,7 +111,7 @@ def test_a_damaged_unit_is_not_joined(store):
 
 def test_a_part_written_late_by_a_lost_worker_is_not_counted(store):
     store.join(3)
-    store.write(1, [row | {"seconds_detect": 9.0} for row in rows(1)])
+    store.write(1, [replace(row, seconds_detect=9.0) for row in rows(1)])
     assert len(content(store)) == 28
     assert all(row["seconds_detect"] < 9 for row in content(store))
     assert len(store.clear(store.parts().values())) == 1
