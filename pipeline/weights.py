@@ -90,10 +90,10 @@ WEIGHTS: dict[str, Weights] = {
     "owan-half": Weights(
         "owan-half.safetensors",
         Package("vocbench.restorer", "weights/owan-half.safetensors"),
-        1_700_384,
-        "f7d5140275145ad070248361b8f1bf88435023400882679198a045e16e4ad43e",
+        1_701_344,
+        "212424fc6090aa1bdbcd7dc1c534851343708131b3decc12e9d952ab5bb7cb82",
         "MIT",
-        "OWAN at half the resolution, under way: trained by this project; its card is restorer/weights/owan-half.md",
+        "OWAN at half the resolution, the default restorer, trained by this project; its card is restorer/weights/owan-half.md",
     ),
     "dncnn": Weights(
         "dncnn.safetensors",

@@ -6,6 +6,9 @@ much again as they differ by, and noise that is clipped at black or white darken
 L(z) = pdf(z) - z (1 - cdf(z))). Where a restored block's mean lies beyond its neighbours' means, that amount and a tolerance,
 it is brought back to the bound, smoothly between blocks. A network that paints where it should not is caught by this, whatever
 its weights.
+
+Where an image does not vary at all for some pixels around, as in a letterbox, a margin or a drawn sky, there is nothing
+to restore: noise would vary, and blur and JPEG leave a flat area flat. There the image passes as it is.
 """
 
 from __future__ import annotations
@@ -21,6 +24,10 @@ from vocbench.restorer.contract import Restored, restore_each
 BLOCK = 16  # pixels a side
 TOLERANCE = 0.06  # of 1, of a block's mean
 MIXED = 0.75  # of the difference between a block's darkest and brightest neighbours
+CELL = 4  # pixels a side, of which the range of values says whether they are flat
+FLAT = 1.5 / 255  # of 1, the range up to which a cell counts as flat: rounding to 8 bits makes 1 / 255
+VARIED = 3.5 / 255  # and from which on it is the restorer's alone
+AROUND = 2  # cells on each side that must be flat too: the blocks of heavy JPEG are flat inside, and not to be kept
 CLIPPED = math.sqrt(0.5 - 0.5 / math.pi)  # standard deviation of unit noise of which one half is clipped
 
 
@@ -46,6 +53,24 @@ def bounds(degraded: Tensor) -> tuple[Tensor, Tensor]:
     brightened = deviation * _loss((means - extreme).clamp(min=0) / deviation)
     slack = MIXED * (highest - lowest) + TOLERANCE
     return lowest - brightened - slack, highest + darkened + slack
+
+
+def flatness(image: Tensor) -> Tensor:
+    """Return how flat images (B, 3, H, W) are around each pixel: 1 where nothing varies, 0 where it does, (B, 1, H, W)."""
+    height, width = image.shape[2:]
+    whole = pad(image, (0, -width % CELL, 0, -height % CELL), mode="replicate")
+    spread = (max_pool2d(whole, CELL) + max_pool2d(-whole, CELL)).amax(1, keepdim=True)  # (B, 1, h, w)
+    spread = max_pool2d(spread, 2 * AROUND + 1, stride=1, padding=AROUND)
+    flat = ((VARIED - spread) / (VARIED - FLAT)).clamp(0, 1)
+    return interpolate(flat, scale_factor=float(CELL), mode="bilinear", align_corners=False)[..., :height, :width]
+
+
+def keep_flat(restored: Tensor, degraded: Tensor) -> Tensor:
+    """Return the restored images (B, 3, H, W) with the degraded ones' flat areas, to the bit where nothing varies."""
+    flat = flatness(degraded)
+    if not flat.any():
+        return restored
+    return torch.where(flat == 1, degraded, restored + flat * (degraded - restored))
 
 
 def guard(restored: Tensor, degraded: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,11 +107,11 @@ class Guarded(nn.Module):
         return [self._held(image, one) for image, one in zip(images, restored, strict=True)]
 
     def _held(self, image: Tensor, restored: Restored) -> Restored:
-        (held,), outside = guard(restored.image[None].clamp(0, 1), image[None])
+        (held,), outside = guard(keep_flat(restored.image[None].clamp(0, 1), image[None]), image[None])
         if not outside.any():
             return Restored(held, restored.note)
         return Restored(held, f"{restored.note}, guarded" if restored.note else "guarded")
 
     def forward(self, images: Tensor) -> Tensor:
         """Return restored images (B, 3, H, W); with gradients where they are recorded."""
-        return guard(self.restorer(images).clamp(0, 1), images)[0]
+        return guard(keep_flat(self.restorer(images).clamp(0, 1), images), images)[0]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from vocbench.restorer.contract import Restored
 from vocbench.restorer.degradations.recipes import level_degrade
-from vocbench.restorer.guard import TOLERANCE, Guarded, bounds, guard
+from vocbench.restorer.guard import AROUND, CELL, TOLERANCE, Guarded, bounds, flatness, guard, keep_flat
 
 
 def edge() -> torch.Tensor:
@@ -75,12 +75,49 @@ class Painter(torch.nn.Module):
 
 def test_a_guarded_restorer_takes_paint_back_and_tells_it():
     guarded = Guarded(Painter())
-    grey, cyan = torch.full((3, 96, 80), 0.5), torch.tensor([0.0, 1.0, 1.0])[:, None, None].expand(3, 70, 64)
-    mended, left = guarded.restore_many([grey, cyan])
+    noisy = 0.5 + 0.05 * torch.randn(3, 96, 80, generator=torch.Generator().manual_seed(0))
+    cyan = torch.tensor([0.0, 1.0, 1.0])[:, None, None].expand(3, 70, 64)
+    mended, left = guarded.restore_many([noisy, cyan])
     assert mended.note == "guarded"
-    assert (mended.image - grey)[:, 8:24, 8:24].mean((1, 2)).abs().max() < TOLERANCE + 0.05
+    assert (mended.image - noisy)[:, 8:24, 8:24].mean((1, 2)).abs().max() < TOLERANCE + 0.08
     assert torch.equal(left.image, cyan) and left.note is None
-    torch.testing.assert_close(guarded(grey[None])[0], mended.image)
+    torch.testing.assert_close(guarded(noisy[None])[0], mended.image)
+
+
+def bars(photo: torch.Tensor, colour: float) -> torch.Tensor:
+    """A picture (3, H, W) with bars of 40 pixels above and below."""
+    boxed = photo.clone()
+    boxed[:, :40] = boxed[:, -40:] = colour
+    return boxed
+
+
+@pytest.mark.parametrize("colour", [0.0, 114 / 255, 1.0])
+def test_flat_bars_come_back_to_the_bit_and_the_photo_between_them_is_the_restorers(colour):
+    photo = bars(torch.rand(3, 160, 130, generator=torch.Generator().manual_seed(0)), colour)
+    restored = keep_flat(torch.full((1, 3, 160, 130), 0.3), photo[None])[0]
+    margin = (AROUND + 1) * CELL
+    assert torch.equal(restored[:, : 40 - margin], photo[:, : 40 - margin])
+    assert torch.equal(restored[:, margin - 40 :], photo[:, margin - 40 :])
+    assert torch.equal(restored[:, 40:120], torch.full((3, 80, 130), 0.3))
+
+
+def test_a_flat_picture_of_any_size_passes_a_restorer_that_paints():
+    for size in [(1, 1), (3, 50), (64, 64)]:
+        grey = torch.full((3, *size), 0.6)
+        (passed,) = Guarded(Painter()).restore_many([grey])
+        assert torch.equal(passed.image, grey) and passed.note is None
+
+
+@pytest.mark.parametrize("levels", [{"noise": 2.0}, {"jpeg": 10}, {"blur": 5.0, "noise": 10.0, "jpeg": 20}])
+def test_what_noise_and_jpeg_have_touched_is_not_flat(levels):
+    ramp = torch.linspace(0.2, 0.8, 96).expand(3, 96, 96) + 0.05 * torch.sin(torch.arange(96) / 3)[:, None]
+    assert flatness(level_degrade(ramp, levels, 0, "ramp")[None]).mean() < 0.02
+
+
+def test_gaussian_blur_leaves_flat_areas_and_edges_to_the_restorer():
+    flat = flatness(level_degrade(edge(), {"blur": 4.0}, 0, "edge")[None])[0, 0]
+    assert flat[:, 40:56].max() == 0
+    assert flat[:, :16].min() == 1
 
 
 def test_the_note_of_the_restorer_behind_the_guard_stays():
@@ -88,7 +125,7 @@ def test_the_note_of_the_restorer_behind_the_guard_stays():
         def restore_many(self, images):
             return [Restored(self(image[None])[0], "restored") for image in images]
 
-    (mended,) = Guarded(Telling()).restore_many([torch.full((3, 64, 64), 0.5)])
+    (mended,) = Guarded(Telling()).restore_many([torch.rand(3, 64, 64) / 2])
     assert mended.note == "restored, guarded"
 
 

@@ -1,6 +1,9 @@
 import torch
+from skimage import data
 from torch import nn
-from vocbench.benchmarks.experiments.harmlessness import harm, measure, pictures
+from vocbench.benchmarks.experiments.harmlessness import COLOURS, harm, measure, pictures
+from vocbench.pipeline import load_restorer
+from vocbench.restorer.images import from_uint8
 
 
 class Painter(nn.Module):
@@ -34,3 +37,11 @@ def test_letterboxed_photos_are_among_the_pictures_where_a_photo_is_given():
     photo = torch.rand(3, 300, 400, generator=torch.Generator().manual_seed(0))
     names = {name for name, _ in pictures(photo)}
     assert {"white", "gradient 0", "drawing 0", "letterbox 0"} <= names
+
+
+def test_the_default_restorer_harms_no_flat_smooth_drawn_or_letterboxed_picture():
+    photo = from_uint8(data.astronaut())
+    worst, *others = measure(load_restorer(device="cpu"), photo)
+    assert len(others) == 33
+    assert worst.psnr > 40
+    assert {row.psnr for row in (worst, *others) if row.name in COLOURS} == {100.0}  # flat ones come back to the bit
