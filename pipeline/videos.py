@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,7 +66,7 @@ class Video:
         self._frames.close()
         self._capture.release()
 
-    def _of_file(self, total: int) -> Iterator[Frame]:
+    def _of_file(self, total: int) -> Generator[Frame, None, None]:
         import cv2
 
         number, missing, decoded = -1, 0, 0  # of the last frame, how often reading failed since, and how often it did not
@@ -84,7 +84,7 @@ class Video:
             yield Frame(number, seconds, picture)
         self.lost = max(total - decoded, 0)  # where frames are unevenly spaced, what time left out was no frame
 
-    def _of_camera(self) -> Iterator[Frame]:
+    def _of_camera(self) -> Generator[Frame, None, None]:
         """Yield the newest frame each time: a slow reader loses frames, and stays in the present."""
         newest = _Newest(self._capture)
         begun: float | None = None
@@ -168,7 +168,7 @@ class VideoWriter:
 
     def fill(self, number: int) -> None:
         """Repeat the last frame until the file has that many."""
-        for _ in range(number - self.written if self._last is not None else 0):
+        while self._last is not None and self.written < number:
             self._put(self._last)
 
     def _put(self, picture: np.ndarray) -> None:

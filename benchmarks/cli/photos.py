@@ -241,13 +241,14 @@ class _Detecting:
     def compare(self, path: Path, photo: Photo, after: Photo, restorer: str) -> dict[str, Any]:
         """Detect one photo as it is and restored, draw and print both; gives what JSON says of it."""
         from vocbench.detection.changes import find_changes
+        from vocbench.pipeline.models import parse_restorer
         from vocbench.pipeline.scale import grown
         from vocbench.restorer.images import Photo, write_photo
 
         images = photo.image, grown(after.image, photo.image)
         found = self._found(path, photo.image, photo.image), self._found(path, after.image, photo.image)
         changes = find_changes(*found, self.score)
-        compared = before_after.Compared(images, found, changes, restorer.partition("=")[0], self.classes)
+        compared = before_after.Compared(images, found, changes, parse_restorer(restorer).label, self.classes)
         target = self.targets[path]
         make_folder(target.parent)
         write_photo(target, Photo(before_after.picture(compared), profile=None if photo.single else photo.profile))
