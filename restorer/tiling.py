@@ -1,8 +1,8 @@
-"""Cutting policy: a photo as overlapping tiles, restored in batches of a fixed size and blended together.
+"""Cutting policy: a photo as overlapping tiles, restored some at a time and blended together.
 
 OWAN's attention averages over its whole input and its receptive field is wider than its training patch, so what is cut how
-is part of the function. Each set of weights carries its policy in its metadata. Fixed batches of one tile size also bound
-the memory for any photo and give every engine one compiled shape.
+is part of the function. Each set of weights carries its policy in its metadata. Batches of one tile size also bound the memory
+for any photo and give every engine one compiled shape.
 """
 
 from __future__ import annotations
@@ -73,9 +73,10 @@ class _Canvas:
 class Tiled(nn.Module):
     """A network applied by a cutting policy: (B, 3, H, W) in [0, 1] to the same shape, clipped to [0, 1].
 
-    `network` maps (batch, 3, size, size) to the same shape; it always gets exactly `batch` tiles (the last batch is filled
-    up with copies of its first tile), so the result of a tile does not depend on how many photos came with it. Where memory
-    runs out, `batch` is halved for good and the tiles are tried again.
+    `network` maps (B, 3, size, size) to the same shape, B at most `batch`. The result of a tile does not depend on how many
+    photos came with it: a network whose `any_number` is true, as that of the engines on a CPU, promises that and gets no tile
+    more than there are; any other gets exactly `batch` tiles, the last batch filled up with copies of its first tile. Where
+    memory runs out, `batch` is halved for good and the tiles are tried again.
     """
 
     def __init__(self, network: Callable[[Tensor], Tensor], tiling: Tiling, batch: int = BATCH):
@@ -143,8 +144,8 @@ class Tiled(nn.Module):
         return torch.cat([self._within_memory(self._filled(part))[: len(part)] for part in tiles.split(self.batch)])
 
     def _filled(self, tiles: Tensor) -> Tensor:
-        """Tiles filled up to a batch with copies of the first."""
-        missing = max(self.batch - len(tiles), 0)
+        """Tiles filled up to a batch with copies of the first, for a network that needs it."""
+        missing = 0 if getattr(self.network, "any_number", False) else max(self.batch - len(tiles), 0)
         return torch.cat([tiles, tiles[:1].expand(missing, -1, -1, -1)]) if missing else tiles
 
 

@@ -18,7 +18,7 @@ from vocbench.restorer.cutting import Tiling
 @click.option("--size", default="500x375", show_default=True, metavar="WIDTHxHEIGHT", help="Of the photo, in pixels.")
 @click.option("--engine", "wanted", multiple=True, help="Only these engines and peers (repeatable); the plain one always runs.")
 @tile_option
-@click.option("--batch", default=4, show_default=True, help="Tiles at a time.")
+@click.option("--batch", default=0, type=click.IntRange(0), help="Tiles at a time; default: as for restoring.")
 @click.option("--rounds", default=5, show_default=True, help="Timed rounds after one of warm-up.")
 @device_option
 @json_option
@@ -32,8 +32,6 @@ def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> 
         width, height = (int(side) for side in size.lower().split("x"))
     except ValueError:
         raise ValueError(f"--size {size!r}: expected WIDTHxHEIGHT in pixels, such as 500x375") from None
-    if tile == "whole":
-        raise ValueError("--tile whole: speed is measured on tiles of one size; give SIZE:STRIDE")
     from vocbench.benchmarks.experiments import speed as timing
     from vocbench.pipeline.models import owan_file
     from vocbench.restorer.files import cache_folder
@@ -42,10 +40,9 @@ def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> 
 
     path = owan_file(restorer)
     tiling = Tiling.parse(tile or read_metadata(path).get("tiling", RELEASED_TILING))
-    if tiling.size is None:
-        raise ValueError("--tile whole: speed is measured on tiles of one size; give SIZE:STRIDE")
     chosen = choose_device(device)
     say = lambda text: click.echo(text, err=True)  # noqa: E731
+    batch = batch or timing.default_batch(path, tiling, chosen)
     case = timing.Case(path, tiling, (width, height), chosen, batch, cache_folder())
     total = len(timing.candidates(wanted, chosen)) * (1 + rounds)
     with Progress(total, unit="photos") as shown:

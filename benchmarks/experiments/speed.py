@@ -16,14 +16,15 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from vocbench.benchmarks.settings import hardware, versions
 from vocbench.restorer.engines import select
+from vocbench.restorer.engines.openvino_engine import OpenVinoEngine
 from vocbench.restorer.engines.placement import Placement
 from vocbench.restorer.images import from_uint8
-from vocbench.restorer.networks.owan import Owan
 from vocbench.restorer.networks.owan_files import load_owan
 from vocbench.restorer.tiling import Tiled, Tiling
 
@@ -42,6 +43,8 @@ def sample_photo(width: int, height: int) -> Tensor:
 class _Contiguous(nn.Module):
     """The network as its authors run it: eager, channels first."""
 
+    any_number = True  # of tiles: none is computed that nobody asked for
+
     def __init__(self, network: nn.Module, device: str):
         super().__init__()
         self.device, self.network = torch.device(device), network.to(device)
@@ -58,31 +61,48 @@ def _compiled(network: nn.Module, placement: Placement) -> nn.Module:
     return _Contiguous(torch.compile(network), placement.device)  # type: ignore[arg-type]
 
 
+class _AsItIs(nn.Module):
+    """A network that the engines do not know, and so leave as it is."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.network(image)
+
+
+def _side(placement: Placement) -> int:
+    if placement.tiling.size is None:
+        raise ValueError("it takes tiles of one size, and these weights take whole photos")
+    return placement.tiling.size
+
+
 def _openvino_unfused(network: nn.Module, placement: Placement) -> nn.Module:
-    assert placement.tiling.size
-    assert isinstance(network, Owan)
-    return select.OpenVinoEngine(network, placement.batch, placement.tiling.size, placement.cache)
+    return OpenVinoEngine(_AsItIs(network), _side(placement), placement.cache)
 
 
 class _OnnxRuntime(nn.Module):
-    def __init__(self, network: nn.Module, batch: int, size: int):
+    any_number = True  # tile by tile
+
+    def __init__(self, network: nn.Module, size: int):
         super().__init__()
         import io
 
         import onnxruntime
 
         buffer = io.BytesIO()
-        torch.onnx.export(network, (torch.zeros(batch, 3, size, size),), buffer, dynamo=False, opset_version=17)  # type: ignore[arg-type]
+        torch.onnx.export(network, (torch.zeros(1, 3, size, size),), buffer, dynamo=False, opset_version=17)  # type: ignore[arg-type]
         self.session = onnxruntime.InferenceSession(buffer.getvalue(), providers=["CPUExecutionProvider"])
         self.name = self.session.get_inputs()[0].name
 
     def forward(self, images: Tensor) -> Tensor:
-        return torch.from_numpy(self.session.run(None, {self.name: images.numpy()})[0])
+        restored = [self.session.run(None, {self.name: tile[None]})[0] for tile in images.numpy()]
+        return torch.from_numpy(np.concatenate(restored))
 
 
 def _onnxruntime_unfused(network: nn.Module, placement: Placement) -> nn.Module:
-    assert placement.tiling.size
-    return _OnnxRuntime(network, placement.batch, placement.tiling.size)
+    return _OnnxRuntime(network, _side(placement))
 
 
 # What is measured beside the engines: what a user would take instead.
@@ -94,6 +114,11 @@ PEERS: dict[str, select.Builder] = {
     "openvino (unfused)": _openvino_unfused,
 }
 CPU_ONLY = ("native", "openvino", "onnxruntime (unfused)", "openvino (unfused)")
+
+
+def default_batch(weights: Path, tiling: Tiling, device: str) -> int:
+    """Return the tiles at a time that a restorer of these weights takes where nothing else is asked for."""
+    return select.fastest_batch(load_owan(weights), Placement(device, tiling))
 
 
 @dataclass(frozen=True)
@@ -231,8 +256,9 @@ def table(found: list[Measured], case: Case) -> dict[str, Any]:
 
 def to_markdown(content: dict[str, Any]) -> str:
     lines = [
-        f"One photo of {content['photo'][0]}x{content['photo'][1]}, tiles {content['tiling']} in batches of "
-        f"{content['batch']}, float32, {content['hardware']}, {content['threads']} threads, "
+        f"One photo of {content['photo'][0]}x{content['photo'][1]}, "
+        f"{'whole' if content['tiling'] == 'whole' else 'in tiles of ' + content['tiling']}, at most {content['batch']} "
+        f"at a time, float32, {content['hardware']}, {content['threads']} threads, "
         f"PyTorch {content['versions'].get('torch')}, "
         f"median of {content['rounds']} rounds in turns.",
         "",

@@ -1,164 +1,99 @@
-"""OWAN's operation layer compiled for this machine's CPU, forward and backward: the same function, several times faster.
+"""OWAN's layers compiled for this machine's CPU, forward and backward: the same function, several times faster.
 
-`cpp/training.cpp` is compiled once with the machine's C++ compiler and kept in a cache folder. Where there is no compiler,
-`available()` is False and training goes on in plain PyTorch.
+`NativeOwan` is an ordinary module around the ordinary network. Where the compiled code does not apply (parameters on a GPU or
+in another precision while gradients are asked for, no compiler where it was unpickled) it runs the network itself.
 """
 
 from __future__ import annotations
 
-import ctypes
-import functools
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
-from pathlib import Path
+import logging
 
 import torch
 from torch import Tensor, nn
-from vocbench.restorer.engines import compiled
+from vocbench.restorer.engines import library
 from vocbench.restorer.engines.folding import fold
+from vocbench.restorer.engines.library import SOURCE, available
+from vocbench.restorer.engines.packing import describe
 from vocbench.restorer.networks.owan import Group, Owan
 
-SOURCE = Path(__file__).with_name("cpp") / "training.cpp"
-TOGETHER = 2  # tiles that a thread restores at a time; fixed, so that the number of threads cannot change a result
+__all__ = ["SOURCE", "NativeOwan", "available", "forward"]
+logger = logging.getLogger(__name__)
 
 
-@functools.cache
-def _library() -> ctypes.CDLL | None:
-    library = compiled.load("owan", SOURCE)
-    if library is None:
-        return None
-    pointer, integer = ctypes.c_void_p, ctypes.c_int
-    library.forward.argtypes = [pointer] * 7 + [integer] * 4
-    library.backward.argtypes = [pointer] * 14 + [integer] * 4
-    return library
-
-
-def available() -> bool:
-    """Whether the compiled layer can be had here: a C++ compiler with vector types, as g++ and clang++ are."""
-    return _library() is not None
-
-
-@functools.cache
-def _threads(count: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(count, "owan")
-
-
-def _shares(tiles: int) -> list[tuple[int, int]]:
-    """Tiles begin..end for each of this thread's PyTorch threads; the compiled code lets go of the interpreter."""
-    parts = max(1, min(torch.get_num_threads(), tiles))
-    edges = [tiles * i // parts for i in range(parts + 1)]
-    return list(pairwise(edges))
-
-
-def _share_out(work: Callable[[int, int, int], None], tiles: int) -> int:
-    """Call work(part, begin, end) for every share, side by side; gives the number of parts."""
-    shares = _shares(tiles)
-    if len(shares) == 1:
-        work(0, *shares[0])
-    else:
-        jobs = [_threads(len(shares)).submit(work, i, *share) for i, share in enumerate(shares)]
-        for job in jobs:
-            job.result()
-    return len(shares)
-
-
-class _Layer(torch.autograd.Function):
-    """x (B, H, W, 16) to y of the same shape, given the folded matrices and taps of `folding.fold`."""
-
-    @staticmethod
-    def forward(ctx, x, m, p, k1, k2, kd):  # type: ignore[override]
-        library = _library()
-        assert library is not None
-        inputs = [tensor.contiguous() for tensor in (x, m, p, k1, k2, kd)]
-        y = torch.empty_like(inputs[0])
-        tiles, height, width = x.shape[:3]
-        first, *rest = (tensor.data_ptr() for tensor in inputs)
-
-        def work(part: int, begin: int, end: int) -> None:
-            library.forward(first, y.data_ptr(), *rest, begin, end, height, width)
-
-        _share_out(work, tiles)
-        ctx.save_for_backward(*inputs, y)
-        return y
-
-    @staticmethod
-    def backward(ctx, gy):  # type: ignore[override]
-        library = _library()
-        assert library is not None
-        x, m, p, k1, k2, kd, y = ctx.saved_tensors
-        gy = gy.contiguous()
-        gx, gm = torch.empty_like(x), torch.empty_like(m)
-        tiles, height, width = x.shape[:3]
-        parts = len(_shares(tiles))
-        sums = [torch.zeros(parts, *tensor.shape) for tensor in (p, k1, k2, kd)]  # one of each for every thread
-        given = [tensor.data_ptr() for tensor in (x, y, gy, gx, m, p, k1, k2, kd, gm)]
-
-        def work(part: int, begin: int, end: int) -> None:
-            library.backward(*given, *(total[part].data_ptr() for total in sums), begin, end, height, width)
-
-        _share_out(work, tiles)
-        return gx, gm, *(total.sum(0) for total in sums)
-
-
-def layer(x: Tensor, prepared: tuple[Tensor, ...], weights: Tensor) -> Tensor:
-    """The operation layer on (B, H, W, 16), x >= 0, with `fold` and attention weights (B, 8); differentiable in all."""
-    matrices, *rest = prepared
-    return _Layer.apply(x, matrices * weights[:, :, None, None], *rest)
-
-
-def _group(group: Group, x: Tensor, prepared: Sequence[tuple[Tensor, ...]]) -> Tensor:
+def _group(group: Group, x: Tensor) -> Tensor:
     weights = group.attention(x)  # (B, layers, ops); x is (B, 16, H, W) in channels-last memory
     x = torch.relu(group.preprocess(x)).permute(0, 2, 3, 1)  # (B, H, W, 16)
-    for i, numbers in enumerate(prepared):
-        x = layer(x, numbers, weights[:, i])
+    for i, module in enumerate(group.layers):
+        matrices, *rest = fold(module)  # type: ignore[arg-type]
+        x = library.layer(x, matrices * weights[:, i, :, None, None], *rest)
     return x.permute(0, 3, 1, 2)
 
 
-def prepare(network: Owan) -> list[list[tuple[Tensor, ...]]]:
-    """`fold` of every layer of every group."""
-    return [[fold(module) for module in group.layers] for group in network.groups]  # type: ignore[union-attr, arg-type]
+def forward(network: Owan, image: Tensor) -> Tensor:
+    """What `network(image)` gives, (B, 3, H, W) float32 on the CPU, layer by layer and differentiable."""
+    with torch.autocast("cpu", enabled=False):
+        x = network.head(network.enter(image).contiguous(memory_format=torch.channels_last))
+        for group in network.groups:
+            x = _group(group, x)  # type: ignore[arg-type]
+        return network.leave(image, x)
 
 
-def forward(network: Owan, image: Tensor, prepared: list[list[tuple[Tensor, ...]]] | None = None) -> Tensor:
-    """What `network(image)` gives, (B, 3, H, W) float32 on the CPU, through the compiled layers."""
-    x = network.head(network.enter(image).contiguous(memory_format=torch.channels_last))
-    for group, numbers in zip(network.groups, prepared or prepare(network), strict=True):
-        x = _group(group, x, numbers)  # type: ignore[arg-type]
-    return network.leave(image, x)
+def refuse_tracing(engine: str) -> None:
+    """Raise RuntimeError under `torch.jit.trace`, which would record one constant picture."""
+    if torch.jit.is_tracing():
+        raise RuntimeError(
+            f"the engine {engine!r} runs compiled code, which torch.jit.trace cannot record; use engine='torch', or "
+            "`vocbench export --format torchscript`"
+        )
+
+
+def check_batch(image: Tensor) -> None:
+    """Raise ValueError for what is no batch of images."""
+    if image.ndim != 4 or image.shape[1] != 3:
+        raise ValueError(f"expected images (B, 3, H, W), got {tuple(image.shape)}")
+    if not image.is_floating_point():
+        raise ValueError(f"expected floats in [0, 1], got {image.dtype}; use image.float() / 255 for 0 to 255")
+
+
+def plain(network: nn.Module, image: Tensor) -> Tensor:
+    """What the network itself makes of images of any precision on any device, in theirs."""
+    own = next(network.parameters())
+    if own.is_meta:
+        raise ValueError("the network's parameters are on the device 'meta', where tensors hold nothing; load weights first")
+    return network(image.to(own)).to(image)
+
+
+def asks_for_gradients(image: Tensor, parameters: list[nn.Parameter]) -> bool:
+    """Whether autograd is to record what happens to the images."""
+    return torch.is_grad_enabled() and (image.requires_grad or any(one.requires_grad for one in parameters))
 
 
 class NativeOwan(nn.Module):
-    """An `Owan` run through the compiled layers, for training; its parameters are the network's own."""
+    """An `Owan` run by compiled code, for inference and training; its parameters are the network's own.
+
+    For inference parameters and images of other precisions are computed in float32; with gradients in their own, plainly.
+    """
+
+    engine = "native"
+    any_number = True  # of tiles at a time: none depends on another
 
     def __init__(self, network: Owan):
         super().__init__()
         if not available():
             raise ValueError("the compiled layer needs a C++ compiler (g++ or clang++); use another engine")
         self.network = network
+        self.kind = describe(network)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) float32 on the CPU to the same shape, not clipped."""
-        return forward(self.network, image)
-
-
-class FrozenOwan(NativeOwan):
-    """The same for inference: folded weights are computed once, and each thread restores its own tiles from end to end."""
-
-    engine = "native"
-
-    def __init__(self, network: Owan):
-        super().__init__(network)
-        with torch.no_grad():
-            self.prepared = prepare(network)
-        # One PyTorch thread in each: nothing is shared out twice.
-        self.threads = torch.get_num_threads()
-        self.pool = ThreadPoolExecutor(self.threads, "owan", torch.set_num_threads, (1,))
-
-    @torch.inference_mode()
-    def _restore(self, tiles: Tensor) -> Tensor:
-        return forward(self.network, tiles, self.prepared)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) float32 on any device to the same shape on the same device, not clipped."""
-        return torch.cat(list(self.pool.map(self._restore, image.cpu().split(TOGETHER)))).to(image.device)
+        """(B, 3, H, W) floats on any device to the same shape, type and device, not clipped."""
+        refuse_tracing("native")
+        check_batch(image)
+        parameters = list(self.network.parameters())
+        compiling = torch.compiler.is_compiling()
+        if parameters[0].device.type != "cpu" or not (compiling or available()):
+            return plain(self.network, image)
+        if asks_for_gradients(image, parameters):
+            usual = {one.dtype for one in (image, *parameters)} == {torch.float32}
+            return forward(self.network, image.cpu()).to(image.device) if usual else plain(self.network, image)
+        run = library.owan if compiling else library.restore
+        return run(image.to("cpu", torch.float32), parameters, *self.kind).to(image)

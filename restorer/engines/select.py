@@ -16,11 +16,10 @@ from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from vocbench.restorer.engines import native
-from vocbench.restorer.engines.fused import fuse
+from vocbench.restorer.engines.openvino_engine import OpenVinoEngine
 from vocbench.restorer.engines.placement import Placement
 from vocbench.restorer.files import replacing, usable
 from vocbench.restorer.networks.owan import Owan
@@ -31,45 +30,31 @@ Builder = Callable[[nn.Module, Placement], nn.Module]
 
 
 class TorchEngine(nn.Module):
-    """The network in channels-last memory on a device; images go there and come back."""
+    """The network in channels-last memory on a device; images go there and come back.
+
+    On a CPU image by image, which is no slower and makes a result independent of what comes with it, to the bit.
+    """
 
     engine = "torch"
 
     def __init__(self, network: nn.Module, device: str):
         super().__init__()
-        self.device = torch.device(device)
-        self.network = network.to(self.device).to(memory_format=torch.channels_last)
+        self.network = network.to(torch.device(device)).to(memory_format=torch.channels_last)
+
+    @property
+    def any_number(self) -> bool:
+        """Whether a tile's result is the same whatever comes with it."""
+        return self._own().device.type == "cpu"
+
+    def _own(self) -> Tensor:
+        return next(self.network.parameters(), torch.empty(0))
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) on any device to the same shape on the same device."""
-        moved = images.to(self.device).contiguous(memory_format=torch.channels_last)
-        return self.network(moved).to(images.device)
-
-
-class OpenVinoEngine(nn.Module):
-    """A network compiled by OpenVINO for one shape, in float32: its default bfloat16 is wrong by up to 0.08 here.
-
-    One fixed shape, because with free sizes OpenVINO keeps buffers for every size it has seen. The compiled model is cached.
-    """
-
-    engine = "openvino"
-
-    def __init__(self, network: nn.Module, batch: int, size: int, cache: Path):
-        super().__init__()
-        import openvino
-
-        shape = [batch, 3, size, size]
-        with torch.no_grad():
-            model = openvino.convert_model(network.eval(), example_input=torch.zeros(shape), input=shape)
-        core = openvino.Core()
-        core.set_property({"CACHE_DIR": str(usable(cache) / "openvino")})
-        options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
-        self.request = core.compile_model(model, "CPU", options).create_infer_request()
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(batch, 3, size, size) float32 on any device to the same shape on the same device."""
-        result = self.request.infer({0: np.ascontiguousarray(images.cpu().numpy())}, share_inputs=True)[0]
-        return torch.from_numpy(result.copy()).to(images.device)
+        """(B, 3, H, W) floats on any device to the same shape, type and device."""
+        moved = images.to(self._own()).contiguous(memory_format=torch.channels_last)
+        if self.any_number and len(moved) > 1:
+            return torch.cat([self.network(image) for image in moved.split(1)]).to(images)
+        return self.network(moved).to(images)
 
 
 def torch_engine(network: nn.Module, placement: Placement) -> nn.Module:
@@ -81,7 +66,7 @@ def native_engine(network: nn.Module, placement: Placement) -> nn.Module:
     """OWAN's compiled layers, on a CPU with a C++ compiler."""
     if not isinstance(network, Owan) or not placement.on_cpu:
         raise ValueError("the engine 'native' runs OWAN on a CPU; use `engine='torch'` here")
-    return native.FrozenOwan(network)
+    return native.NativeOwan(network)
 
 
 def openvino_engine(network: nn.Module, placement: Placement) -> nn.Module:
@@ -90,8 +75,7 @@ def openvino_engine(network: nn.Module, placement: Placement) -> nn.Module:
         raise ValueError(
             "the engine 'openvino' needs the package openvino, a CPU and tiles of one size; use `engine='torch'` here"
         )
-    fused = fuse(network) if isinstance(network, Owan) else network
-    return OpenVinoEngine(fused, placement.batch, placement.tiling.size, placement.cache)
+    return OpenVinoEngine(network, placement.tiling.size, placement.cache)
 
 
 def triton_engine(network: nn.Module, placement: Placement) -> nn.Module:
@@ -161,11 +145,10 @@ BATCH = 16
 def fastest_batch(network: nn.Module, placement: Placement, engine: str = "auto") -> int:
     """The number of tiles at a time that is fastest here: measured once for each engine, device and tile, then remembered.
 
-    Only where it matters: the compiled CPU layers take any number at the same speed.
+    Only where it matters: on a CPU every engine computes tile by tile.
     """
     device, size, cache = placement.device, placement.tiling.size, placement.cache
-    compiled_layers = engine == "native" or (engine == "auto" and placement.on_cpu and native.available())
-    if size is None or engine == "torch" or compiled_layers:
+    if size is None or engine == "torch" or placement.on_cpu:
         return BATCH if size else 1
     if usable(cache) != cache:
         return BATCH  # measuring takes longer than it saves where it cannot be remembered

@@ -38,6 +38,15 @@ def test_a_photo_does_not_depend_on_those_that_come_with_it():
     torch.testing.assert_close(alone, together, atol=1e-6, rtol=0)
 
 
+def test_a_network_that_takes_any_number_gets_no_tile_more_than_there_are():
+    network = Recorder()
+    network.any_number = True
+    Tiled(network, Tiling(32, 24), 5).restore_many([torch.rand(3, 40, 70), torch.rand(3, 10, 33)])
+    assert network.shapes == [(5, 3, 32, 32), (5, 3, 32, 32)]  # 8 and 2 tiles
+    Tiled(network, Tiling(32, 24), 5).restore_many([torch.rand(3, 10, 12)])
+    assert network.shapes[2:] == [(1, 3, 32, 32)]
+
+
 def test_the_last_tile_is_flush_with_the_border():
     assert starts(100, 63, 42) == [0, 37]
     assert starts(63, 63, 42) == [0]

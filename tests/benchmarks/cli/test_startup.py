@@ -97,7 +97,7 @@ def test_typing_errors_import_nothing_heavy(tmp_path):
         ["video"], ["video", "none.mp4"], ["video", "none.mp4", "--restorer", "owam"],
         ["evaluate"], ["report"], ["compare", "a"],
         ["export", "owan", "--format", "onx", "--out", "a"], ["export", "dncnn", "--format", "onnx", "--out", "a"],
-        ["speed", "--size", "big"], ["speed", "--tile", "whole"], ["quality"], ["quality", "--clean", "a", "--recipe", "vox"],
+        ["speed", "--size", "big"], ["speed", "--tile", "wide"], ["quality"], ["quality", "--clean", "a", "--recipe", "vox"],
         ["attention"], ["train"], ["train", "owam", "--clean", "a", "--out", "b"], ["weights", "fetch", "owam"],
         ["weights", "average", "a", "b", "--share", "2", "--out", "c"],
         ["export-predictions", "a", "--format", "x", "--out", "b"],

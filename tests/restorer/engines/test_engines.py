@@ -85,7 +85,8 @@ def test_the_fastest_batch_is_found_once_and_remembered(monkeypatch, tmp_path):
         return abs(placement.batch - 8) + 1.0
 
     monkeypatch.setattr(select, "_seconds_per_tile", seconds)
-    arguments = (build("owan"), Placement("cpu", Tiling(63, 42), cache=tmp_path), "openvino")
+    monkeypatch.setattr(select, "_machine", lambda device: "a GPU")
+    arguments = (build("owan"), Placement("cuda", Tiling(63, 42), cache=tmp_path), "triton")
     assert select.fastest_batch(*arguments) == 8
     assert tried == list(select.BATCHES)
     assert select.fastest_batch(*arguments) == 8
@@ -99,7 +100,7 @@ def test_without_a_usable_cache_no_batch_is_measured(monkeypatch, tmp_path, capl
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setattr(select, "_seconds_per_tile", None)
     cache = tmp_path / "file" / "cache"
-    assert select.fastest_batch(build("owan"), Placement("cpu", Tiling(63, 42), cache=cache), "openvino") == select.BATCH
+    assert select.fastest_batch(build("owan"), Placement("cuda", Tiling(63, 42), cache=cache), "triton") == select.BATCH
     assert f"{cache}: cannot be written to (Not a directory)" in caplog.text
 
 
@@ -127,7 +128,7 @@ def test_threads_do_not_change_what_the_compiled_layers_give():
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            given.append(native.FrozenOwan(network)(tiles))
+            given.append(native.NativeOwan(network)(tiles))
     finally:
         torch.set_num_threads(kept)
     assert all(torch.equal(given[0], other) for other in given[1:])

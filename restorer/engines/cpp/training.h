@@ -1,8 +1,5 @@
-// One operation layer of OWAN on the CPU, forward and backward, for 16 channels in float32, of the tiles begin..end of a batch.
-// Callers share a batch's tiles out among threads.
+// One operation layer of OWAN on the CPU for training, forward and backward, in float32.
 //
-// A pixel's 16 channels are one vector register of AVX-512, two of AVX2 or four of NEON and SSE, so a depthwise tap is as many
-// multiply-adds and a 16x16 pointwise convolution sixteen times as many. Blocks of pixels are as wide as the registers allow.
 // The unit of work is one tile: its maps stay in the core's cache, and nothing but the layer's input and output is kept for the
 // backward pass; the maps in between are computed again, which is cheaper than fetching them from memory.
 //
@@ -12,39 +9,16 @@
 //   d_1..3  = dw(K2_i, relu(P_i dw(K1_i, x)))                  3, 5, 7 separable
 //   d_4..6  = dw(KD_i, x) at dilation 2                        3, 5, 7
 //   d_7     = 3x3 mean that does not count the padding
-// M_i (16x16 per tile) is join_i * pointwise_i * attention_i. Matrices come as columns: column c holds the factors of input c.
+// M_i (16x16 per tile) is join_i * pointwise_i * attention_i.
 //
 // Memory: x, y, gradients (B, H, W, 16); M, its gradient (B, 8, 16, 16) as [tile][op][out][in]; P (4, 16, 16) as [op][out][in];
 // kernels (83, 16): the 9 + 25 + 49 taps of the 3, 5 and 7 kernels one after the other.
 
-#include <cstdint>
-#include <cstdlib>
-#include <cstring>
+#pragma once
+#include "threads.h"
+#include "vectors.h"
 
-#if defined(__AVX512F__)
-static const int LANES = 16, REGISTERS = 32;
-#elif defined(__AVX__)
-static const int LANES = 8, REGISTERS = 16;
-#elif defined(__aarch64__)
-static const int LANES = 4, REGISTERS = 32;
-#else
-static const int LANES = 4, REGISTERS = 16;
-#endif
-typedef float vec __attribute__((vector_size(4 * LANES)));
-
-static const int C = 16, OPS = 8, PAD = 6, TAPS = 83, PARTS = C / LANES;
-static const int FIRST[3] = {0, 9, 34};  // where the taps of the 3, 5 and 7 kernels begin
-
-struct alignas(64) pixel {  // its 16 channels; a map's pixel, a column of a matrix, or a tap of all channels
-    vec part[PARTS];
-};
-
-static constexpr int smaller(int a, int b) { return a < b ? a : b; }
-static constexpr int power_of_two(int most) { return most < 2 ? 1 : 2 * power_of_two(most / 2); }
-// Sums that fit into the registers beside the operands of one step.
-static const int PIXELS = smaller(12, (REGISTERS - PARTS - 1) / PARTS);                    // of a pointwise convolution
-static const int ROWS = smaller(C, power_of_two((REGISTERS - PARTS - 1) / PARTS));         // of a matrix's gradient
-static constexpr int tap_rows(int k) { return smaller(k, (REGISTERS - 2) / k); }           // of a kernel's gradient
+static const int PAD = 6;
 
 struct Shape {
     int height, width, stride;  // stride: pixels of a padded row
@@ -52,56 +26,28 @@ struct Shape {
     pixel* inside(pixel* plane) const { return plane + size_t(PAD) * stride + PAD; }
 };
 
-static inline vec splat(float value) { return vec{} + value; }
-static inline vec relu(vec value) { return value > 0 ? value : vec{}; }
-static inline vec keep(vec g, vec value) { return value > 0 ? g : vec{}; }
-static inline float channel(const pixel* at, int c) { return ((const float*)at)[c]; }
-
-static inline void add(pixel& to, const pixel& more) {
-    for (int q = 0; q < PARTS; q++) to.part[q] += more.part[q];
-}
-
-template <int K, int D, bool ADD, int N>
-static inline void conv_block(const pixel* in, pixel* out, const pixel* taps, int stride) {
-    for (int q = 0; q < PARTS; q++) {
-        vec sum[N];
-        for (int n = 0; n < N; n++) sum[n] = ADD ? out[n].part[q] : vec{};
-#pragma GCC unroll 1
-        for (int dy = 0; dy < K; dy++) {
-            const pixel* row = in + (dy - K / 2) * D * stride - (K / 2) * D;
-#pragma GCC unroll 7
-            for (int dx = 0; dx < K; dx++) {
-                const vec tap = taps[dy * K + dx].part[q];
-#pragma GCC unroll 16
-                for (int n = 0; n < N; n++) sum[n] += tap * row[dx * D + n].part[q];
-            }
-        }
-        for (int n = 0; n < N; n++) out[n].part[q] = sum[n];
+// The rows that a convolution around a, which points into a padded plane, takes.
+template <int K, int D>
+struct Around {
+    const pixel* rows[K];
+    Around(const pixel* a, const Shape& s) {
+        for (int dy = 0; dy < K; dy++) rows[dy] = a + (dy - K / 2) * D * s.stride;
     }
-}
-
-// One row: b (+)= depthwise convolution around a, which points into a padded plane.
-template <int K, int D, bool ADD>
-static void conv_row(const pixel* a, pixel* b, const pixel* taps, const Shape& s) {
-    int x = 0;
-    for (; x + 12 <= s.width; x += 12) conv_block<K, D, ADD, 12>(a + x, b + x, taps, s.stride);
-    if (x + 8 <= s.width) conv_block<K, D, ADD, 8>(a + x, b + x, taps, s.stride), x += 8;
-    if (x + 4 <= s.width) conv_block<K, D, ADD, 4>(a + x, b + x, taps, s.stride), x += 4;
-    for (; x < s.width; x++) conv_block<K, D, ADD, 1>(a + x, b + x, taps, s.stride);
-}
+};
 
 template <int D>
 static void conv_row_any(int which, const pixel* a, pixel* b, const pixel* taps, const Shape& s) {
-    if (which == 0) conv_row<3, D, false>(a, b, taps, s);
-    if (which == 1) conv_row<5, D, false>(a, b, taps, s);
-    if (which == 2) conv_row<7, D, false>(a, b, taps, s);
+    if (which == 0) conv_row<3, D, false>(Around<3, D>(a, s).rows, b, taps, s.width);
+    if (which == 1) conv_row<5, D, false>(Around<5, D>(a, s).rows, b, taps, s.width);
+    if (which == 2) conv_row<7, D, false>(Around<7, D>(a, s).rows, b, taps, s.width);
 }
 
 // out (+)= depthwise convolution of in; both padded planes, of which only the inside of out is written.
 template <int K, int D, bool ADD>
 static void conv(pixel* in, pixel* out, const pixel* taps, const Shape& s) {
     for (int y = 0; y < s.height; y++)
-        conv_row<K, D, ADD>(s.inside(in) + size_t(y) * s.stride, s.inside(out) + size_t(y) * s.stride, taps, s);
+        conv_row<K, D, ADD>(Around<K, D>(s.inside(in) + size_t(y) * s.stride, s).rows, s.inside(out) + size_t(y) * s.stride, taps,
+                            s.width);
 }
 
 template <int D, bool ADD>
@@ -152,35 +98,6 @@ static void tap_gradient_any(int which, pixel* in, pixel* g, pixel* grad, const 
     if (which == 2) tap_gradient<7, D>(in, g, grad, s);
 }
 
-template <bool ADD, bool RELU, int N>
-static inline void pointwise_block(const pixel* in, pixel* out, const pixel* columns) {
-    vec sum[N][PARTS];
-    for (int n = 0; n < N; n++)
-        for (int q = 0; q < PARTS; q++) sum[n][q] = ADD ? out[n].part[q] : vec{};
-#pragma GCC unroll 16
-    for (int c = 0; c < C; c++) {
-        const pixel column = columns[c];
-#pragma GCC unroll 12
-        for (int n = 0; n < N; n++) {
-            const vec value = splat(channel(in + n, c));
-#pragma GCC unroll 4
-            for (int q = 0; q < PARTS; q++) sum[n][q] += column.part[q] * value;
-        }
-    }
-    for (int n = 0; n < N; n++)
-        for (int q = 0; q < PARTS; q++) out[n].part[q] = RELU ? relu(sum[n][q]) : sum[n][q];
-}
-
-// One row of `width` pixels: b (+)= matrix * a.
-template <bool ADD, bool RELU>
-static void pointwise_row(const pixel* a, pixel* b, const pixel* columns, int width) {
-    constexpr int few = PIXELS < 6 ? 1 : PIXELS / 3;
-    int x = 0;
-    for (; x + PIXELS <= width; x += PIXELS) pointwise_block<ADD, RELU, PIXELS>(a + x, b + x, columns);
-    for (; x + few <= width; x += few) pointwise_block<ADD, RELU, few>(a + x, b + x, columns);
-    for (; x < width; x++) pointwise_block<ADD, RELU, 1>(a + x, b + x, columns);
-}
-
 // out (+)= matrix * in at every pixel.
 template <bool ADD, bool RELU>
 static void pointwise(pixel* in, pixel* out, const pixel* columns, const Shape& s) {
@@ -211,15 +128,8 @@ static void outer(pixel* in, pixel* g, pixel* grad, const Shape& s) {
             outer_row(s.inside(in) + size_t(y) * s.stride, s.inside(g) + size_t(y) * s.stride, grad, from, s.width);
 }
 
-// The 3x3 mean without its padding is the 3x3 sum divided by how many pixels were inside.
-static void scale_row(pixel* a, int y, const Shape& s) {
-    const int rows = 3 - (y == 0) - (y == s.height - 1);
-    for (int x = 0; x < s.width; x++)
-        for (vec& part : a[x].part) part *= splat(1.0f / float(rows * (3 - (x == 0) - (x == s.width - 1))));
-}
-
 static void scale_by_count(pixel* plane, const Shape& s) {
-    for (int y = 0; y < s.height; y++) scale_row(s.inside(plane) + size_t(y) * s.stride, y, s);
+    for (int y = 0; y < s.height; y++) scale_row(s.inside(plane) + size_t(y) * s.stride, y, s.height, s.width);
 }
 
 static void keep_positive(pixel* g, pixel* value, const Shape& s) {
@@ -248,38 +158,26 @@ static void flip(const pixel* taps, pixel* flipped) {
     }
 }
 
-struct Scratch {
-    pixel* memory;
+// `planes` padded planes of zeros.
+struct Padded {
+    Pixels held;
     size_t plane;
-    Scratch(const Shape& s, int planes) : plane(s.plane()) {
-        size_t bytes = plane * planes * sizeof(pixel);
-        memory = (pixel*)std::aligned_alloc(64, bytes);
-        std::memset((void*)memory, 0, bytes);
-    }
-    ~Scratch() { std::free(memory); }
-    pixel* operator[](int i) { return memory + plane * i; }
-};
-
-struct Ones {
-    pixel taps[9];
-    Ones() {
-        for (auto& tap : taps)
-            for (vec& part : tap.part) part = splat(1.0f);
-    }
+    Padded(const Shape& s, int planes) : held(s.plane() * planes), plane(s.plane()) {}
+    pixel* operator[](int i) { return held.memory + plane * i; }
 };
 
 // Row by row, so that what passes between two steps of an operation is still in the nearest cache.
-extern "C" void forward(const float* x, float* y, const float* m, const float* p, const float* k1, const float* k2,
-                        const float* kd, int begin, int end, int height, int width) {
+static bool forward(const float* x, float* y, const float* m, const float* p, const float* k1, const float* k2,
+                    const float* kd, int begin, int end, int height, int width) {
     const Shape s{height, width, width + 2 * PAD};
     const size_t pixels = size_t(height) * width;
     const pixel *first = (const pixel*)k1, *second = (const pixel*)k2, *wide = (const pixel*)kd;
+    Padded planes(s, 4), rows(Shape{1, width, width + 2 * PAD}, 1);
+    if (!planes.held || !rows.held) return false;
     {
-        Scratch planes(s, 4), rows(Shape{1, width, width + 2 * PAD}, 1);
         pixel *input = planes[0], *inner[3] = {planes[1], planes[2], planes[3]};
         pixel *row = rows[0], *sum = rows[0] + 2 * s.stride;
         pixel P[4][C], M[OPS][C];
-        const Ones ones;
         for (int i = 0; i < 4; i++) transpose(p + i * C * C, P[i]);
         for (int tile = begin; tile < end; tile++) {
             for (int i = 0; i < OPS; i++) transpose(m + (size_t(tile) * OPS + i) * C * C, M[i]);
@@ -303,18 +201,19 @@ extern "C" void forward(const float* x, float* y, const float* m, const float* p
                     conv_row_any<2>(i, a, row, wide + FIRST[i], s);
                     pointwise_row<true, false>(row, sum, M[i + 4], width);
                 }
-                conv_row<3, 1, false>(a, row, ones.taps, s);
-                scale_row(row, h, s);
+                conv_row<3, 1, false>(Around<3, 1>(a, s).rows, row, ONES.taps, width);
+                scale_row(row, h, height, width);
                 pointwise_row<true, false>(row, sum, M[7], width);
                 for (int w = 0; w < width; w++)
                     for (int q = 0; q < PARTS; q++) out[h * size_t(width) + w].part[q] = a[w].part[q] + relu(sum[w].part[q]);
             }
         }
     }
+    return true;
 }
 
 // gm is written; gp, gk1, gk2, gkd are added to and must come as zeros.
-extern "C" void backward(const float* x, const float* y, const float* gy, float* gx, const float* m, const float* p,
+static bool backward(const float* x, const float* y, const float* gy, float* gx, const float* m, const float* p,
                          const float* k1, const float* k2, const float* kd, float* gm, float* gp, float* gk1, float* gk2,
                          float* gkd, int begin, int end, int height, int width) {
     const Shape s{height, width, width + 2 * PAD};
@@ -322,12 +221,12 @@ extern "C" void backward(const float* x, const float* y, const float* gy, float*
     const pixel *first = (const pixel*)k1, *second = (const pixel*)k2, *wide = (const pixel*)kd;
     pixel first_flipped[TAPS], second_flipped[TAPS], wide_flipped[TAPS];
     flip(first, first_flipped), flip(second, second_flipped), flip(wide, wide_flipped);
+    Padded planes(s, 8);
+    if (!planes.held) return false;
     {
-        Scratch planes(s, 8);
         pixel *input = planes[0], *g = planes[1], *a = planes[2], *b = planes[3], *d = planes[4], *gd = planes[5],
             *gb = planes[6], *total = planes[7];
         pixel P[4][C], gP[4][C] = {}, gK1[TAPS] = {}, gK2[TAPS] = {}, gKD[TAPS] = {};
-        const Ones ones;
         for (int i = 0; i < 4; i++) transpose(p + i * C * C, P[i]);
         for (int tile = begin; tile < end; tile++) {
             // A matrix read as columns without transposing is its transpose: just what the backward pass needs.
@@ -374,12 +273,12 @@ extern "C" void backward(const float* x, const float* y, const float* gy, float*
                 tap_gradient_any<2>(i, input, gd, gKD + FIRST[i], s);
                 conv_any<2, true>(i, gd, total, wide_flipped + FIRST[i], s);
             }
-            conv<3, 1, false>(input, d, ones.taps, s);  // average pooling
+            conv<3, 1, false>(input, d, ONES.taps, s);  // average pooling
             scale_by_count(d, s);
             outer(d, g, gM + 7 * C, s);
             pointwise<false, false>(g, gd, MT + 7 * C, s);
             scale_by_count(gd, s);
-            conv<3, 1, true>(gd, total, ones.taps, s);
+            conv<3, 1, true>(gd, total, ONES.taps, s);
             pixel* gin = (pixel*)gx + tile * pixels;
             for (int row = 0; row < height; row++)
                 std::memcpy(gin + row * size_t(width), s.inside(total) + size_t(row) * s.stride,
@@ -392,4 +291,34 @@ extern "C" void backward(const float* x, const float* y, const float* gy, float*
             add(((pixel*)gkd)[i], gKD[i]);
         }
     }
+    return true;
+}
+
+// What the outside calls: shares of the tiles on `threads` threads. 0, or 1 where memory ran out.
+template <class Work>
+static int shared_out(int tiles, int threads, const Work& work) {
+    std::atomic<bool> failed{false};
+    side_by_side(smaller(threads, tiles), [&](int rank, int size) {
+        const int begin = int(int64_t(tiles) * rank / size), end = int(int64_t(tiles) * (rank + 1) / size);
+        if (begin < end && !work(rank, begin, end)) failed = true;
+    });
+    return failed ? 1 : 0;
+}
+
+extern "C" int layer_forward(const float* x, float* y, const float* m, const float* p, const float* k1, const float* k2,
+                             const float* kd, int tiles, int height, int width, int threads) {
+    return shared_out(tiles, threads, [&](int, int begin, int end) {
+        return forward(x, y, m, p, k1, k2, kd, begin, end, height, width);
+    });
+}
+
+// gp, gk1, gk2 and gkd hold one gradient for each of `threads` threads, which the caller sums up.
+extern "C" int layer_backward(const float* x, const float* y, const float* gy, float* gx, const float* m, const float* p,
+                              const float* k1, const float* k2, const float* kd, float* gm, float* gp, float* gk1, float* gk2,
+                              float* gkd, int tiles, int height, int width, int threads) {
+    return shared_out(tiles, threads, [&](int rank, int begin, int end) {
+        const size_t taps = size_t(rank) * TAPS * C;
+        return backward(x, y, gy, gx, m, p, k1, k2, kd, gm, gp + size_t(rank) * 4 * C * C, gk1 + taps, gk2 + taps, gkd + taps,
+                        begin, end, height, width);
+    });
 }

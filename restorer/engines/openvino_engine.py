@@ -1,0 +1,122 @@
+"""A network run by OpenVINO on the CPU, tile by tile, in float32: its default bfloat16 is wrong by up to 0.08 here.
+
+One fixed shape, because with free sizes OpenVINO keeps buffers for every size it has seen; one tile at a time, because a batch
+of four tiles takes 2.8 GB. What OpenVINO makes of the weights is kept by the process, not by the module: copies, pickles and
+loaded weights need no care, and a forked process, in which OpenVINO's threads are missing, runs the network itself.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import logging
+import os
+import threading
+import warnings
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from vocbench.restorer.engines.compiled import private_folder
+from vocbench.restorer.engines.fused import fuse
+from vocbench.restorer.engines.native import asks_for_gradients, check_batch, plain, refuse_tracing
+from vocbench.restorer.files import usable
+from vocbench.restorer.networks.owan import Owan
+
+logger = logging.getLogger(__name__)
+KEPT = 2  # compiled models that a process keeps, some hundred MB each
+
+
+class _Process:
+    """What this process has of OpenVINO: a request of each compiled model by what it was made of, used by one at a time."""
+
+    lock: ClassVar = threading.Lock()
+    requests: ClassVar[dict[tuple[str, int, int], Any]] = {}
+    began: ClassVar[int | None] = None  # the process that first compiled a model
+    told: ClassVar[bool] = False
+
+
+def _lost_in_a_fork() -> bool:
+    """Whether OpenVINO was used before this process was forked off; told once."""
+    lost = _Process.began is not None and _Process.began != os.getpid()
+    if lost and not _Process.told:
+        _Process.told = True
+        logger.warning(
+            "OpenVINO does not survive a fork; this process runs the network in plain PyTorch (or start it by spawn)"
+        )
+    return lost
+
+
+def _digest(network: nn.Module) -> str:
+    whole = hashlib.sha1(usedforsecurity=False)
+    for tensor in (*network.parameters(), *network.buffers()):
+        whole.update(tensor.detach().float().contiguous().numpy())
+    return whole.hexdigest()
+
+
+def _compile(network: nn.Module, size: int, threads: int, cache: Path) -> Any:
+    import openvino
+
+    shape = [1, 3, size, size]
+    with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's tracing, on which OpenVINO relies
+        own = copy.deepcopy(network).float().eval()
+        model = openvino.convert_model(
+            fuse(own) if isinstance(own, Owan) else own, example_input=torch.zeros(shape), input=shape
+        )
+    core = openvino.Core()
+    core.set_property({"CACHE_DIR": str(private_folder(usable(cache) / "openvino"))})
+    options = {
+        "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads,
+        "ENABLE_CPU_PINNING": False,
+    }  # fmt: skip
+    return core.compile_model(model, "CPU", options).create_infer_request()
+
+
+def _request(network: nn.Module, size: int, cache: Path) -> Any:
+    """The infer request of these weights, compiled where this process has none; for the holder of the lock."""
+    key = (_digest(network), size, torch.get_num_threads())
+    if key not in _Process.requests:
+        _Process.began = os.getpid()
+        made = _compile(network, size, key[2], cache)
+        while len(_Process.requests) >= KEPT:
+            del _Process.requests[next(iter(_Process.requests))]
+        _Process.requests[key] = made
+    return _Process.requests[key]
+
+
+class OpenVinoEngine(nn.Module):
+    """A network under OpenVINO for tiles of `size` pixels; its parameters are the network's own.
+
+    Other sizes, gradients, parameters on another device and a forked process are for the network itself.
+    """
+
+    engine = "openvino"
+    any_number = True  # of tiles at a time: each is computed alone
+
+    def __init__(self, network: nn.Module, size: int, cache: Path):
+        super().__init__()
+        self.network, self.size, self.cache = network, size, cache
+
+    def _applies(self, images: Tensor) -> bool:
+        parameters = list(self.network.parameters())
+        return not (
+            images.shape[2:] != (self.size, self.size)
+            or any(one.device.type != "cpu" for one in parameters)
+            or asks_for_gradients(images, parameters)
+            or torch.compiler.is_compiling()
+            or _lost_in_a_fork()
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, size, size) floats on any device to the same shape, type and device."""
+        refuse_tracing("openvino")
+        check_batch(images)
+        if not self._applies(images):
+            return plain(self.network, images)
+        tiles = images.detach().to("cpu", torch.float32).contiguous().numpy()
+        with _Process.lock:
+            request = _request(self.network, self.size, self.cache)
+            restored = [torch.from_numpy(request.infer({0: tile[None]}, share_inputs=True)[0].copy()) for tile in tiles]
+        return torch.cat(restored).to(images) if restored else images.clone()
