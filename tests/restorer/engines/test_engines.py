@@ -4,6 +4,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from vocbench.benchmarks.cli.main import cli
+from vocbench.pipeline.weights import find
 from vocbench.restorer.engines import native, select
 from vocbench.restorer.engines.fused import fuse
 from vocbench.restorer.engines.placement import Placement
@@ -121,14 +122,19 @@ def test_a_batch_is_timed_on_the_engine_itself(monkeypatch, tmp_path):
 
 
 @pytest.mark.skipif(not native.available(), reason="needs a C++ compiler")
-def test_threads_do_not_change_what_the_compiled_layers_give():
-    tiles, kept = torch.rand(5, 3, 24, 24), torch.get_num_threads()
-    torch.manual_seed(0)
-    network, given = build("owan").eval(), []
+@pytest.mark.parametrize("name", ["owan", "owan-half"])
+def test_threads_do_not_change_what_the_compiled_layers_give(shared, name):
+    """Images alone, by one thread each, and the last one by all of them together."""
+    photo = read_image(shared / "data/VOCdevkit/VOC2007/JPEGImages/000001.jpg")
+    tiles, kept = torch.stack([photo[:, 10 * i : 10 * i + 50, :41] for i in range(3)]), torch.get_num_threads()
+    made, given = native.NativeOwan(load_owan(find(name))), []
     try:
-        for threads in (1, 2, 3):
-            torch.set_num_threads(threads)
-            given.append(native.NativeOwan(network)(tiles))
+        with torch.inference_mode():
+            for threads in (1, 2, 3, 5, 64):
+                torch.set_num_threads(threads)
+                given.append(made(tiles))
+                assert torch.equal(made(tiles[1:2])[0], given[-1][1])
     finally:
         torch.set_num_threads(kept)
+    assert (given[0] - tiles).abs().max() > 0.02
     assert all(torch.equal(given[0], other) for other in given[1:])
