@@ -96,7 +96,7 @@ def test_auto_restores_on_a_gpu_as_the_plain_network_does(tmp_path):
     plain = Tiled(build("owan").eval(), tiling, 4)
     network = build("owan").eval()
     network.load_state_dict(plain.network.state_dict())
-    made = select.make_engine("auto", network, "cuda", tiling, 4, tmp_path)
+    made = select.make_engine(network, Placement("cuda", tiling, 4, tmp_path))
     assert (Tiled(made, tiling, 4)(photo) - plain(photo)).abs().max() <= select.HALF_ERROR
 
 
