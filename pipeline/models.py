@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import nn
 from vocbench.pipeline import weights as store
-from vocbench.pipeline.chain import reason
 from vocbench.pipeline.names import DEFAULT_RESTORER, NETWORKS
+from vocbench.pipeline.own import made_by_factory
 from vocbench.pipeline.specs import OWN, Options, Spec, parse_spec
 from vocbench.restorer.contract import Facts
 from vocbench.restorer.guard import Guarded
@@ -206,32 +205,19 @@ def owan_file(text: str) -> Path:
     return _file(spec.weights, spec.name)
 
 
-def _own(spec: Spec, kind: str) -> nn.Module:
-    module, _, attribute = spec.name.partition(":")
-    try:
-        factory = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # whatever a module of the user's does when it is imported
-        raise ValueError(f"the {kind} {spec.name!r} could not be imported ({reason(error)}); is it on PYTHONPATH?") from None
-    try:
-        model = factory()
-    except Exception as error:
-        raise ValueError(
-            f"the {kind} {spec.name!r} could not be made: called without arguments, it raised "
-            f"{type(error).__name__} ({reason(error)})"
-        ) from None
-    if isinstance(model, nn.Module):
-        model.eval()  # batch norms that went on learning would make results depend on the order of the photos
-    if not callable(model):
-        raise ValueError(f"the {kind} {spec.name!r} gave {type(model).__name__}; expected what can be called with images")
-    return model
+def _own(spec: Spec, options: Options, kind: str) -> Built:
+    """A user's own model; a restorer is cut into tiles where the options ask for them."""
+    model = made_by_factory(spec, options.device, kind)
+    sha256 = store.sha256(Path(spec.weights)) if spec.weights else None
+    return _cut(model, options, sha256) if kind == "restorer" else Built(model, sha256)
 
 
 def _build(spec: Spec, options: Options, table: dict[str, Builder], kind: str) -> Built:
     if spec.name in table:
         return table[spec.name](spec.weights, options)
     if OWN.fullmatch(spec.name):
-        return Built(_own(spec, kind))
-    raise ValueError(f"unknown {kind} {spec.name!r}; choose one of {', '.join(table)}, or package.module:factory for your own")
+        return _own(spec, options, kind)
+    raise ValueError(f"unknown {kind} {spec.name!r}; choose one of {', '.join(table)}, or FILE.py:factory for your own")
 
 
 def built_restorer(spec: Spec, options: Options | None = None) -> Built:

@@ -1,7 +1,7 @@
 """Specifications of models, `[LABEL=]NAME[:WEIGHTS]`, and how they are executed. Imports nothing heavy.
 
-NAME is one of the names of `models`, or `package.module:factory` for a user's own: a function without arguments that returns
-the restorer or detector.
+NAME is one of the names of `models`, or `package.module:factory` or `FILE.py:factory` for a user's own: a function that returns
+the restorer or detector, and is given `device` and `weights` where it has arguments of these names.
 """
 
 from __future__ import annotations
@@ -24,27 +24,31 @@ class Spec:
 
 
 LABEL = re.compile(r"[\w.+\-]{1,64}")
-OWN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+OWN = re.compile(r"(?:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*|[^:=]+\.py):[A-Za-z_]\w*")
+OWN_WITH_WEIGHTS = re.compile(rf"({OWN.pattern}):(.+)")
 RESERVED = ("clean", "distorted", "as-is")
 MODEL_FILES = (".pt", ".onnx", ".yaml")  # what ultralytics opens
 
 
 def parse_spec(text: str, names: tuple[str, ...] = ()) -> Spec:
-    """`[LABEL=]NAME[:WEIGHTS]`, `[LABEL=]package.module:factory` or `[LABEL=]FILE.pt`; ValueError for a bad label."""
+    """Read `[LABEL=]NAME[:WEIGHTS]`, `[LABEL=]FILE.py:factory[:WEIGHTS]` or `[LABEL=]FILE.pt`; ValueError for a bad label."""
     label, given, rest = text.rpartition("=") if re.match(r"[^:/]*=", text) else ("", "", text)
     if given:
         label, _, rest = text.partition("=")
         if not label:
             raise ValueError(f"{text!r} has an empty label; expected [LABEL=]NAME[:WEIGHTS]")
     name, _, file = rest.partition(":")
-    if name not in names and OWN.fullmatch(rest) and not file.lower().endswith(MODEL_FILES):
+    own = OWN_WITH_WEIGHTS.fullmatch(rest) if name not in names else None
+    if own:
+        name, file = own[1], own[2]
+    elif name not in names and OWN.fullmatch(rest) and not file.lower().endswith(MODEL_FILES):
         name, file = rest, ""
     elif name not in names and rest.lower().endswith(MODEL_FILES):
         label = label or Path(rest).stem
         name, file = "ultralytics", rest
     if not name:
         raise ValueError(f"{text!r} names nothing; expected [LABEL=]NAME[:WEIGHTS]")
-    label = label or re.sub(r"[^\w.+\-]", "-", name)
+    label = label or re.sub(r"[^\w.+\-]", "-", _short(name))
     if not LABEL.fullmatch(label):
         raise ValueError(f"the label {label!r} may hold letters, digits, '.', '_', '+' and '-', at most 64")
     if label in RESERVED or label.startswith("clean+"):
@@ -52,11 +56,17 @@ def parse_spec(text: str, names: tuple[str, ...] = ()) -> Spec:
     return Spec(label, name, file or None)
 
 
+def _short(name: str) -> str:
+    """Return a name without the folders of a user's own file."""
+    file, _, factory = name.rpartition(":")
+    return f"{Path(file).stem}-{factory}" if file.endswith(".py") else name
+
+
 @dataclass(frozen=True)
 class Options:
     """How models are executed: cutting policy (None: the weights' own), engine, device, tiles at a time.
 
-    The cutting policy is for OWAN, DnCNN and spandrel's networks, the engine for OWAN.
+    The cutting policy is for OWAN, DnCNN, spandrel's networks and a user's own, the engine for OWAN.
     """
 
     tile: str | None = None

@@ -38,7 +38,7 @@ LAYERS = {
         {"confusion", "object_sizes"},
     ],
     "pipeline": [
-        {"names", "specs", "chain", "scale", "videos", "weights"},
+        {"names", "specs", "chain", "own", "scale", "videos", "weights"},
         {"gate", "integrations", "task_loss", "task_score"},
         {"models"},
         {"photos"},

@@ -108,7 +108,7 @@ class Model(click.ParamType):
         except ValueError as error:
             self.fail(str(error), param, ctx)
         if spec.name not in self.names and not OWN_FACTORY.fullmatch(spec.name):
-            known = f"{', '.join(self.names)}, or package.module:factory for your own"
+            known = f"{', '.join(self.names)}, or FILE.py:factory for your own"
             self.fail(unknown(self.kind, spec.name, self.names, known), param, ctx)
         if spec.weights and spec.name != "ultralytics" and not Path(spec.weights).is_file():
             self.fail(f"{spec.weights}: no such weights file; `vocbench weights list` names the known ones", param, ctx)
@@ -198,7 +198,7 @@ def model_options(command: Callable) -> Callable:
             "--tile",
             type=Cutting(),
             metavar="SIZE:STRIDE|whole",
-            help="Cutting policy of OWAN, DnCNN and spandrel's networks; default: the weights' own.",
+            help="Cutting policy of OWAN, DnCNN, spandrel's networks and your own; default: the weights' own.",
         ),
         click.option(
             "--engine", default="auto", show_default=True, type=Named("engine", ENGINES), help="How OWAN is executed."

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,6 +27,7 @@ from vocbench.detection.detections import Detections, Objects
 from vocbench.detection.detectors.labels import known_classes, labelled_by
 from vocbench.pipeline.chain import Attempt, RestorerError, detect_photos, restore_photos
 from vocbench.pipeline.models import Built, built_detector, built_restorer, parse_detector, parse_restorer
+from vocbench.pipeline.own import source_of
 from vocbench.pipeline.specs import OWN, Spec
 from vocbench.restorer.degradations.recipes import degrade, level_degrade
 from vocbench.restorer.images import read_image
@@ -105,8 +105,7 @@ def build_models(settings: RunSettings) -> Models:
 def own_sources(settings: RunSettings) -> dict[str, str | None]:
     """SHA-256 of the file that a user's own models come from, by label; None for one that has no file of source."""
     specs = [parse_restorer(text) for text in settings.restorers] + [parse_detector(text) for text in settings.detectors]
-    found = {spec.label: find_spec(spec.name.partition(":")[0]) for spec in specs if OWN.fullmatch(spec.name)}
-    files = {label: Path(one.origin) if one and one.origin else None for label, one in found.items()}
+    files = {spec.label: source_of(spec.name) for spec in specs if OWN.fullmatch(spec.name)}
     return {label: file_digest(path) if path and path.is_file() else None for label, path in files.items()}
 
 

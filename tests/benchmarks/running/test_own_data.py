@@ -165,3 +165,23 @@ def test_photos_as_they_are_have_no_draws_and_nothing_clean(tmp_path):
     for odd in ({"draws": 2}, {"do_no_harm": True}):
         with pytest.raises(ValueError, match="takes photos as they are: there is nothing to draw"):
             settings(tmp_path, recipe="none", **odd)
+
+
+def test_a_model_of_ultralytics_trained_on_own_classes_goes_from_run_to_report(tmp_path):
+    ultralytics = pytest.importorskip("ultralytics")
+    photos = draw_objects(6, ["traffic cone", "duck"])
+    draw_photos(tmp_path / "pictures", photos, COLOURS)
+    data = as_yolo(tmp_path / "yard", photos, tmp_path / "pictures")
+    quick = {"epochs": 1, "imgsz": 64, "batch": 2, "workers": 0, "plots": False, "val": False, "amp": False, "verbose": False}
+    model = ultralytics.YOLO("yolov8n.yaml", verbose=False)
+    model.train(data=str(data / "data.yaml"), device="cpu", project=str(tmp_path / "made"), name="t", seed=0, **quick)
+    weights = tmp_path / "made/t/weights/last.pt"
+    detector = f"cones=ultralytics:{weights}"
+    run(settings(data, detectors=(detector,), trust_weights=True, recipe="mild"), tmp_path / "run")
+    told = json.loads((tmp_path / "run/results.json").read_text())
+    assert list(told["variants"]["clean"]["ap"]) == ["duck", "traffic cone"]
+    assert all(value is not None for value in told["variants"]["clean"]["ap"].values())
+    assert "traffic cone" in (tmp_path / "run/report.html").read_text()
+    record = json.loads((tmp_path / "run/run.json").read_text())
+    assert record["classes"] == ["duck", "traffic cone"]
+    assert record["lacking"] == {}
