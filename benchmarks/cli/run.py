@@ -28,6 +28,7 @@ from vocbench.benchmarks.results.schema import read_results
 from vocbench.benchmarks.results.sentences import headline
 from vocbench.benchmarks.running.meter import STORED
 from vocbench.benchmarks.settings import RunSettings, plain
+from vocbench.benchmarks.storage.run_folder import RunFolder
 from vocbench.pipeline.names import DEFAULT_RESTORER, DEGRADATIONS, PROTOCOLS, RECIPES
 
 if TYPE_CHECKING:
@@ -202,12 +203,13 @@ def run(
         write_to(name, out)
     if quiet:
         return
-    for table in sorted(out.glob("table*.md"), key=lambda path: (len(path.name), path.name)):
+    folder = RunFolder(out)
+    for table in folder.all_tables():
         show(table.read_text())
     if settings.data == "sample":
         click.echo(SAMPLE_NOTE)
-    click.echo(headline(read_results(out / "results.json")))
-    click.echo(f"Results in {out}; the report is {out / 'report.html'}")
+    click.echo(headline(read_results(folder.results())))
+    click.echo(f"Results in {out}; the report is {folder.report()}")
 
 
 class Degradation(click.ParamType):

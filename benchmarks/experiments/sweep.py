@@ -24,6 +24,7 @@ from vocbench.benchmarks.running.driver import run
 from vocbench.benchmarks.running.local_workers import Runner
 from vocbench.benchmarks.running.meter import Progress
 from vocbench.benchmarks.settings import RunSettings, write_json
+from vocbench.benchmarks.storage.run_folder import RunFolder
 from vocbench.benchmarks.variants import is_clean
 from vocbench.restorer.degradations import corruptions
 from vocbench.restorer.degradations.recipes import DEGRADATIONS, UNITS
@@ -121,7 +122,7 @@ def sweep(
                 raise ValueError(f"{folder}: already there; continue the sweep with `resume=True` or choose another `out`")
             place = f"{store.rstrip('/')}/{folder.name}" if store else None
             run(step, folder, resume, runner, shown.at(folder.name), place, accept_changes)
-            rows.append(read_results(folder / "results.json"))
+            rows.append(read_results(RunFolder(folder).results()))
         unit = UNITS.get(degradation, "severity 1 to 5")
         found[degradation] = Degraded(unit=unit, levels=numbers, map=_by_variant(rows))
         content = summary(found, rows[0])  # so that what is done can be read before all is
@@ -134,7 +135,7 @@ class _Levels:
 
     def __init__(self, out: Path, names: list[str], progress: Progress | None):
         self.names, self.progress = names, progress
-        self.finished = {name for name in names if (out / name / "results.json").is_file()}
+        self.finished = {name for name in names if RunFolder(out / name).is_finished}
         self.told: Callable[[float, str], None] | None = None
 
     def at(self, name: str) -> Progress | None:

@@ -11,7 +11,8 @@ from vocbench.benchmarks.reporting.looks import look_places
 from vocbench.benchmarks.reporting.page import environment
 from vocbench.benchmarks.reporting.tables import percent
 from vocbench.benchmarks.results.standings import Standing, standings
-from vocbench.benchmarks.storage.records import RunRecord, read_record
+from vocbench.benchmarks.storage.records import RunRecord
+from vocbench.benchmarks.storage.run_folder import RunFolder
 from vocbench.restorer.files import write_whole
 
 GENERATOR = "vocbench leaderboard"
@@ -21,7 +22,7 @@ def write_leaderboard(folders: Sequence[Path], out: Path) -> list[Standing]:
     """Write the page of these runs to `out` and return what it shows; a file that is no leaderboard is left as it is."""
     if out.exists() and not _is_own(out):
         raise ValueError(f"{out}: already there and no leaderboard; choose another `out`")
-    found, record = standings(folders), read_record(folders[0] / "run.json")
+    found, record = standings(folders), RunFolder(folders[0]).read_record()
     write_whole(out, render(found, describe(record), summary.caveat(record.dataset.images)).encode())
     return found
 

@@ -11,6 +11,7 @@ from vocbench.benchmarks.reporting.page import render
 from vocbench.benchmarks.results.finished import Finished, load_run
 from vocbench.benchmarks.results.judge import Measured, counted_classes, judge, measure, results
 from vocbench.benchmarks.results.schema import Results, write_results
+from vocbench.benchmarks.storage.run_folder import RunFolder
 from vocbench.benchmarks.variants import base
 from vocbench.restorer.files import write_whole
 
@@ -20,12 +21,13 @@ def write_outputs(folder: str | Path) -> dict[str, Results]:
     run = load_run(folder)
     made = {}
     for i, detector in enumerate(run.detectors):
-        made[detector] = _write(run, detector, "" if i == 0 else f"-{detector}")
+        made[detector] = _write(run, detector, None if i == 0 else detector)
     return made
 
 
-def _write(run: Finished, detector: str, suffix: str) -> Results:
-    gallery, bins, levels = kept_images(run.folder / "gallery"), dict[str, Bins](), dict[str, dict[str, float]]()
+def _write(run: Finished, detector: str, named: str | None) -> Results:
+    folder = RunFolder(run.folder)
+    gallery, bins, levels = kept_images(folder.gallery), dict[str, Bins](), dict[str, dict[str, float]]()
     counted = counted_classes(run, detector)
     measured: dict[str, Measured] = {}
     first = base(run.variants)
@@ -37,11 +39,11 @@ def _write(run: Finished, detector: str, suffix: str) -> Results:
         measured[name], drawn[name] = measure(judged, counted, run.settings.seed), draw(judged, bins, gallery, counted)
         del judged  # before the next is read
     content = results(run, detector, measured)
-    write_results(run.folder / f"results{suffix}.json", content)
-    _write_text(run.folder / f"table{suffix}.csv", tables.to_csv(content))
-    _write_text(run.folder / f"table{suffix}.md", tables.to_markdown(content))
-    _write_text(run.folder / f"table{suffix}.tex", tables.to_latex(content))
-    _write_text(run.folder / f"report{suffix}.html", render(run, content, drawn, bins, levels))
+    write_results(folder.results(named), content)
+    _write_text(folder.table("csv", named), tables.to_csv(content))
+    _write_text(folder.table("md", named), tables.to_markdown(content))
+    _write_text(folder.table("tex", named), tables.to_latex(content))
+    _write_text(folder.report(named), render(run, content, drawn, bins, levels))
     return content
 
 

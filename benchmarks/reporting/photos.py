@@ -15,6 +15,7 @@ import numpy as np
 from markupsafe import Markup
 from vocbench.benchmarks.reporting.gallery import Change, change, kept_images, objects_found, shown
 from vocbench.benchmarks.results.finished import Finished
+from vocbench.benchmarks.storage.run_folder import RunFolder
 from vocbench.benchmarks.variants import UNRESTORED, base
 from vocbench.detection.columns import ObjectColumns
 from vocbench.detection.detections import VOC_CLASSES, Detections, Objects
@@ -135,7 +136,7 @@ class Photo:
 def _judged(run: Finished, truth: ObjectColumns, held: Mapping[str, Mapping[str, Detections]]) -> list[Change]:
     """Return the changes of the photos kept, by the detector whose detections are held; what changed most first."""
     made = []
-    for image in kept_images(run.folder / "gallery"):
+    for image in kept_images(RunFolder(run.folder).gallery):
         panels = {variant: found[f"{image}#0"] for variant, found in held.items() if f"{image}#0" in found}
         distorted, _ = panels.pop(base(held), None), panels.pop("clean", None)
         if distorted is not None and (one := change(image, truth[image], distorted, panels)):
@@ -169,7 +170,7 @@ def _view(run: Finished, made: Change, objects: Objects, variant: str, found: De
 
 
 def _file(run: Finished, made: Change, variant: str) -> Path:
-    return run.folder / "gallery" / made.image / f"{variant}.jpg"
+    return RunFolder(run.folder).gallery / made.image / f"{variant}.jpg"
 
 
 def shown_photos(

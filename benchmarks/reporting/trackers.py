@@ -14,9 +14,7 @@ from typing import Any
 
 from vocbench.benchmarks.results.schema import Results, read_results
 from vocbench.benchmarks.settings import plain, to_json
-from vocbench.benchmarks.storage.records import read_record
-
-FILES = ("results.json", "table.md", "table.csv", "report.html", "run.json")
+from vocbench.benchmarks.storage.run_folder import RunFolder
 
 
 def numbers(results: Results) -> dict[str, float]:
@@ -57,13 +55,14 @@ def _tensorboard(folder: Path, results: Results, settings: dict[str, Any]) -> No
 
     with SummaryWriter(str(folder / "tensorboard")) as writer:
         writer.add_text("settings", f"```\n{to_json(settings)}\n```")
-        writer.add_text("table", (folder / "table.md").read_text())
+        writer.add_text("table", RunFolder(folder).table("md").read_text())
         for name, value in numbers(results).items():
             writer.add_scalar(name, value)
 
 
 def _kept(folder: Path) -> Iterable[Path]:
-    return [folder / name for name in FILES if (folder / name).is_file()]
+    run = RunFolder(folder)
+    return [path for path in (run.results(), run.table("md"), run.table("csv"), run.report(), run.record) if path.is_file()]
 
 
 TRACKERS: dict[str, tuple[str, Callable[[Path, Results, dict[str, Any]], None]]] = {
@@ -83,5 +82,5 @@ def check_trackers(names: Iterable[str]) -> None:
 
 def write_to(name: str, folder: Path) -> None:
     """Write a finished run to a tracker: the first detector's results."""
-    settings = plain(read_record(folder / "run.json").settings)
-    TRACKERS[name][1](folder, read_results(folder / "results.json"), settings)
+    settings = plain(RunFolder(folder).read_record().settings)
+    TRACKERS[name][1](folder, read_results(RunFolder(folder).results()), settings)

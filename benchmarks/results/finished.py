@@ -14,8 +14,9 @@ import numpy as np
 from vocbench.benchmarks.classes import labelled
 from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.settings import RunSettings
-from vocbench.benchmarks.storage.records import Inventory, RunRecord, T, read_json, read_record
-from vocbench.benchmarks.storage.row import check_keys, check_names, check_rows, decode
+from vocbench.benchmarks.storage.checks import check_keys, check_names, check_rows, decode
+from vocbench.benchmarks.storage.records import RunRecord, T
+from vocbench.benchmarks.storage.run_folder import RunFolder
 from vocbench.benchmarks.storage.store import Store
 from vocbench.benchmarks.variants import is_clean
 from vocbench.detection.columns import DetectionColumns, ObjectColumns, places, starts
@@ -92,14 +93,12 @@ def scan(store: Store, parts: dict[int, str], index: Mapping[str, int]) -> Scann
 def load_run(folder: str | Path) -> Finished:
     """The run in `folder`; FileNotFoundError or ValueError where there is none or it is not finished."""
     folder = Path(folder)
-    if not (folder / "run.json").is_file():
-        raise FileNotFoundError(f"{folder}: holds no run (no run.json); `vocbench runs` lists runs")
-    record = read_record(folder / "run.json")
+    record = RunFolder(folder).read_record()
     settings = record.settings
     data = open_data(settings.data, settings.split, settings.upright)
     data = labelled(data, settings.classes, VOC_CLASSES if record.classes is None else record.classes)
     ids = settings.choose(data.ids)
-    store = Store(record.store or folder / "store")
+    store = RunFolder(folder).open_store(record)
     parts = store.parts()
     found = scan(store, parts, places(ids))
     check_names(store.place, found.variants, found.detectors, settings)
@@ -112,8 +111,7 @@ def load_run(folder: str | Path) -> Finished:
 
 def _unchanged(folder: Path, data: Dataset, ids: Sequence[str]) -> Iterator[str]:
     """The images in turn; ValueError at one whose annotation is not the one that the run in `folder` began with."""
-    path = folder / "inventory.json"
-    listed: Inventory = read_json(path, Inventory) if path.is_file() else {}
+    path, listed = RunFolder(folder).inventory, RunFolder(folder).read_inventory()
     for image in ids:
         if image not in listed:
             raise ValueError(f"{path}: does not list {image}; the run's folder is damaged")

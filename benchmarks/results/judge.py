@@ -30,7 +30,8 @@ from vocbench.benchmarks.results.schema import (
     VariantResults,
 )
 from vocbench.benchmarks.results.sentences import verdict
-from vocbench.benchmarks.storage.records import Number, Timing, read_json
+from vocbench.benchmarks.storage.records import Number
+from vocbench.benchmarks.storage.run_folder import RunFolder
 from vocbench.benchmarks.variants import base, is_clean, restored
 from vocbench.detection.average_precision import Evaluation, evaluate
 
@@ -209,10 +210,9 @@ def busy(folder: Path) -> dict[str, Number | None]:
     `peak_memory_bytes` is the largest resident memory of any of them in any session, `peak_cuda_bytes` the same of a GPU's
     memory; None where it was not measured or not used.
     """
-    path = folder / "timing.json"
-    if not path.is_file():
+    spent = RunFolder(folder).read_timing()
+    if spent is None:
         return {}
-    spent = read_json(path, Timing)
     shares: dict[str, Number | None] = {stage: getattr(spent, stage) / (spent.wall or 1.0) for stage in SPENT}
     peaks = {"peak_memory_bytes": spent.peak_memory_bytes, "peak_cuda_bytes": spent.peak_cuda_bytes}
     return shares | {"wall_seconds": spent.wall} | {name: max(counts, default=None) for name, counts in peaks.items()}

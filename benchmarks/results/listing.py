@@ -7,7 +7,7 @@ from pathlib import Path
 from msgspec import Struct
 from vocbench.benchmarks.results.schema import read_results
 from vocbench.benchmarks.results.sentences import headline
-from vocbench.benchmarks.storage.records import read_record
+from vocbench.benchmarks.storage.run_folder import RunFolder, run_folders
 
 
 class Listed(Struct, frozen=True, kw_only=True):
@@ -34,20 +34,20 @@ class Unreadable(Struct, frozen=True, kw_only=True):
 def runs_below(root: Path) -> list[Listed | Unreadable]:
     """Return one entry for each run's folder below `root`."""
     entries: list[Listed | Unreadable] = []
-    for path in sorted(root.glob("**/run.json")):
+    for folder in run_folders(root):
         try:
-            entries.append(_summary(path))
+            entries.append(_summary(folder))
         except (ValueError, OSError) as error:
-            entries.append(Unreadable(folder=str(path.parent), unreadable=str(error)))
+            entries.append(Unreadable(folder=str(folder.path), unreadable=str(error)))
     return entries
 
 
-def _summary(path: Path) -> Listed:
-    """Return the entry of the run with this run.json."""
-    record, kept = read_record(path), path.with_name("results.json")
-    results = read_results(kept) if kept.is_file() else None
+def _summary(folder: RunFolder) -> Listed:
+    """Return the entry of a run."""
+    record = folder.read_record()
+    results = read_results(folder.results()) if folder.is_finished else None
     return Listed(
-        folder=str(path.parent),
+        folder=str(folder.path),
         started=record.started,
         data=f"{record.dataset.name} {record.settings.split}",
         photos=record.dataset.images,

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vocbench.benchmarks.results.schema import UNDEFINED, Interval, Results, read_results
-from vocbench.benchmarks.storage.records import RunRecord, read_record
+from vocbench.benchmarks.storage.records import RunRecord
+from vocbench.benchmarks.storage.run_folder import RunFolder
 from vocbench.benchmarks.variants import restored, restores_clean
 
 GROUND = ("protocol", "recipe", "levels", "seed", "draws")  # settings that decide what is compared
@@ -38,7 +39,7 @@ def standings(folders: Sequence[Path]) -> list[Standing]:
 
     Raises ValueError, naming the difference, unless all judge the same distorted photos by the same protocol.
     """
-    records = [read_record(_finished(folder) / "run.json") for folder in folders]
+    records = [_read_finished(folder) for folder in folders]
     for folder, record in zip(folders[1:], records[1:], strict=True):
         _same_ground(folders[0], records[0], folder, record)
     names = _run_names(folders)
@@ -48,12 +49,11 @@ def standings(folders: Sequence[Path]) -> list[Standing]:
     return [replace(one, leads=_leads(one, ranked)) for one in ranked]
 
 
-def _finished(folder: Path) -> Path:
-    if not (folder / "run.json").is_file():
-        raise FileNotFoundError(f"{folder}: holds no run (no run.json); `vocbench runs` lists runs")
-    if not (folder / "results.json").is_file():
+def _read_finished(folder: Path) -> RunRecord:
+    record = RunFolder(folder).read_record()
+    if not RunFolder(folder).is_finished:
         raise ValueError(f"{folder}: is not finished (no results.json); go on with `resume=True`")
-    return folder
+    return record
 
 
 def _same_ground(first: Path, one: RunRecord, second: Path, two: RunRecord) -> None:
@@ -82,8 +82,7 @@ def _run_names(folders: Sequence[Path]) -> list[str]:
 
 def _contents(folder: Path) -> list[Results]:
     """Return the results of every detector, the first one's first."""
-    others = sorted(folder.glob("results-*.json"))
-    return [read_results(path) for path in (folder / "results.json", *others)]
+    return [read_results(path) for path in RunFolder(folder).all_results()]
 
 
 def _of_run(folder: Path, run: str, record: RunRecord) -> list[Standing]:

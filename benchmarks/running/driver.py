@@ -21,8 +21,9 @@ from vocbench.benchmarks.running.meter import Meter, Progress
 from vocbench.benchmarks.running.record import Begun, begin, listed, make_record, note_batches
 from vocbench.benchmarks.running.unit import Clock, peak_memory
 from vocbench.benchmarks.sample import open_data
-from vocbench.benchmarks.settings import RunSettings, file_digest, write_json
-from vocbench.benchmarks.storage.records import Digests, Inventory, RunRecord, Timing, read_json
+from vocbench.benchmarks.settings import RunSettings, file_digest
+from vocbench.benchmarks.storage.records import Digests, Inventory, RunRecord, Timing
+from vocbench.benchmarks.storage.run_folder import RunFolder
 from vocbench.benchmarks.storage.store import READERS, ROWS, Store
 from vocbench.benchmarks.voc_folder import check_size
 from vocbench.detection.average_precision import PROTOCOLS
@@ -48,12 +49,12 @@ def _locked(out: Path) -> Iterator[None]:
         import fcntl
     except ModuleNotFoundError:
         raise OSError("runs lock their folder by fcntl, which this system lacks; use Linux, macOS or WSL") from None
-    lock = out / ".lock"
+    folder = RunFolder(out)
     try:
         fresh = not out.exists()
         out.mkdir(parents=True, exist_ok=True)
-        made = not lock.exists()
-        handle = open(lock, "a")  # noqa: SIM115 - held by the with below
+        made = not folder.lock.exists()
+        handle = open(folder.lock, "a")  # noqa: SIM115 - held by the with below
     except OSError as error:
         raise OSError(f"{out}: cannot be written to ({error.strerror}); choose another `out`") from None
     with handle:
@@ -64,8 +65,8 @@ def _locked(out: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            if made and not (out / "run.json").exists():
-                lock.unlink(missing_ok=True)
+            if made and not folder.record.exists():
+                folder.lock.unlink(missing_ok=True)
                 if fresh and not any(out.iterdir()):
                     out.rmdir()
 
@@ -130,7 +131,7 @@ def run(
             _tell_of_objects(data, ids, lacking)
             made = make_record(settings, data, crew.equipment, inventory, store, lacking)
             record = begin(out, Begun(made, inventory, resume, accept_changes))
-            kept = Store(record.store or out / "store")
+            kept = RunFolder(out).open_store(record)
             sound = kept.parts()
             kept.clear(sound.values())
             units = [ids[first : first + settings.unit] for first in range(0, len(ids), settings.unit)]
@@ -140,7 +141,9 @@ def run(
             )
             meter = Meter(settings, units, told)
             advance = _joining(meter.finish, kept, settings, units)
-            examples = Examples(out / "examples", {image: i for i, image in enumerate(ids[: settings.examples])}, data.classes)
+            examples = Examples(
+                RunFolder(out).examples, {image: i for i, image in enumerate(ids[: settings.examples])}, data.classes
+            )
             clock, begun = Clock(), time.perf_counter()
             try:
                 crew.compute(Plan(settings, data, units, inventory, kept, examples, meter.step), waiting, advance, clock)
@@ -202,9 +205,9 @@ def _add_session(out: Path, record: RunRecord, clock: Clock, wall: float) -> Non
 
 def _add_timing(out: Path, clock: Clock, wall: float) -> None:
     """Add this sitting of the run to the earlier ones: the stages' seconds in sums, the peak memory of each in a list."""
-    path = out / "timing.json"
-    kept = read_json(path, Timing) if path.is_file() else Timing()
+    folder = RunFolder(out)
+    kept = folder.read_timing() or Timing()
     clock.note(peak_memory())
     total = {name: getattr(kept, name) + seconds for name, seconds in {**clock.spent, "wall": wall}.items()}
     peaks = {name: (*getattr(kept, name), count) for name, count in clock.peaks.items()}
-    write_json(path, replace(kept, **total, **peaks))
+    folder.write_timing(replace(kept, **total, **peaks))

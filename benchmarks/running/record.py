@@ -28,9 +28,9 @@ from vocbench.benchmarks.settings import (
     json_bytes,
     plain,
     versions,
-    write_json,
 )
-from vocbench.benchmarks.storage.records import Accepted, Execution, Inventory, Photos, RunRecord, read_json, read_record
+from vocbench.benchmarks.storage.records import Accepted, Execution, Inventory, Photos, RunRecord
+from vocbench.benchmarks.storage.run_folder import RunFolder
 from vocbench.benchmarks.storage.store import Store
 from vocbench.detection.datasets.contract import Dataset
 
@@ -86,32 +86,33 @@ def make_record(
 
 def listed(out: Path) -> Inventory:
     """Return the inventory of the run in `out`, empty for a new one or one that was killed before it had a record."""
-    path = out / "inventory.json"
-    return read_json(path, Inventory) if path.is_file() and (out / "run.json").is_file() else {}
+    folder = RunFolder(out)
+    return folder.read_inventory() if folder.is_begun else {}
 
 
 def begin(out: Path, begun: Begun) -> RunRecord:
     """Return the run's record: written for a new run, and for a resumed one made sure that it is the same run."""
-    path = out / "run.json"
-    if not path.is_file():
+    folder = RunFolder(out)
+    if not folder.is_begun:
         return _begin_new(out, begun)
     if not begun.resume:
         raise ValueError(f"{out}: already holds a run; continue it with `resume=True` or choose another `out`")
-    then = read_record(path)
+    then = folder.read_record()
     _check_same(out, begun, then)
     _clear_unfinished(out)
     return _accepted(out, begun, then)
 
 
 def _begin_new(out: Path, begun: Begun) -> RunRecord:
-    leftovers = sorted(p.name for p in out.iterdir() if p.name != ".lock" and not _of_killed_run(p, begun.inventory))
+    folder = RunFolder(out)
+    leftovers = sorted(p.name for p in out.iterdir() if p != folder.lock and not _of_killed_run(p, begun.inventory))
     if leftovers:
         raise ValueError(f"{out}: not empty ({leftovers[0]}) and holds no run; choose another `out`")
     _clear_unfinished(out)
     if begun.record.store and begun.record.id:
         Store(begun.record.store).claim(begun.record.id, new=True)
-    write_json(out / "inventory.json", begun.inventory)
-    write_json(out / "run.json", begun.record)
+    folder.write_inventory(begun.inventory)
+    folder.write_record(begun.record)
     return begun.record
 
 
@@ -126,7 +127,7 @@ def _of_killed_run(path: Path, inventory: Inventory) -> bool:
     """Tell whether a file is what this run would write before its record, however much of it had been written."""
     if UNFINISHED.fullmatch(path.name):
         return True
-    return path.name == "inventory.json" and json_bytes(inventory).startswith(path.read_bytes())
+    return path == RunFolder(path.parent).inventory and json_bytes(inventory).startswith(path.read_bytes())
 
 
 def _check_same(out: Path, begun: Begun, then: RunRecord) -> None:
@@ -174,7 +175,7 @@ def _accepted(out: Path, begun: Begun, then: RunRecord) -> RunRecord:
     now = {name: getattr(begun.record, name) for name in _DESCRIBED}
     told = Accepted(at=begun.record.started, changes=[*harmful, *harmless])
     record = replace(then, **now, accepted=[*then.accepted, told])
-    write_json(out / "run.json", record)
+    RunFolder(out).write_record(record)
     return record
 
 
@@ -207,7 +208,7 @@ def note_batches(out: Path, record: RunRecord, batches: Mapping[str, int]) -> No
     """Record which networks got fewer tiles at a time than the run began with, as memory ran out."""
     execution = {name: _halved(told, batches.get(name)) for name, told in record.execution.items()}
     if execution != record.execution:
-        write_json(out / "run.json", replace(record, execution=execution))
+        RunFolder(out).write_record(replace(record, execution=execution))
 
 
 def _halved(told: Execution, batch: int | None) -> Execution:

@@ -158,8 +158,9 @@ def _rows(path: Path) -> None:
     import pyarrow as pa
     from msgspec import convert
     from vocbench.benchmarks.results.finished import Finished, read_rows, scan
+    from vocbench.benchmarks.storage.checks import check_names
     from vocbench.benchmarks.storage.records import RunRecord
-    from vocbench.benchmarks.storage.row import Row, check_names
+    from vocbench.benchmarks.storage.row import Row
     from vocbench.benchmarks.storage.store import Store
     from vocbench.detection.columns import ObjectColumns, places
     from vocbench.detection.detections import Objects
