@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import ExitStack
 from pathlib import Path
 
 import click
-from vocbench.benchmarks.cli.options import Group
+from vocbench.benchmarks.cli.options import Command, Group, Named, only_split
 from vocbench.benchmarks.cli.progress import Progress
+from vocbench.pipeline.names import RECIPES
 
 
 @click.group(cls=Group)
 def data() -> None:
-    """Fetch PASCAL VOC, or check a folder of it."""
+    """Fetch PASCAL VOC, check a folder of it, divide a data set, or keep a degraded copy."""
 
 
 @data.command("fetch")
@@ -45,3 +47,77 @@ def data_check(folder: Path, split: str | None, as_json: bool) -> None:
         click.echo(f"{told}: {f'{len(found.broken)} broken' if found.broken else 'all sound'}")
     if found.broken:
         raise SystemExit(1)
+
+
+DATA = click.option("--data", "place", required=True, help="A VOC20xx folder, COCO's JSON, a YOLO data.yaml, or a flat folder.")
+SPLIT = click.option("--split", help="Image set, where there are several.")
+SEED = click.option("--seed", default=0, show_default=True)
+
+
+def _opened(place: str, split: str | None, upright: bool = False):
+    from vocbench.benchmarks.sample import open_data
+
+    return open_data(place, split or only_split(place), upright)
+
+
+@data.command(
+    "degrade",
+    cls=Command,
+    examples=[
+        "vocbench data degrade --data yard/data.yaml --split train --recipe voc --out yard-degraded",
+        "vocbench data degrade --data yard/data.yaml --split val --recipe voc --out yard-degraded",
+        "yolo detect train model=yolov8n.pt data=yard-degraded/data.yaml",
+    ],
+)
+@DATA
+@SPLIT
+@click.option("--recipe", default="voc", show_default=True, type=Named("recipe", RECIPES), help="Distortion.")
+@SEED
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N photos.")
+@click.option("--upright", is_flag=True, help="Photos are annotated as people see them, with EXIF's turn done.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the copy; further splits may join.")
+def data_degrade(place, split, recipe, seed, limit, upright, out) -> None:
+    """Keep a degraded copy of a data set, with its levels.
+
+    The pictures, PNG, are those of `vocbench run` with this recipe and seed. Labels are YOLO's with a data.yaml, and COCO's in
+    annotations/; levels_SPLIT.csv tells what was drawn for each photo.
+    """
+    from dataclasses import replace
+
+    from vocbench.benchmarks.copies import write_degraded
+
+    chosen = _opened(place, split, upright)
+    chosen = replace(chosen, ids=chosen.ids[:limit])
+    with Progress(len(chosen.ids)) as shown:
+        levels = write_degraded(chosen, out, recipe, seed, shown.advance)
+    click.echo(f"{len(levels)} photo{'' if len(levels) == 1 else 's'} of {chosen.split} in {out}")
+
+
+@data.command(
+    "split",
+    cls=Command,
+    examples=["vocbench data split --data photos --part train=0.8 --part val=0.2 --out photos/ImageSets/Main"],
+)
+@DATA
+@SPLIT
+@click.option("--part", "parts", multiple=True, required=True, metavar="NAME=SHARE", help="A split to make; repeatable.")
+@SEED
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder that gets NAME.txt.")
+def data_split(place, split, parts, seed, out) -> None:
+    """Divide the photos of a data set into splits, by their ids and the seed alone: an id a line in NAME.txt."""
+    from vocbench.benchmarks.copies import divide, write_splits
+
+    shares = dict(_share(text) for text in parts)
+    for path in write_splits(out, divide(_opened(place, split).ids, shares, seed)):
+        click.echo(f"{path}: {len(path.read_text(encoding='utf-8').splitlines())} photos")
+
+
+def _share(text: str) -> tuple[str, float]:
+    """The name and share of NAME=SHARE."""
+    name, _, share = text.partition("=")
+    try:
+        if re.fullmatch(r"\w[\w\-.]*", name):
+            return name, float(share)
+    except ValueError:
+        pass
+    raise click.UsageError(f"--part {text}: expected NAME=SHARE, such as val=0.2")

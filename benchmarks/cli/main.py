@@ -34,7 +34,7 @@ SECTIONS = {
         "evaluate": ("evaluate:evaluate_command", "Average precision of any detector's results under a named protocol."),
     },
     "Data, weights and this machine": {
-        "data": ("files:data", "Fetch PASCAL VOC, or check a folder of it."),
+        "data": ("files:data", "Fetch, check, divide or degrade data sets."),
         "weights": ("weights:weights", "List, fetch and verify weights."),
         "doctor": ("report:doctor", "Device, versions, caches, what is installed and missing."),
     },
