@@ -15,7 +15,7 @@ from vocbench.pipeline.weights import WEIGHTS, location
 from vocbench.restorer.engines import compiled
 from vocbench.restorer.files import cache_folder
 
-OPTIONAL = ("ultralytics", "openvino", "onnxruntime", "spandrel", "imagecorruptions", "ray", "mlflow", "wandb")
+OPTIONAL = ("ultralytics", "openvino", "onnxruntime", "spandrel", "imagecorruptions", "ray", "gradio", "mlflow", "wandb")
 
 
 def facts() -> dict[str, Any]:
@@ -40,7 +40,7 @@ def facts() -> dict[str, Any]:
 def compiler() -> str | None:
     """Return the C++ compiler that the engine `native` would use."""
     command = compiled.compiler()
-    return command and shlex.join(command)
+    return shlex.join(command) if command else None
 
 
 def cuda_of_torch() -> str | None:

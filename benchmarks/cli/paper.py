@@ -50,11 +50,13 @@ def quality(folder, recipes, pairs, restorers, patch, limit, seed, out, tile, de
     else:
         sets = {recipe: tables.cut_patches(folder, recipe, patch, limit, seed) for recipe in recipes}
     with Progress(sum(map(len, sets.values())) * len(models), unit="patches") as shown:
-        rows = [
-            row
-            for name, found in sets.items()
-            for row in tables.measure(name, found, models, lambda label, n, name=name: shown.advance(n, f"{name}, {label}"))
-        ]
+        rows = []
+        for name, found in sets.items():
+
+            def step(label: str, patches: int, name: str = name) -> None:
+                shown.advance(patches, f"{name}, {label}")
+
+            rows += tables.measure(name, found, models, step)
     show(tables.to_markdown(rows))
     if out:
         make_folder(out)
