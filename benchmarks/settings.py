@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from vocbench.pipeline.names import SCALES
 from vocbench.pipeline.specs import Options
 from vocbench.restorer.files import write_whole
 
@@ -50,6 +51,7 @@ class RunSettings:
     examples: int = 6  # photos shown side by side
     guard: bool = True  # whether paint of the restorers is taken back that no degradation explains
     classes: str | None = None  # those that count, as JSON: a list, or {own name: new name}
+    restore_at: str = "native"  # or `detector`: photos are restored at the size that each detector sees
     upright: bool = False  # whether annotations count pixels as people see the photos, with EXIF's turn done
 
     @property
@@ -64,6 +66,8 @@ class RunSettings:
 
     def __post_init__(self) -> None:
         self.options.check()
+        if self.restore_at not in SCALES:
+            raise ValueError(f"unknown `restore_at` {self.restore_at!r}; choose one of {', '.join(SCALES)}")
         if self.recipe == AS_THEY_ARE and (self.do_no_harm or self.draws > 1):
             raise ValueError("`recipe=none` takes photos as they are: there is nothing to draw, and no clean photo to harm")
         if self.draws < 1 or self.unit < 1:

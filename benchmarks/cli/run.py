@@ -19,6 +19,7 @@ from vocbench.benchmarks.cli.options import (
     model_options,
     only_split,
     read_config,
+    restore_at_option,
     unknown,
 )
 from vocbench.benchmarks.cli.progress import EVERY, Progress
@@ -62,6 +63,7 @@ def run_options(command: Callable) -> Callable:
                      help="Leave out the first N photos of the split: --skip 200 --limit 500 runs on photos 201 to 700."),
         click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N photos, of those not skipped."),
         click.option("--do-no-harm", is_flag=True, help="Also restore the clean photos and detect on them."),
+        restore_at_option,
         click.option("--workers", default=0, show_default=True, type=click.IntRange(0),
                      help="Processes that read and degrade, 0: a thread; with --runner ray its actors, 0: as many as fit."),
         click.option("--runner", default="here", show_default=True, type=click.Choice(["here", "ray"]),

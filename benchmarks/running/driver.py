@@ -16,10 +16,10 @@ from pathlib import Path
 from msgspec.structs import replace
 from vocbench.benchmarks.classes import count_known
 from vocbench.benchmarks.reporting.examples import Examples
+from vocbench.benchmarks.running.clock import Clock, peak_memory
 from vocbench.benchmarks.running.local_workers import Here, Plan, Runner
 from vocbench.benchmarks.running.meter import Meter, Progress
 from vocbench.benchmarks.running.record import Begun, begin, listed, make_record, note_batches
-from vocbench.benchmarks.running.unit import Clock, peak_memory
 from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.settings import RunSettings, file_digest
 from vocbench.benchmarks.storage.records import Digests, Inventory, RunRecord, Timing

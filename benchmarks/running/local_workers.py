@@ -15,7 +15,8 @@ from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Protocol
 
-from vocbench.benchmarks.running.unit import Artist, Awaited, Clock, Equipment, Models, Prepared, build_models, compute, prepare
+from vocbench.benchmarks.running.clock import Clock
+from vocbench.benchmarks.running.unit import Artist, Awaited, Equipment, Models, Prepared, build_models, compute, prepare
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.benchmarks.storage.records import Inventory
 from vocbench.benchmarks.storage.store import Store

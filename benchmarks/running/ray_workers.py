@@ -18,8 +18,9 @@ from typing import Any
 
 import torch
 from vocbench.benchmarks.classes import labelled
+from vocbench.benchmarks.running.clock import Clock, peak_memory
 from vocbench.benchmarks.running.local_workers import Crew, Plan
-from vocbench.benchmarks.running.unit import Artist, Clock, Equipment, build_models, compute, peak_memory, prepare
+from vocbench.benchmarks.running.unit import Artist, Equipment, build_models, compute, prepare
 from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.settings import RunSettings, file_digest
 from vocbench.benchmarks.storage.store import Store

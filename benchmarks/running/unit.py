@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from msgspec.structs import replace
 from torch import Tensor, nn
+from vocbench.benchmarks.running.clock import Clock
 from vocbench.benchmarks.settings import RunSettings, file_digest, hardware
 from vocbench.benchmarks.storage.records import Execution
 from vocbench.benchmarks.storage.row import Row
@@ -28,6 +29,7 @@ from vocbench.detection.detectors.labels import known_classes, labelled_by
 from vocbench.pipeline.chain import Attempt, RestorerError, detect_photos, restore_photos
 from vocbench.pipeline.models import Built, built_detector, built_restorer, parse_detector, parse_restorer
 from vocbench.pipeline.own import source_of
+from vocbench.pipeline.scale import enlarged, grown, shrunk
 from vocbench.pipeline.specs import OWN, Spec
 from vocbench.restorer.degradations.recipes import degrade, level_degrade
 from vocbench.restorer.images import read_image
@@ -175,54 +177,34 @@ def prepare(settings: RunSettings, photos: Sequence[tuple[str, Path]]) -> list[P
     return made
 
 
-def peak_memory() -> dict[str, int]:
-    """The peak memory so far in bytes: resident, of this process or a child that has ended, and of CUDA where it is used."""
-    import resource  # which only a run needs: `restore` and `detect` work where it is missing
-
-    resident = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    peaks = {"peak_memory_bytes": 1024 * resident}
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        peaks["peak_cuda_bytes"] = max(torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count()))
-    return peaks
-
-
-@dataclass
-class Clock:
-    """Seconds that the driver spent in each stage, and the peak memory of the processes seen.
-
-    Workers read, degrade and measure beside it: `prepare` and `measure` are what it waited for them.
-    """
-
-    spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("prepare", "restore", "detect", "measure"), 0.0))
-    peaks: dict[str, int] = field(default_factory=dict)
-    batches: dict[str, int] = field(default_factory=dict)  # of each network's tiles, the fewest seen
-
-    def note_batches(self, batches: Mapping[str, int]) -> None:
-        """Take in the numbers of tiles that a process's networks get at a time."""
-        self.batches |= {name: min(count, self.batches.get(name, count)) for name, count in batches.items()}
-
-    def note(self, peaks: Mapping[str, int]) -> None:
-        """Take in the peaks of a process."""
-        self.peaks |= {name: max(count, self.peaks.get(name, 0)) for name, count in peaks.items()}
-
-    def time(self, stage: str, work: Callable[[], Any]) -> tuple[Any, float]:
-        begun = time.perf_counter()
-        result = work()
-        seconds = time.perf_counter() - begun
-        self.spent[stage] += seconds
-        return result, seconds
-
-
 @dataclass(frozen=True)
-class Variant:
-    """The photos of a unit as one variant has them: images (3, H, W), and errors and notes of its restorer."""
+class Seen:
+    """What a detector gets of a variant's photos: images (3, h, w), errors and notes of the restorer, and its seconds."""
 
-    name: str
-    items: list[Prepared]
     images: list[Tensor]
     errors: list[str | None]
     notes: list[str | None]  # JSON
     seconds: float  # of restoring, all images
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The photos of a unit as one variant has them, by the label of the detector that sees them."""
+
+    name: str
+    items: list[Prepared]
+    seen: dict[str, Seen]
+
+    @property
+    def errors(self) -> list[str | None]:
+        """Return the restorer's error on each photo, for whichever detector."""
+        return [next(filter(None, of), None) for of in zip(*(seen.errors for seen in self.seen.values()), strict=True)]
+
+    @property
+    def images(self) -> list[Tensor]:
+        """Return the images (3, H, W) to be looked at, those of the first detector at the photos' own size."""
+        first = next(iter(self.seen.values()))
+        return [grown(image, item.degraded) for image, item in zip(first.images, self.items, strict=True)]
 
 
 Step = Callable[[str, int], None]  # called with a variant's name and how many of its images were restored since
@@ -249,31 +231,45 @@ def _restored(
     return restored
 
 
-def _unrestored(name: str, items: list[Prepared], images: list[Tensor]) -> Variant:
+def _unrestored(name: str, items: list[Prepared], images: list[Tensor], models: Models) -> Variant:
     none: list[str | None] = [None] * len(items)
-    return Variant(name, items, images, none, none, 0.0)
+    return Variant(name, items, dict.fromkeys(models.detectors, Seen(images, none, none, 0.0)))
 
 
-def _variants(
-    settings: RunSettings, items: list[Prepared], restorers: dict[str, nn.Module], clock: Clock, step: Step
-) -> list[Variant]:
+def _variants(settings: RunSettings, items: list[Prepared], models: Models, clock: Clock, step: Step) -> list[Variant]:
     firsts = [item for item in items if item.draw == 0]
     if settings.as_they_are:
-        variants = [_unrestored(AS_IS, items, [item.degraded for item in items])]
+        variants = [_unrestored(AS_IS, items, [item.degraded for item in items], models)]
     else:
-        distorted = _unrestored("distorted", items, [item.degraded for item in items])
-        variants = [_unrestored("clean", firsts, [item.clean for item in firsts]), distorted]
-    jobs = [(label, label, items, [item.degraded for item in items]) for label in restorers]
+        distorted = _unrestored("distorted", items, [item.degraded for item in items], models)
+        variants = [_unrestored("clean", firsts, [item.clean for item in firsts], models), distorted]
+    jobs = [(label, label, items, [item.degraded for item in items]) for label in models.restorers]
     if settings.do_no_harm:
-        jobs += [(on_clean(label), label, firsts, [item.clean for item in firsts]) for label in restorers]
+        jobs += [(on_clean(label), label, firsts, [item.clean for item in firsts]) for label in models.restorers]
     for name, label, chosen, images in jobs:
         photos = [item.image for item in chosen]
-        work = partial(_restored, settings, label, restorers[label], photos, images, partial(step, name))
-        restored, seconds = clock.time("restore", work)
-        errors = [result.error for result in restored]
-        notes = [json.dumps(result.note) if result.note is not None else None for result in restored]
-        variants.append(Variant(name, chosen, [result.image for result in restored], errors, notes, seconds))
+        work = partial(_restored, settings, label, models.restorers[label], photos)
+        variants.append(Variant(name, chosen, _by_detector(settings, images, models, clock, work, partial(step, name))))
     return variants
+
+
+def _by_detector(
+    settings: RunSettings, images: list[Tensor], models: Models, clock: Clock, work: Callable, step: Callable[[int], None]
+) -> dict[str, Seen]:
+    """Return what each detector gets of the images restored by `work`; equal sizes are restored once."""
+    made: dict[tuple[torch.Size, ...], Seen] = {}
+    seen: dict[str, Seen] = {}
+    for label, detector in models.detectors.items():
+        given = [shrunk(image, detector) for image in images] if settings.restore_at == "detector" else images
+        sizes = tuple(image.shape for image in given)
+        if sizes not in made:
+            tell = (lambda count: None) if made else step  # each image counts once in the progress
+            restored, seconds = clock.time("restore", partial(work, given, tell))
+            notes = [json.dumps(result.note) if result.note is not None else None for result in restored]
+            errors = [result.error for result in restored]
+            made[sizes] = Seen([result.image for result in restored], errors, notes, seconds)
+        seen[label] = made[sizes]
+    return seen
 
 
 @dataclass(frozen=True)
@@ -331,22 +327,35 @@ def compute(
 
     Its rows are one for each image, draw, variant and detector.
     """
-    variants = _variants(settings, items, models.restorers, clock, step)
+    variants = _variants(settings, items, models, clock, step)
     found: dict[str, dict[str, list[Detections]]] = {variant.name: {} for variant in variants}
     blocks: list[tuple[list[Row], Future[list[Quality]] | None]] = []
     for variant in variants:
         measured = variant.name not in UNRESTORED and not settings.as_they_are
-        future = pool.submit(measure, *_arrays(variant)) if measured else None
+        futures: dict[int, Future[list[Quality]]] = {}
         for label, detector in models.detectors.items():
+            seen = variant.seen[label]
+            if measured and id(seen) not in futures:
+                futures[id(seen)] = pool.submit(measure, *_arrays(seen, variant.items, detector))
             photos = [item.image for item in variant.items]
-            checked, seconds = clock.time("detect", partial(detect_photos, label, detector, photos, variant.images))
+            checked, seconds = clock.time("detect", partial(detect_photos, label, detector, photos, seen.images))
+            checked = [
+                enlarged(result, image, item.degraded)
+                for result, image, item in zip(checked, seen.images, variant.items, strict=True)
+            ]
             found[variant.name][label] = checked
-            blocks.append(([_row(unit, variant, i, label, result, seconds) for i, result in enumerate(checked)], future))
+            rows = [_row(unit, variant, i, label, result, seconds) for i, result in enumerate(checked)]
+            blocks.append((rows, futures.get(id(seen))))
     return Computed(variants, found, Awaited(tuple(blocks)))
 
 
-def _arrays(variant: Variant) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    return [image.numpy() for image in variant.images], [item.clean.numpy() for item in variant.items]
+def _arrays(seen: Seen, items: list[Prepared], detector: Callable) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return what is measured, and the clean photos at the same size."""
+    cleans = [
+        item.clean if item.clean.shape == image.shape else shrunk(item.clean, detector)
+        for image, item in zip(seen.images, items, strict=True)
+    ]
+    return [image.numpy() for image in seen.images], [clean.numpy() for clean in cleans]
 
 
 def _row(unit: int, variant: Variant, i: int, detector: str, found: Detections, seconds: float) -> Row:
@@ -365,9 +374,9 @@ def _row(unit: int, variant: Variant, i: int, detector: str, found: Detections, 
         psnr=decibels,
         ssim=similarity,
         levels=json.dumps(item.levels) if not is_clean(variant.name) else None,
-        note=variant.notes[i],
-        error=variant.errors[i],
+        note=variant.seen[detector].notes[i],
+        error=variant.seen[detector].errors[i],
         seconds_degrade=0.0 if is_clean(variant.name) else item.seconds,
-        seconds_restore=variant.seconds / len(variant.items),
+        seconds_restore=variant.seen[detector].seconds / len(variant.items),
         seconds_detect=seconds / len(variant.items),
     )

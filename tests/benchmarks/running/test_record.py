@@ -6,8 +6,9 @@ import logging
 import pytest
 from msgspec.structs import replace
 from vocbench.benchmarks.running import driver
+from vocbench.benchmarks.running.clock import Clock
 from vocbench.benchmarks.running.record import changes, note_batches
-from vocbench.benchmarks.running.unit import Clock, Models
+from vocbench.benchmarks.running.unit import Models
 from vocbench.benchmarks.settings import RunSettings, json_bytes
 from vocbench.benchmarks.storage.records import Execution, Photos, RunRecord
 from vocbench.pipeline.models import Built

@@ -9,18 +9,20 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
+from vocbench.benchmarks.running.clock import Clock
 from vocbench.benchmarks.running.local_workers import Here
 from vocbench.benchmarks.running.meter import Meter
-from vocbench.benchmarks.running.unit import Clock, Models, Prepared, build_models, compute, prepare, quality
+from vocbench.benchmarks.running.unit import Models, Prepared, build_models, compute, prepare, quality
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.detection.datasets.voc import read_voc
 from vocbench.pipeline.chain import RestorerError
 
 from tests.support.commands import PYTHONPATH, ROOT
-from tests.support.fakes import BlobDetector, Brighten, NotANumber
+from tests.support.fakes import BlobDetector, Brighten, NotANumber, SmallDetector
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def test_restored_images_are_told_a_few_at_a_time_and_a_failure_at_once(settings
         compute(settings, 0, items, models, Clock(), pool, step=lambda variant, images: told.append((variant, images)))
         assert told == [("bright", 4), ("bright", 2)]
         with pytest.raises(RestorerError, match="failed on 2099_000000"):
-            compute(settings, 0, items, Models({"bad": NotANumber()}, {}), Clock(), pool, step=told.append)
+            compute(settings, 0, items, replace(models, restorers={"bad": NotANumber()}), Clock(), pool, step=told.append)
     assert len(told) == 2
 
 
@@ -147,3 +149,25 @@ def test_a_run_with_workers_needs_few_file_descriptors(settings, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert (tmp_path / "out" / "results.json").is_file()
+
+
+def test_at_the_detectors_scale_each_detector_gets_what_it_sees_and_boxes_are_the_photos(settings, voc_folder):
+    settings = replace(settings, restore_at="detector", do_no_harm=True)
+    photos = [("2099_000000", voc_folder / "JPEGImages" / "2099_000000.jpg")]
+    items = prepare(settings, photos)
+    height, width = items[0].clean.shape[1:]
+    models = Models({"bright": Brighten()}, {"small": SmallDetector(), "again": SmallDetector()})
+    with ThreadPoolExecutor(1) as pool:
+        computed = compute(settings, 0, items, models, Clock(), pool)
+        rows = computed.rows.finish(Clock())
+    told = {(row.variant, row.detector): row for row in rows}
+    assert len(told) == 2 * 4
+    for (variant, _), row in told.items():
+        restored = "bright" in variant
+        assert row.boxes == pytest.approx([0, 0, width / 2, height / 2])
+        assert row.scores == pytest.approx([0.04 if restored else width / 1000])  # the width that the detector got
+        assert (row.seconds_restore > 0) == restored
+    assert told["bright", "small"].psnr == told["bright", "again"].psnr < 100
+    (shown,) = next(one for one in computed.variants if one.name == "bright").images
+    assert shown.shape == items[0].clean.shape
+    assert computed.variants[2].seen["small"] is computed.variants[2].seen["again"]  # equal sizes are restored once

@@ -14,8 +14,8 @@ from vocbench.benchmarks.reporting.gallery import changes
 from vocbench.benchmarks.reporting.outputs import write_outputs
 from vocbench.benchmarks.results.finished import load_run
 from vocbench.benchmarks.results.judge import busy
+from vocbench.benchmarks.running.clock import Clock
 from vocbench.benchmarks.running.driver import _add_timing, run
-from vocbench.benchmarks.running.unit import Clock
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.benchmarks.storage.records import read_record
 from vocbench.benchmarks.storage.row import Row

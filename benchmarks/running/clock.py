@@ -1,0 +1,48 @@
+"""Where the time and the memory of a run go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+
+def peak_memory() -> dict[str, int]:
+    """The peak memory so far in bytes: resident, of this process or a child that has ended, and of CUDA where it is used."""
+    import resource  # which only a run needs: `restore` and `detect` work where it is missing
+
+    resident = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    peaks = {"peak_memory_bytes": 1024 * resident}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        peaks["peak_cuda_bytes"] = max(torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count()))
+    return peaks
+
+
+@dataclass
+class Clock:
+    """Seconds that the driver spent in each stage, and the peak memory of the processes seen.
+
+    Workers read, degrade and measure beside it: `prepare` and `measure` are what it waited for them.
+    """
+
+    spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("prepare", "restore", "detect", "measure"), 0.0))
+    peaks: dict[str, int] = field(default_factory=dict)
+    batches: dict[str, int] = field(default_factory=dict)  # of each network's tiles, the fewest seen
+
+    def note_batches(self, batches: Mapping[str, int]) -> None:
+        """Take in the numbers of tiles that a process's networks get at a time."""
+        self.batches |= {name: min(count, self.batches.get(name, count)) for name, count in batches.items()}
+
+    def note(self, peaks: Mapping[str, int]) -> None:
+        """Take in the peaks of a process."""
+        self.peaks |= {name: max(count, self.peaks.get(name, 0)) for name, count in peaks.items()}
+
+    def time(self, stage: str, work: Callable[[], Any]) -> tuple[Any, float]:
+        begun = time.perf_counter()
+        result = work()
+        seconds = time.perf_counter() - begun
+        self.spent[stage] += seconds
+        return result, seconds
