@@ -41,7 +41,7 @@ def headline(results: Results) -> str:
         begin = f"mAP was {100 * clean:.1f} on clean photos and {100 * distorted:.1f} on distorted ones; "
     change, doubt = reached - distorted, interval(entry.delta_map_ci95)
     if change == 0:
-        return f"{begin}restoring with {best} changed nothing{doubt}."
+        return f"{begin}restoring with {best} made no change{doubt}."
     if change < 0:
         return f"{begin}restoring with {best} lowered it by another {points(change)} points to {100 * reached:.1f}{doubt}."
     share = f", {100 * entry.recovered:.0f} % of what was lost" if entry.recovered and entry.recovered > 0 else ""
@@ -79,9 +79,9 @@ def _went(results: Results, best: str) -> str:
 
 
 def interval(bounds: Interval) -> str:
-    """A change's 95 % interval in points, in brackets, and whether it may be chance; nothing where there is none."""
+    """Return a change's 95 % interval in points, in brackets, and whether it may be chance; nothing for none and no change."""
     low, high = bounds
-    if low is None or high is None:
+    if low is None or high is None or low == high == 0:
         return ""
     chance = ", not distinguishable from chance" if low <= 0 <= high else ""
     return f" (95 % interval of the change {100 * low:+.1f} to {100 * high:+.1f} points{chance})"
@@ -95,6 +95,6 @@ def harm(results: Results) -> list[str]:
     for name, entry in results.variants.items():
         if restores_clean(name) and entry.map is not None and clean is not None:
             change = entry.map - clean
-            what = f"{'gained' if change > 0 else 'lost'} {points(change)} points" if change else "changed nothing"
+            what = f"{'gained' if change > 0 else 'lost'} {points(change)} points" if change else "made no change"
             told.append(f"On clean photos {label_of(name)} {what}{interval(entry.delta_clean_ci95)}.")
     return told

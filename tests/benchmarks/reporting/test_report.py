@@ -62,7 +62,7 @@ def test_the_headline_is_right_when_restoring_gained():
 
 def test_the_headline_says_so_when_restoring_hurt():
     assert "restoring with owan lowered it by another 10.0 points to 10.0" in headline(made_up(0.8, 0.2, 0.1))
-    assert "changed nothing" in headline(made_up(0.8, 0.2, 0.2))
+    assert "restoring with owan made no change (" in headline(made_up(0.8, 0.2, 0.2))
     assert "-20.0 to +10.0 points, not distinguishable from chance)." in headline(made_up(0.8, 0.2, 0.2))
     assert headline(made_up(0.2, 0.3, 0.4)).startswith("mAP was 20.0 on clean photos and 30.0 on distorted ones; ")
 
@@ -72,7 +72,7 @@ def test_harm_to_clean_photos_is_told():
         "On clean photos owan lost 10.0 points "
         "(95 % interval of the change -30.0 to +10.0 points, not distinguishable from chance)."
     ]
-    assert harm(made_up(0.7, 0.2, 0.5))[0].startswith("On clean photos owan changed nothing (")
+    assert harm(made_up(0.7, 0.2, 0.5))[0].startswith("On clean photos owan made no change (")
 
 
 def entries(**given):
