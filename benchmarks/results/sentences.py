@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vocbench.benchmarks.results.schema import Interval, Results, Verdict
+from vocbench.benchmarks.results.schema import Interval, Results, VariantResults, Verdict
 from vocbench.benchmarks.variants import base, label_of, restored, restores_clean
 
 UNTOLD = "cannot be told"
@@ -17,12 +17,16 @@ def points(value: float) -> str:
 def best_restored(results: Results) -> str | None:
     """Return the restored variant of the highest mAP, None where none has any.
 
-    One that changed no AP, as `identity` does, is passed over where there is another.
+    One that left the photos as they were, as `identity` does, is passed over where there is another.
     """
     variants = results.variants
     maps = {name: entry.map for name in restored(variants) if (entry := variants[name]).map is not None}
-    changed = [name for name in maps if variants[name].ap != variants[base(variants)].ap]
+    changed = [name for name in maps if _numbers(variants[name]) != _numbers(variants[base(variants)])]
     return max(changed or maps, key=lambda name: maps[name] or 0.0, default=None)
+
+
+def _numbers(entry: VariantResults) -> tuple:
+    return entry.ap, entry.psnr, entry.ssim
 
 
 def headline(results: Results) -> str:

@@ -15,7 +15,7 @@ from vocbench.benchmarks.reporting.looks import look_places
 from vocbench.benchmarks.reporting.summary import caveat, comparison_rows, folded, shade, tiles
 from vocbench.benchmarks.reporting.tables import percent
 from vocbench.benchmarks.results.schema import Comparison, Interval, VariantResults, read_results
-from vocbench.benchmarks.results.sentences import harm, headline
+from vocbench.benchmarks.results.sentences import best_restored, harm, headline
 from vocbench.benchmarks.running.driver import run
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.detection.average_precision import VOC_RULES, Evaluation, Matches, evaluate
@@ -65,6 +65,14 @@ def test_the_headline_says_so_when_restoring_hurt():
     assert "restoring with owan made no change (" in headline(made_up(0.8, 0.2, 0.2))
     assert "-20.0 to +10.0 points, not distinguishable from chance)." in headline(made_up(0.8, 0.2, 0.2))
     assert headline(made_up(0.2, 0.3, 0.4)).startswith("mAP was 20.0 on clean photos and 30.0 on distorted ones; ")
+
+
+def test_the_best_restorer_is_one_that_touched_the_photos():
+    """Even where it gains nothing, and one that left them as they were would be as good or better."""
+    same = entries(clean=(1.0, None), distorted=(0.5, 20.0), identity=(0.5, 20.0), kept=(0.5, 25.0), worse=(0.1, 26.0))
+    assert best_restored(same) == "kept"
+    assert best_restored(entries(clean=(1.0, None), distorted=(0.5, 20.0), identity=(0.5, 20.0))) == "identity"
+    assert best_restored(entries(clean=(1.0, None), distorted=(0.5, 20.0), identity=(0.5, 20.0), w=(0.1, 26.0))) == "w"
 
 
 def test_harm_to_clean_photos_is_told():
