@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from vocbench.benchmarks.variants import label_of
+from vocbench.benchmarks.variants import AS_IS, label_of
 
 COLOURS, DASHES, SHADES = 10, 5, 3
 FIXED = ("clean", "distorted")  # have a colour in every page, whether shown there or not
@@ -16,9 +16,9 @@ FIXED = ("clean", "distorted")  # have a colour in every page, whether shown the
 
 def look_places(names: Iterable[str]) -> dict[str, int]:
     """Return the place of each variant's look; a restorer has one, on distorted and on clean photos."""
-    names = list(names)
-    places = {label: i for i, label in enumerate(dict.fromkeys([*FIXED, *map(label_of, names)]))}
-    return {name: places[label_of(name)] for name in names}
+    labels = {name: "distorted" if name == AS_IS else label_of(name) for name in names}  # both are what restoring begins with
+    places = {label: i for i, label in enumerate(dict.fromkeys([*FIXED, *labels.values()]))}
+    return {name: places[label] for name, label in labels.items()}
 
 
 def mark_class(place: int) -> str:

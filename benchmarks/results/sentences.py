@@ -21,7 +21,8 @@ def best_restored(results: Results) -> str | None:
     """
     variants = results.variants
     maps = {name: entry.map for name in restored(variants) if (entry := variants[name]).map is not None}
-    changed = [name for name in maps if _numbers(variants[name]) != _numbers(variants[base(variants)])]
+    untouched = _numbers(variants[base(variants)])
+    changed = [name for name in maps if variants[name].psnr is None or _numbers(variants[name]) != untouched]
     return max(changed or maps, key=lambda name: maps[name] or 0.0, default=None)
 
 

@@ -71,6 +71,10 @@ def test_the_best_restorer_is_one_that_touched_the_photos():
     """Even where it gains nothing, and one that left them as they were would be as good or better."""
     same = entries(clean=(1.0, None), distorted=(0.5, 20.0), identity=(0.5, 20.0), kept=(0.5, 25.0), worse=(0.1, 26.0))
     assert best_restored(same) == "kept"
+    unmeasured = results_of(
+        {name: VariantResults(map=ap, ap={"dog": ap}) for name, ap in (("as-is", 0.5), ("a", 0.5), ("b", 0.1))}
+    )
+    assert best_restored(unmeasured) == "a"  # without clean photos nothing tells whether it touched them
     assert best_restored(entries(clean=(1.0, None), distorted=(0.5, 20.0), identity=(0.5, 20.0))) == "identity"
     assert best_restored(entries(clean=(1.0, None), distorted=(0.5, 20.0), identity=(0.5, 20.0), w=(0.1, 26.0))) == "w"
 
@@ -258,6 +262,7 @@ def test_a_variant_has_one_look_wherever_it_is_shown():
     assert report == {"clean": 0, "distorted": 1, "owan": 2, "dncnn": 3, "clean+owan": 2, "clean+dncnn": 3}
     sweep = look_places(["distorted", "owan", "dncnn"])
     assert all(report[name] == place for name, place in sweep.items())
+    assert look_places(["as-is", "owan", "dncnn"]) == {"as-is": 1, "owan": 2, "dncnn": 3}
 
 
 def test_points_of_mean_precision_have_their_intervals():
