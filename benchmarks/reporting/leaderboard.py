@@ -66,8 +66,9 @@ def _numbers(one: Standing) -> list[str]:
 def render(found: Sequence[Standing], ground: str, caveat: str = "") -> str:
     """Return the page as HTML."""
     looks = look_places([one.label for one in sorted(found, key=lambda one: one.place)])
-    timed = [one for one in found if one.map is not None and one.milliseconds]
-    costs = [Cost(one.label, one.milliseconds, one.map, *one.interval) for one in timed]
+    costs = [
+        Cost(one.label, one.milliseconds, one.map, *one.interval) for one in found if one.map is not None and one.milliseconds
+    ]
     hardware = list(dict.fromkeys(one.hardware for one in found))
     page = environment().get_template("leaderboard.html")
     return page.render(

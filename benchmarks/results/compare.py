@@ -37,8 +37,8 @@ def same_ground(a: Finished, b: Finished) -> None:
     if one.protocol == "coco":
         raise ValueError("the protocol coco gives no matches to draw again; compare runs under voc07 or voc10")
     if a.record.dataset.sha256 != b.record.dataset.sha256:
-        odd = sorted(set(a.truth) ^ set(b.truth))
-        what = f"first {odd[0]}" if odd else "same names, other content"
+        images = sorted(set(a.truth) ^ set(b.truth))
+        what = f"first {images[0]}" if images else "same names, other content"
         raise ValueError(f"the runs are on different photos ({len(a.truth)} and {len(b.truth)}, {what})")
     if a.classes != b.classes:
         odd = next(iter(sorted(set(a.classes) ^ set(b.classes))), "in another order")

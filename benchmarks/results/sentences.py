@@ -78,8 +78,9 @@ def _went(results: Results, best: str) -> str:
     """Say what the best restorer made of the mAP, with the paired interval of the change."""
     entry, start = results.variants[best], results.variants[base(results.variants)]
     low, high = entry.delta_map_ci95
-    known = low is not None and high is not None
-    doubt = f" (95 % interval of the change {100 * low:+.1f} to {100 * high:+.1f} points)" if known else ""
+    doubt = ""
+    if low is not None and high is not None:
+        doubt = f" (95 % interval of the change {100 * low:+.1f} to {100 * high:+.1f} points)"
     return f"With {best} mAP went from {100 * (start.map or 0):.1f} to {100 * (entry.map or 0):.1f}{doubt}"
 
 

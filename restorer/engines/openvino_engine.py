@@ -51,7 +51,7 @@ def _lost_in_a_fork() -> bool:
 def _digest(network: nn.Module) -> str:
     whole = hashlib.sha1(usedforsecurity=False)
     for tensor in (*network.parameters(), *network.buffers()):
-        whole.update(tensor.detach().float().contiguous().numpy())
+        whole.update(tensor.detach().float().cpu().numpy().tobytes())
     return whole.hexdigest()
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from vocbench.benchmarks.results.schema import CountedPhotos, DetectorIdentity, Results, VariantResults
 
 
 def results_of(variants: dict[str, VariantResults], **given) -> Results:
     """Results with these variants; whatever else is given replaces what is made up."""
-    values = {
+    values: dict[str, Any] = {
         "protocol": "voc07",
         "iou": 0.5,
         "dataset": CountedPhotos(name="VOC2099", split="val", images=5, objects=5),

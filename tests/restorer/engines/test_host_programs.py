@@ -52,7 +52,7 @@ def stage(weights="owan", engine="native", trained=True):
     return Tiled(make_engine(network, Placement(tiling=TILING), engine), TILING, 4)
 
 
-_wanted = {}
+_wanted: dict = {}
 
 
 def wanted(weights, left=180):
