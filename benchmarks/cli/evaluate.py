@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from vocbench.benchmarks.cli.options import Named
+from vocbench.benchmarks.cli.options import Command, Named
 from vocbench.pipeline.names import PROTOCOLS
 
 FILE = click.Path(path_type=Path)
@@ -26,7 +26,14 @@ def notes() -> Iterator[None]:
         click.echo(f"Note: {text}", err=True)
 
 
-@click.command("evaluate")
+@click.command(
+    "evaluate",
+    cls=Command,
+    examples=[
+        "vocbench evaluate --detections found.json --data VOCdevkit/VOC2012 --split val",
+        "vocbench evaluate --detections runs/detect/predict/labels --data yard/data.yaml --split val --protocol coco",
+    ],
+)
 @click.option("--detections", required=True, type=FILE, help="File or folder: JSON, COCO results, the devkit's or YOLO's text.")
 @click.option("--data", required=True, type=FILE, help="A VOC20xx folder, COCO's or own JSON, a YOLO data.yaml.")
 @click.option("--split", help="Image set, where there are several.")

@@ -18,7 +18,7 @@ def data() -> None:
     """Fetch PASCAL VOC, check a folder of it, divide a data set, or keep a degraded copy."""
 
 
-@data.command("fetch")
+@data.command("fetch", examples=["vocbench data fetch voc2007 --root data"])
 @click.argument("name", type=click.Choice(["voc2007", "voc2012"]))
 @click.option("--root", required=True, type=click.Path(path_type=Path), help="Folder that gets VOCdevkit/VOC20xx.")
 def data_fetch(name: str, root: Path) -> None:
@@ -28,7 +28,7 @@ def data_fetch(name: str, root: Path) -> None:
     click.echo(fetch(name, root))
 
 
-@data.command("check")
+@data.command("check", examples=["vocbench data check VOCdevkit/VOC2012 --split val"])
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--split", help="Only the photos and annotations of this image set.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from vocbench.benchmarks.cli.options import Named, choose_device, device_option
+from vocbench.benchmarks.cli.options import Command, Named, choose_device, device_option
 from vocbench.pipeline.names import TRAINABLE
 from vocbench.restorer.files import make_folder
 
@@ -13,7 +13,13 @@ FOLDER = click.Path(path_type=Path)
 DEFAULT_MIXTURE = "voc=0.6,moderate=0.3,clean=0.1"
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    examples=[
+        "vocbench train owan-half --clean photos --out trained --minutes 60",
+        "vocbench train owan --init owan.safetensors --clean photos --recipe voc=0.7,clean=0.3 --out trained",
+    ],
+)
 @click.argument("network", type=Named("network", TRAINABLE), metavar="NETWORK")
 @click.option("--clean", "folders", multiple=True, required=True, type=FOLDER, help="Folder of clean photos; repeatable.")
 @click.option("--recipe", default=DEFAULT_MIXTURE, show_default=True, metavar="NAME=SHARE,…", help="Mixture of recipes.")

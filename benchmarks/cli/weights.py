@@ -16,7 +16,7 @@ def weights() -> None:
     """List, fetch and verify weights."""
 
 
-@weights.command("list")
+@weights.command("list", examples=["vocbench weights list --json"])
 @click.option("--json", "as_json", is_flag=True)
 def weights_list(as_json: bool) -> None:
     """Every entry of the table, and whether its file is at hand."""
@@ -33,14 +33,14 @@ def weights_list(as_json: bool) -> None:
         click.echo(f"{row['name']:22s} {state:12s} {row['bytes'] / 1e6:7.1f} MB  {row['licence']:8s} {row['about']}")
 
 
-@weights.command("fetch")
+@weights.command("fetch", examples=["vocbench weights fetch owan-2019"])
 @click.argument("name", type=Named("weights", tuple(WEIGHTS)), metavar="NAME")
 def weights_fetch(name: str) -> None:
     """Bring a file into the cache, checked by SHA-256."""
     click.echo(fetch(name))
 
 
-@weights.command("verify")
+@weights.command("verify", examples=["vocbench weights verify --json"])
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: name to state.")
 def weights_verify(as_json: bool) -> None:
     """Check every file at hand against the table."""
@@ -61,7 +61,7 @@ def weights_verify(as_json: bool) -> None:
         raise SystemExit(1)
 
 
-@weights.command("import")
+@weights.command("import", examples=["vocbench weights import rl-restore RL-Restore/models"])
 @click.argument("name", type=click.Choice(["rl-restore"]))
 @click.argument("folder", type=click.Path(path_type=Path))
 def weights_import(name: str, folder: Path) -> None:
@@ -69,7 +69,9 @@ def weights_import(name: str, folder: Path) -> None:
     click.echo(import_files(name, folder))
 
 
-@weights.command("average")
+@weights.command(
+    "average", examples=["vocbench weights average trained.safetensors owan.safetensors --share 0.1 --out mixed.safetensors"]
+)
 @click.argument("first", type=click.Path(path_type=Path))
 @click.argument("second", type=click.Path(path_type=Path))
 @click.option("--share", required=True, type=click.FloatRange(0, 1), help="Of the second file; the first has the rest.")

@@ -1,6 +1,7 @@
 """docs/commands.md names every command, option and exit code, and none that there is not."""
 
 import re
+import shlex
 
 import click
 import pytest
@@ -28,6 +29,15 @@ def test_every_option_is_documented(name):
     }
     there = {flag for one in options for flag in (*one.opts, *one.secondary_opts) if flag.startswith("--")}
     assert documented == there, "python -m vocbench.benchmarks.cli.reference prints the sections of docs/commands.md"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_ends_with_examples_whose_options_there_are(name):
+    flags = {flag for one in COMMANDS[name].params for flag in (*one.opts, *one.secondary_opts)}
+    own = [shlex.split(line)[1:] for line in COMMANDS[name].examples if line.startswith(f"vocbench {name}")]
+    assert own
+    for words in own:
+        assert {word for word in words if word.startswith("--")} <= flags
 
 
 def test_exit_codes_are_those_of_the_command_line():
