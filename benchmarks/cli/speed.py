@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 from vocbench.benchmarks.cli.options import OWAN, Command, Named, choose_device, device_option, json_option, tile_option
 from vocbench.benchmarks.cli.progress import Progress
 from vocbench.benchmarks.cli.show import show
+from vocbench.benchmarks.settings import to_json, write_json
 from vocbench.pipeline.names import DEFAULT_RESTORER, EXPORTS
 from vocbench.restorer.cutting import Tiling
 
@@ -51,10 +51,10 @@ def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> 
     text = timing.to_markdown(content)
     if out:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "speed.json").write_text(json.dumps(content, indent=2) + "\n")
+        write_json(out / "speed.json", content)
         (out / "speed.md").write_text(text)
     if as_json:
-        click.echo(json.dumps(content, indent=2))
+        click.echo(to_json(content))
     else:
         show(text)
 

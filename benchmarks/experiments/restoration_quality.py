@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
+from msgspec import Struct
+from msgspec.structs import asdict
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
+from vocbench.benchmarks.settings import write_json
 from vocbench.pipeline.chain import restore_images
 from vocbench.restorer.degradations.recipes import degrade
 from vocbench.restorer.files import find_photos
@@ -79,13 +80,23 @@ def _read_pair(one: Path, two: Path) -> Pair:
     return degraded, clean
 
 
-def _row(name: str, restorer: str, images: list[Tensor], pairs: list[Pair]) -> dict[str, Any]:
+class Quality(Struct, frozen=True, kw_only=True):
+    """What one restorer reached on one set: means over its patches."""
+
+    set: str
+    restorer: str  # or `input`
+    psnr: float  # dB
+    ssim: float
+    patches: int
+
+
+def _row(name: str, restorer: str, images: list[Tensor], pairs: list[Pair]) -> Quality:
     values = [
         (psnr(image[None], clean[None]).clamp(max=100).item(), ssim(image[None], clean[None]).item())
         for image, (_, clean) in zip(images, pairs, strict=True)
     ]
     means = torch.tensor(values, dtype=torch.float64).mean(0).tolist()
-    return {"set": name, "restorer": restorer, "psnr": means[0], "ssim": means[1], "patches": len(pairs)}
+    return Quality(set=name, restorer=restorer, psnr=means[0], ssim=means[1], patches=len(pairs))
 
 
 def measure(
@@ -93,7 +104,7 @@ def measure(
     pairs: list[Pair],
     models: Mapping[str, nn.Module],
     step: Callable[[str, int], None] = lambda label, patches: None,
-) -> list[dict[str, Any]]:
+) -> list[Quality]:
     """One row for the input and one per restorer: mean PSNR (dB, identical patches count as 100) and SSIM.
 
     `step` is called after every few restored patches with the name of their restorer and their number.
@@ -114,19 +125,20 @@ def _restored(model: nn.Module, inputs: list[Tensor], step: Callable[[int], None
     return restored
 
 
-def to_markdown(rows: list[dict[str, Any]]) -> str:
+def to_markdown(rows: list[Quality]) -> str:
     """Restorers down, sets across, PSNR / SSIM in each cell, as the paper's Table 1."""
-    sets, restorers = (list(dict.fromkeys(row[key] for row in rows)) for key in ("set", "restorer"))
-    cells = {(row["restorer"], row["set"]): f"{row['psnr']:.2f} / {row['ssim']:.4f}" for row in rows}
+    sets, restorers = dict.fromkeys(row.set for row in rows), dict.fromkeys(row.restorer for row in rows)
+    cells = {(row.restorer, row.set): f"{row.psnr:.2f} / {row.ssim:.4f}" for row in rows}
     lines = ["| PSNR dB / SSIM | " + " | ".join(sets) + " |", "| --- |" + " ---: |" * len(sets)]
     lines += ["| " + " | ".join([name, *(cells[name, one] for one in sets)]) + " |" for name in restorers]
     return "\n".join(lines)
 
 
-def write(out: Path, rows: list[dict[str, Any]]) -> None:
-    (out / "quality.json").write_text(json.dumps(rows, indent=2) + "\n")
+def write(out: Path, rows: list[Quality]) -> None:
+    """Write quality.json, .md and .csv."""
+    write_json(out / "quality.json", rows)
     (out / "quality.md").write_text(to_markdown(rows) + "\n")
     with open(out / "quality.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, Quality.__struct_fields__)
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(asdict(row) for row in rows)

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from msgspec import Struct
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from vocbench.benchmarks.settings import hardware, versions
@@ -224,52 +224,77 @@ def measure(
     return [Measured(name, seconds[name], errors[name], peak_memory(case, name)) for name in ready]
 
 
-def table(found: list[Measured], case: Case) -> dict[str, Any]:
+class EngineSpeed(Struct, frozen=True, kw_only=True):
+    """What was measured of one engine."""
+
+    engine: str
+    milliseconds: float  # of a photo, the median of the rounds
+    spread: tuple[float, float]  # the fewest and the most milliseconds
+    photos_per_second: float
+    ratio: float  # how many times as fast as the plain network
+    max_error: float  # against the plain network's pixels in [0, 1]
+    peak_memory_bytes: int | None
+
+
+class SpeedResults(Struct, frozen=True, kw_only=True):
+    """The content of speed.json: engines, the fastest first, and what they were measured on."""
+
+    photo: tuple[int, int]  # width and height in pixels
+    tiling: str
+    batch: int
+    device: str
+    hardware: str
+    threads: int
+    rounds: int
+    versions: dict[str, str]
+    rows: list[EngineSpeed]
+
+
+def table(found: list[Measured], case: Case) -> SpeedResults:
     """Everything measured, with what it was measured on."""
     base = statistics.median(next(one.seconds for one in found if one.name == BASE))
     rows = []
     for one in sorted(found, key=lambda one: statistics.median(one.seconds)):
         median = statistics.median(one.seconds)
         rows.append(
-            {
-                "engine": one.name,
-                "milliseconds": 1e3 * median,
-                "spread": [1e3 * min(one.seconds), 1e3 * max(one.seconds)],
-                "photos_per_second": 1 / median,
-                "ratio": base / median,
-                "max_error": one.error,
-                "peak_memory_bytes": one.memory,
-            }
+            EngineSpeed(
+                engine=one.name,
+                milliseconds=1e3 * median,
+                spread=(1e3 * min(one.seconds), 1e3 * max(one.seconds)),
+                photos_per_second=1 / median,
+                ratio=base / median,
+                max_error=one.error,
+                peak_memory_bytes=one.memory,
+            )
         )
-    return {
-        "photo": list(case.size),
-        "tiling": str(case.tiling),
-        "batch": case.batch,
-        "device": case.device,
-        "hardware": hardware(case.device),
-        "threads": torch.get_num_threads(),
-        "rounds": len(found[0].seconds),
-        "versions": versions(),
-        "rows": rows,
-    }
+    return SpeedResults(
+        photo=case.size,
+        tiling=str(case.tiling),
+        batch=case.batch,
+        device=case.device,
+        hardware=hardware(case.device),
+        threads=torch.get_num_threads(),
+        rounds=len(found[0].seconds),
+        versions=versions(),
+        rows=rows,
+    )
 
 
-def to_markdown(content: dict[str, Any]) -> str:
+def to_markdown(content: SpeedResults) -> str:
+    width, height = content.photo
     lines = [
-        f"One photo of {content['photo'][0]}x{content['photo'][1]}, "
-        f"{'whole' if content['tiling'] == 'whole' else 'in tiles of ' + content['tiling']}, at most {content['batch']} "
-        f"at a time, float32, {content['hardware']}, {content['threads']} threads, "
-        f"PyTorch {content['versions'].get('torch')}, "
-        f"median of {content['rounds']} rounds in turns.",
+        f"One photo of {width}x{height}, {'whole' if content.tiling == 'whole' else 'in tiles of ' + content.tiling}, at most "
+        f"{content.batch} at a time, float32, {content.hardware}, {content.threads} threads, "
+        f"PyTorch {content.versions.get('torch')}, median of {content.rounds} rounds in turns.",
         "",
         "| engine | ms per photo | least to most | photos/s | times faster than plain | max error | peak memory, MB |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for row in content["rows"]:
-        low, high = row["spread"]
-        memory = "–" if row["peak_memory_bytes"] is None else f"{row['peak_memory_bytes'] / 1e6:.0f}"
+    for row in content.rows:
+        low, high = row.spread
+        memory = "–" if row.peak_memory_bytes is None else f"{row.peak_memory_bytes / 1e6:.0f}"
         lines.append(
-            f"| {row['engine']} | {row['milliseconds']:.0f} | {low:.0f} to {high:.0f} | {row['photos_per_second']:.2f} "
-            f"| {row['ratio']:.2f} | {row['max_error']:.1e} | {memory} |"
+            f"| {row.engine} | {row.milliseconds:.0f} | {low:.0f} to {high:.0f} | {row.photos_per_second:.2f} "
+            f"| {row.ratio:.2f} | {row.max_error:.1e} | {memory} |"
         )
     return "\n".join(lines) + "\n"

@@ -1,6 +1,9 @@
+import csv
+import json
+
 import pytest
 import torch
-from vocbench.benchmarks.experiments.restoration_quality import measure, read_pairs
+from vocbench.benchmarks.experiments.restoration_quality import Quality, measure, read_pairs, to_markdown, write
 from vocbench.restorer.images import write_image
 
 
@@ -45,4 +48,17 @@ def test_sizes_are_told_as_width_and_height(tmp_path):
 def test_an_error_of_one_level_is_48_decibel():
     pair = (torch.full((3, 8, 8), 100 / 255), torch.full((3, 8, 8), 101 / 255))
     (row,) = measure("set", [pair], {})
-    assert row["psnr"] == pytest.approx(48.1308, abs=1e-3)  # 20 log10 255
+    assert row.psnr == pytest.approx(48.1308, abs=1e-3)  # 20 log10 255
+
+
+def test_the_files_hold_every_row(tmp_path):
+    rows = [Quality(set=name, restorer=restorer, psnr=value, ssim=value / 50, patches=3)
+            for name, restorer, value in (("mild", "input", 20.0), ("mild", "owan", 25.5), ("severe", "input", 15.0),
+                                          ("severe", "owan", 18.0))]  # fmt: skip
+    write(tmp_path, rows)
+    told = json.loads((tmp_path / "quality.json").read_text())
+    assert told[1] == {"set": "mild", "restorer": "owan", "psnr": 25.5, "ssim": 0.51, "patches": 3}
+    with open(tmp_path / "quality.csv", newline="") as file:
+        assert [list(row.values()) for row in csv.DictReader(file)] == [[str(value) for value in one.values()] for one in told]
+    assert to_markdown(rows).splitlines()[0] == "| PSNR dB / SSIM | mild | severe |"
+    assert "| owan | 25.50 / 0.5100 | 18.00 / 0.3600 |" in (tmp_path / "quality.md").read_text()
