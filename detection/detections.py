@@ -66,7 +66,9 @@ class Detections(NamedTuple):
         if isinstance(fractional, Tensor) and fractional.any():
             raise ValueError(f"labels must be whole numbers, got {labels[fractional][0].item():g}; are they scores?")
         if count and not (int(labels.min()) >= 0 and int(labels.max()) < classes):
-            raise ValueError(f"labels must lie in 0..{classes - 1}, got {int(labels.min())}..{int(labels.max())}")
+            shifted = int(labels.min()) >= 1 and int(labels.max()) == classes
+            hint = "; if they count the background as 0, subtract 1" if shifted else ""
+            raise ValueError(f"labels must lie in 0..{classes - 1}, got {int(labels.min())}..{int(labels.max())}{hint}")
         return cls(boxes.float(), scores.float(), labels.long())
 
     @classmethod

@@ -285,6 +285,18 @@ def fit(detections: Mapping[str, Detections], truth: Mapping[str, Objects]) -> F
     return Fit(objects, boxes, classes)
 
 
+def misnumbered(detections: Mapping[str, Detections], truth: Mapping[str, Objects]) -> str | None:
+    """Say how a detector's labels seem to be numbered where its boxes fit objects well, but hardly ever with their class."""
+    found = fit(detections, truth)
+    if not found.odd:
+        return None
+    told = f"boxes fit {found.boxes} of {found.objects} objects, but with the object's class only {found.classes}"
+    shifted = {image: one._replace(labels=one.labels - 1) for image, one in detections.items()}
+    if fit(shifted, truth).classes > found.boxes / 2:
+        return f"{told}: its labels seem to count the background as 0; subtract 1 from them"
+    return f"{told}: its labels seem to index other classes; name them in its attribute `classes`"
+
+
 def to_json(detections: Mapping[str, Detections], classes: Sequence[str] = VOC_CLASSES) -> dict[str, dict]:
     """Detections in the form that `read_detections` reads."""
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from vocbench.benchmarks.reporting import tables
@@ -13,7 +14,10 @@ from vocbench.benchmarks.results.judge import Measured, counted_classes, judge, 
 from vocbench.benchmarks.results.schema import Results, write_results
 from vocbench.benchmarks.storage.run_folder import RunFolder
 from vocbench.benchmarks.variants import base
+from vocbench.detection.exchange import misnumbered
 from vocbench.restorer.files import write_whole
+
+logger = logging.getLogger(__name__)
 
 
 def write_outputs(folder: str | Path) -> dict[str, Results]:
@@ -34,6 +38,8 @@ def _write(run: Finished, detector: str, named: str | None) -> Results:
     drawn: dict[str, Drawn] = {}
     for name in sorted(run.variants, key=lambda name: name != first):  # first the one that has the bins of the others
         judged = judge(run, name, detector)
+        if name == run.variants[0] and (odd := misnumbered(judged.rows.detections, judged.rows.truth)):
+            logger.warning("%s: %s", detector, odd)
         if name == first:
             bins, levels = level_bins(judged), photo_levels(judged, gallery)
         measured[name], drawn[name] = measure(judged, counted, run.settings.seed), draw(judged, bins, gallery, counted)

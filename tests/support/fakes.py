@@ -237,3 +237,19 @@ class PatchDetector(nn.Module):
                     labels.append(label)
             found.append(Detections(torch.tensor(boxes).reshape(-1, 4), torch.tensor(scores), torch.tensor(labels).long()))
         return found
+
+
+class ShiftedDetector(nn.Module):
+    """Finds the dog of the test folder's photos, but counts the background as class 0."""
+
+    label = 12
+
+    def forward(self, images: list[Tensor]) -> list[Detections]:
+        box = torch.tensor([[9.0, 9.0, 42.0, 40.0]])
+        return [Detections(box, torch.tensor([0.9]), torch.tensor([self.label])) for _ in images]
+
+
+class OtherClassesDetector(ShiftedDetector):
+    """The same with labels that index COCO's classes."""
+
+    label = 16

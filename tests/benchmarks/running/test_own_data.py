@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image, ImageFilter
 from vocbench.benchmarks.cli.main import cli
@@ -10,9 +11,11 @@ from vocbench.benchmarks.results.schema import CountedPhotos, DetectorIdentity, 
 from vocbench.benchmarks.results.sentences import verdict
 from vocbench.benchmarks.running.driver import run
 from vocbench.benchmarks.settings import RunSettings
+from vocbench.detection.detections import Detections
 
 from tests.support.commands import timeless
 from tests.support.forms import as_coco, as_voc, as_yolo, draw_objects, draw_photos
+from tests.support.voc_folders import make_voc_folder
 
 COLOURS = {"traffic cone": (240, 20, 20), "duck": (20, 20, 240), "crate": (30, 160, 30)}
 PATCHES = "tests.support.fakes:PatchDetector"
@@ -185,3 +188,24 @@ def test_a_model_of_ultralytics_trained_on_own_classes_goes_from_run_to_report(t
     record = json.loads((tmp_path / "run/run.json").read_text())
     assert record["classes"] == ["duck", "traffic cone"]
     assert record["lacking"] == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("ShiftedDetector", "its labels seem to count the background as 0; subtract 1 from them"),
+        ("OtherClassesDetector", "its labels seem to index other classes; name them in its attribute `classes`"),
+    ],
+)
+def test_labels_that_are_numbered_otherwise_are_told_with_the_remedy(tmp_path, caplog, name, remedy):
+    data = make_voc_folder(tmp_path)
+    run(
+        settings(data, recipe="clean", detectors=(f"own=tests.support.fakes:{name}",), restorers=("identity",)),
+        tmp_path / "run",
+    )
+    assert f"own: boxes fit 5 of 5 objects, but with the object's class only 0: {remedy}" in caplog.text
+
+
+def test_labels_beyond_the_last_class_may_count_the_background():
+    with pytest.raises(ValueError, match=r"must lie in 0\.\.19, got 12\.\.20; if they count the background as 0, subtract 1"):
+        Detections.of((torch.zeros(2, 4), torch.ones(2), torch.tensor([12, 20])))
