@@ -135,7 +135,9 @@ def test_photos_are_taken_as_they_are_with_a_verdict(tmp_path):
     assert "Image quality against detection" not in page
     done = CliRunner().invoke(cli, ["runs", "--root", str(tmp_path)], catch_exceptions=False)
     assert "Restore: yes" in done.output
-    done = CliRunner().invoke(cli, ["leaderboard", str(tmp_path / "run")], catch_exceptions=False)
+    done = CliRunner().invoke(
+        cli, ["leaderboard", str(tmp_path / "run"), "--out", str(tmp_path / "board.html")], catch_exceptions=False
+    )
     assert done.exit_code == 0, done.output
 
 
