@@ -125,7 +125,7 @@ def git_commit() -> str | None:
 def code_digest() -> str:
     """SHA-256 of the code that makes predictions: what only reports on them may change while a run waits."""
     root = Path(__file__).resolve().parent.parent
-    files = [path for folder in COMPUTING for path in (root / folder).rglob("*") if path.suffix in (".py", ".cpp")]
+    files = [path for folder in COMPUTING for path in (root / folder).rglob("*") if path.suffix in (".py", ".cpp", ".h")]
     told = sorted((path.relative_to(root).as_posix(), file_digest(path)) for path in files)
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 

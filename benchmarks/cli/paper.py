@@ -66,18 +66,26 @@ def quality(folder, recipes, pairs, restorers, patch, limit, seed, out, tile, de
 @click.command(cls=Command, examples=["vocbench attention --clean photos --out figures"])
 @click.option("--clean", "folder", required=True, type=FOLDER, help="Folder of clean photos.")
 @click.option("--restorer", default="owan", show_default=True, type=OWAN, help="Weights of OWAN.")
-@click.option("--limit", default=200, show_default=True, help="Patches of each set.")
+@click.option(
+    "--degraded", multiple=True, type=FOLDER,
+    help="Folder of photos that are degraded already, such as raindrops: a set called as the folder; repeatable.",
+)  # fmt: skip
+@click.option("--patch", default=128, show_default=True, type=click.IntRange(16), help="Pixels a side of a patch.")
+@click.option("--limit", default=200, show_default=True, type=click.IntRange(1), help="Patches of each set.")
 @click.option("--seed", default=0, show_default=True, help="Of the degradations.")
 @click.option("--out", required=True, type=FOLDER, help="Folder for attention.npz and the two figures.")
-def attention(folder: Path, restorer: str, limit: int, seed: int, out: Path) -> None:
+def attention(
+    folder: Path, restorer: str, degraded: tuple[Path, ...], patch: int, limit: int, seed: int, out: Path
+) -> None:  # fmt: skip
     """Attention weights by distortion: the paper's Figures 7 and 8, as pictures and arrays."""
-    from vocbench.benchmarks.experiments.attention import SETS, measure_attention, write_figures
+    from vocbench.benchmarks.experiments.attention import Patches, measure_attention, write_figures
     from vocbench.pipeline.models import owan_file
     from vocbench.restorer.networks.owan_files import load_owan
 
     network = load_owan(owan_file(restorer))
+    patches = Patches(folder, {one.resolve().name: one for one in degraded}, patch, limit, seed)
     make_folder(out)
-    with Progress((1 + len(SETS)) * limit, unit="patches") as shown:
-        found = measure_attention(network, folder, limit, seed, lambda name: shown.advance(note=name))
+    with Progress(len(patches.names) * limit, unit="patches") as shown:
+        found = measure_attention(network, patches, lambda name: shown.advance(note=name))
     for path in write_figures(found, out):
         click.echo(path)

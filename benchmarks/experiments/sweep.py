@@ -20,8 +20,8 @@ from statistics import mean
 from msgspec import Struct
 from vocbench.benchmarks.reporting.tables import percent, photos
 from vocbench.benchmarks.results.schema import CountedPhotos, DetectorIdentity, Results, read_results
-from vocbench.benchmarks.running.driver import run
-from vocbench.benchmarks.running.local_workers import Runner
+from vocbench.benchmarks.running.driver import Shared, run
+from vocbench.benchmarks.running.local_workers import Here, Runner
 from vocbench.benchmarks.running.meter import Progress
 from vocbench.benchmarks.settings import RunSettings, write_json
 from vocbench.benchmarks.storage.run_folder import RunFolder
@@ -110,23 +110,33 @@ def sweep(
     store: str | None = None,
     accept_changes: bool = False,
 ) -> SweepResults:
-    """Run every level into a folder of its own below `out`, and write sweep.json, .csv, .md and .html; resumable."""
+    """Run every level into a folder of its own below `out`, and write sweep.json, .csv, .md and .html; resumable.
+
+    Models are built once, and photos hashed once; what clean photos give is computed for the first level and taken over.
+    """
     found: dict[str, Degraded] = {}
     shown = _Levels(out, [step_name(name, level) for name, numbers in levels.items() for level in numbers], progress)
-    for degradation, numbers in levels.items():
-        rows = []
-        for level in numbers:
-            step = replace(settings, levels=json.dumps({degradation: level}))
-            folder = out / step_name(degradation, level)
-            if folder.exists() and not resume:
-                raise ValueError(f"{folder}: already there; continue the sweep with `resume=True` or choose another `out`")
-            place = f"{store.rstrip('/')}/{folder.name}" if store else None
-            run(step, folder, resume, runner, shown.at(folder.name), place, accept_changes)
-            rows.append(read_results(RunFolder(folder).results()))
-        unit = UNITS.get(degradation, "severity 1 to 5")
-        found[degradation] = Degraded(unit=unit, levels=numbers, map=_by_variant(rows))
-        content = summary(found, rows[0])  # so that what is done can be read before all is
-        _write(out, content)
+    shared = Shared(runner or Here())
+
+    def at(degradation: str, level: float) -> Results:
+        """Run one level and return its results."""
+        step = replace(settings, levels=json.dumps({degradation: level}))
+        folder = out / step_name(degradation, level)
+        if folder.exists() and not resume:
+            raise ValueError(f"{folder}: already there; continue the sweep with `resume=True` or choose another `out`")
+        place = f"{store.rstrip('/')}/{folder.name}" if store else None
+        run(step, folder, resume, None, shown.at(folder.name), place, accept_changes, shared)
+        return read_results(RunFolder(folder).results())
+
+    try:
+        for degradation, numbers in levels.items():
+            rows = [at(degradation, level) for level in numbers]
+            unit = UNITS.get(degradation, "severity 1 to 5")
+            found[degradation] = Degraded(unit=unit, levels=numbers, map=_by_variant(rows))
+            content = summary(found, rows[0])  # so that what is done can be read before all is
+            _write(out, content)
+    finally:
+        shared.close()
     return content
 
 

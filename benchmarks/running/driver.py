@@ -9,7 +9,8 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
@@ -17,14 +18,16 @@ from msgspec.structs import replace
 from vocbench.benchmarks.classes import count_known
 from vocbench.benchmarks.reporting.examples import Examples
 from vocbench.benchmarks.running.clock import Clock, peak_memory
-from vocbench.benchmarks.running.local_workers import Here, Plan, Runner
+from vocbench.benchmarks.running.local_workers import Crew, Here, Plan, Runner
 from vocbench.benchmarks.running.meter import Meter, Progress
 from vocbench.benchmarks.running.record import Begun, begin, listed, make_record, note_batches
 from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.settings import RunSettings, file_digest
 from vocbench.benchmarks.storage.records import Digests, Inventory, RunRecord, Timing
+from vocbench.benchmarks.storage.row import Row
 from vocbench.benchmarks.storage.run_folder import RunFolder
 from vocbench.benchmarks.storage.store import READERS, ROWS, Store
+from vocbench.benchmarks.variants import is_clean
 from vocbench.benchmarks.voc_folder import check_size
 from vocbench.detection.average_precision import PROTOCOLS
 from vocbench.detection.datasets.contract import Dataset, DataWarning, read_objects
@@ -102,6 +105,40 @@ def _inventory(data: Dataset, ids: list[str], known: Inventory) -> Inventory:
     return listed
 
 
+@dataclass
+class Shared:
+    """What the runs of a sweep have in common: models that stand ready, photos looked at, and what the clean ones gave.
+
+    The runs differ in `levels` alone.
+    """
+
+    runner: Runner
+    inventory: Inventory | None = None
+    known: dict[int, list[Row]] = field(default_factory=dict)  # by unit, of the variants of clean photos
+    crew: Crew | None = None
+    stack: ExitStack = field(default_factory=ExitStack)
+
+    @contextmanager
+    def open(self, settings: RunSettings) -> Iterator[Crew]:
+        """Build the models for the first run; they stand ready until `close`."""
+        if self.crew is None:
+            self.crew = self.stack.enter_context(self.runner.open(settings))
+        yield self.crew
+
+    def close(self) -> None:
+        """Let go of the models."""
+        self.stack.close()
+
+    def keep(self, inventory: Inventory, store: Store) -> None:
+        """Take in what a finished run has looked at and computed."""
+        self.inventory = inventory
+        if not self.known:
+            for table in store.tables():
+                for row in table.to_pylist():
+                    if is_clean(row["variant"]):
+                        self.known.setdefault(row["unit"], []).append(Row(**row))
+
+
 def run(
     settings: RunSettings,
     out: str | Path,
@@ -110,6 +147,7 @@ def run(
     progress: Progress | None = None,
     store: str | None = None,
     accept_changes: bool = False,
+    shared: Shared | None = None,
 ) -> Path:
     """Compute a run into the folder `out` and write its results; returns `out`.
 
@@ -118,6 +156,7 @@ def run(
     code, hardware or sources of own models is resumed with `accept_changes` only. `progress(total, done)` is called once with
     numbers of photos and gives a function to be called with what was done since, as a number of photos that need not be whole,
     and the variant.
+    `shared` is what the runs of a sweep have in common; its models are then used in place of `runner`'s.
     Raises ValueError and OSError with a message for people; what was computed before stays and can be resumed.
     """
     out = Path(out)
@@ -125,8 +164,8 @@ def run(
     data = open_data(settings.data, settings.split, settings.upright)
     ids = settings.choose(data.ids)
     with _locked(out):
-        inventory = _inventory(data, ids, listed(out))
-        with (runner or Here()).open(settings) as crew:
+        inventory = (shared and shared.inventory) or _inventory(data, ids, listed(out))
+        with (shared or runner or Here()).open(settings) as crew:
             data, lacking = count_known(data, settings.classes, crew.equipment.classes)
             _tell_of_objects(data, ids, lacking)
             made = make_record(settings, data, crew.equipment, inventory, store, lacking)
@@ -146,7 +185,9 @@ def run(
             )
             clock, begun = Clock(), time.perf_counter()
             try:
-                crew.compute(Plan(settings, data, units, inventory, kept, examples, meter.step), waiting, advance, clock)
+                known = shared.known if shared else {}
+                plan = Plan(settings, data, units, inventory, kept, examples, known, meter.step)
+                crew.compute(plan, waiting, advance, clock)
             except BaseException:
                 with suppress(OSError):  # the disk may be full: what went wrong first is what counts
                     _add_session(out, record, clock, time.perf_counter() - begun)
@@ -155,6 +196,8 @@ def run(
                 _add_session(out, record, clock, time.perf_counter() - begun)
             kept.join(together(settings))
             _keep_one_of_each(kept, units)
+            if shared:
+                shared.keep(inventory, kept)
         from vocbench.benchmarks.reporting.outputs import write_outputs
 
         write_outputs(out)

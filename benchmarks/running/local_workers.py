@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ from vocbench.benchmarks.running.clock import Clock
 from vocbench.benchmarks.running.unit import Artist, Awaited, Equipment, Models, Prepared, build_models, compute, prepare
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.benchmarks.storage.records import Inventory
+from vocbench.benchmarks.storage.row import Row
 from vocbench.benchmarks.storage.store import Store
 from vocbench.detection.datasets.contract import Dataset
 
@@ -35,6 +36,7 @@ class Plan:
     inventory: Inventory
     store: Store
     artist: Artist
+    known: Mapping[int, list[Row]] = field(default_factory=dict)  # by unit: what clean photos gave in another run of a sweep
     step: Callable[[int, str, int], None] = field(default=lambda unit, variant, images: None)  # images of a unit restored since
 
     def photos(self, unit: int) -> list[tuple[str, Path]]:
@@ -68,17 +70,28 @@ class Here:
     @contextmanager
     def open(self, settings: RunSettings) -> Iterator[Crew]:
         models = build_models(settings)
-        yield _Local(models, models.equipment(settings), self.workers)
+        crew = _Local(models, models.equipment(settings), self.workers)
+        try:
+            yield crew
+        finally:
+            crew.stop()
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Local:
     models: Models
     equipment: Equipment
     workers: int
+    pool: Executor | None = None  # of the runs that are computed one after the other
+
+    def stop(self) -> None:
+        """Let go of the workers."""
+        if self.pool is not None:
+            self.pool.shutdown(wait=True, cancel_futures=True)
 
     def compute(self, plan: Plan, waiting: Sequence[int], advance: Callable[[int], None], clock: Clock) -> None:
-        pool, models = self._executor(), self.models.labelled_by(plan.data.classes)
+        pool = self.pool = self.pool or self._executor()
+        models = self.models.labelled_by(plan.data.classes)
         unmeasured: deque[tuple[int, Awaited]] = deque()
 
         def store_oldest() -> None:
@@ -94,7 +107,8 @@ class _Local:
                     coming = queue.pop(0)
                     pending[coming] = pool.submit(prepare, plan.settings, plan.photos(coming))
                 items, _ = clock.time("prepare", pending.pop(number).result)
-                computed = compute(plan.settings, number, items, models, clock, pool, partial(plan.step, number))
+                step, known = partial(plan.step, number), plan.known.get(number, [])
+                computed = compute(plan.settings, number, items, models, clock, pool, step, known)
                 clock.note_batches(models.batches())
                 plan.artist.keep(plan.artist.draw(computed.variants, computed.detections, plan.data.objects))
                 unmeasured.append((number, computed.rows))
@@ -109,8 +123,6 @@ class _Local:
                 f"a worker died over the photos {photos} or those after, perhaps for want of memory; "
                 "go on with `resume=True`, with fewer `workers`"
             ) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
     def _executor(self) -> Executor:
         if self.workers == 0:

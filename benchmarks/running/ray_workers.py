@@ -23,6 +23,7 @@ from vocbench.benchmarks.running.local_workers import Crew, Plan
 from vocbench.benchmarks.running.unit import Artist, Equipment, build_models, compute, prepare
 from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.settings import RunSettings, file_digest
+from vocbench.benchmarks.storage.row import Row
 from vocbench.benchmarks.storage.store import Store
 
 IN_HAND = 2  # units that an actor has at a time
@@ -41,6 +42,8 @@ class Unit:
     store: str
     artist: Artist
     classes: tuple[str, ...]  # that labels index
+    levels: str | None = None  # of this run, where a sweep has several
+    known: list[Row] = field(default_factory=list)  # what clean photos gave in another run of a sweep
 
 
 class Worker:
@@ -50,6 +53,7 @@ class Worker:
         self.settings, self.threads = settings, threads
         self.turn = threading.Lock()
         self.artist: Artist | None = None  # the first unit's: it knows what it has drawn
+        self.shown = settings  # whose pictures it draws
         self.measurer = ThreadPoolExecutor(1)
 
     def begin(self) -> Equipment:
@@ -65,15 +69,17 @@ class Worker:
         for (_, path), digest in zip(photos, given.digests, strict=True):
             if file_digest(path) != digest:
                 raise ValueError(f"{path}: another photo here than where the run was started; give all machines the same data")
-        items = prepare(self.settings, photos)
+        settings = replace(self.settings, levels=given.levels)
+        items = prepare(settings, photos)
         with self.turn:
             torch.set_num_threads(self.threads)  # of this thread
             if self.artist is None:
                 self.data = labelled(self.data, self.settings.classes, given.classes)
                 self.models = self.models.labelled_by(given.classes)
-                self.artist = given.artist
+            if self.artist is None or settings != self.shown:
+                self.artist, self.shown = given.artist, settings
             clock = Clock()
-            computed = compute(self.settings, given.number, items, self.models, clock, self.measurer)
+            computed = compute(settings, given.number, items, self.models, clock, self.measurer, known=given.known)
             clock.note_batches(self.models.batches())
             pictures = self.artist.draw(computed.variants, computed.detections, self.data.objects)
         Store(given.store).write(given.number, computed.rows.finish(clock))  # while the other unit in hand is computed
@@ -253,8 +259,8 @@ class _RayCrew:
 
     def _unit(self, plan: Plan, unit: int) -> Unit:
         images = plan.units[unit]
-        digests = [plan.inventory[image].photo for image in images]
-        return Unit(unit, images, digests, plan.store.place, plan.artist, plan.data.classes)
+        digests, levels, known = [plan.inventory[i].photo for i in images], plan.settings.levels, plan.known.get(unit, [])
+        return Unit(unit, images, digests, plan.store.place, plan.artist, plan.data.classes, levels, known)
 
 
 def _cause(error: Any) -> BaseException:

@@ -20,7 +20,10 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor, nn
 from vocbench.benchmarks.running.clock import Clock
-from vocbench.benchmarks.settings import RunSettings, file_digest, hardware
+from vocbench.benchmarks.running.decoded import DECODED, packed, unpacked
+from vocbench.benchmarks.running.known import stored_detections
+from vocbench.benchmarks.running.sources import own_sources
+from vocbench.benchmarks.settings import RunSettings, hardware
 from vocbench.benchmarks.storage.records import Execution
 from vocbench.benchmarks.storage.row import Row
 from vocbench.benchmarks.variants import AS_IS, UNRESTORED, is_clean, on_clean
@@ -28,9 +31,8 @@ from vocbench.detection.detections import Detections, Objects
 from vocbench.detection.detectors.labels import known_classes, labelled_by
 from vocbench.pipeline.chain import Attempt, RestorerError, detect_photos, restore_photos
 from vocbench.pipeline.models import Built, built_detector, built_restorer, parse_detector, parse_restorer
-from vocbench.pipeline.own import source_of
 from vocbench.pipeline.scale import enlarged, grown, shrunk
-from vocbench.pipeline.specs import OWN, Spec
+from vocbench.pipeline.specs import Spec
 from vocbench.restorer.degradations.recipes import degrade, level_degrade
 from vocbench.restorer.images import read_image
 from vocbench.restorer.quality import SSIM_WINDOW, psnr, ssim
@@ -104,13 +106,6 @@ def build_models(settings: RunSettings) -> Models:
     )
 
 
-def own_sources(settings: RunSettings) -> dict[str, str | None]:
-    """SHA-256 of the file that a user's own models come from, by label; None for one that has no file of source."""
-    specs = [parse_restorer(text) for text in settings.restorers] + [parse_detector(text) for text in settings.detectors]
-    files = {spec.label: source_of(spec.name) for spec in specs if OWN.fullmatch(spec.name)}
-    return {label: file_digest(path) if path and path.is_file() else None for label, path in files.items()}
-
-
 def _check_labels(specs: list[Spec], who: str) -> None:
     labels = [spec.label for spec in specs]
     twice = next((label for label in labels if labels.count(label) > 1), None)
@@ -129,13 +124,15 @@ class Prepared:
     levels: dict[str, float]
     seconds: float
     quality: Quality  # of the degraded photo
+    travelled: np.ndarray | None = None  # the clean photo as it came from another process
 
     def __getstate__(self) -> dict[str, Any]:
         """Pixels as arrays: a tensor between processes takes a file descriptor and its size of shared memory."""
-        return self.__dict__ | {name: getattr(self, name).numpy() for name in ("clean", "degraded")}
+        return self.__dict__ | {name: packed(getattr(self, name)) for name in ("clean", "degraded")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state | {name: torch.from_numpy(state[name]) for name in ("clean", "degraded")})
+        tensors = {name: unpacked(state[name]) for name in ("clean", "degraded")}
+        self.__dict__.update(state | tensors | {"travelled": state["clean"]})
 
 
 def draw_id(image: str, draw: int) -> str:
@@ -151,17 +148,18 @@ def quality(image: Tensor, clean: Tensor) -> Quality:
 
 
 def measure(images: Sequence[np.ndarray], cleans: Sequence[np.ndarray]) -> list[Quality]:
-    """The quality of images (3, H, W) against the clean ones; runs in a worker, and takes arrays as `Prepared` does."""
+    """The quality of images against the clean ones; runs in a worker, and takes arrays as `packed` makes them."""
     torch.set_num_threads(1)
-    return [quality(torch.from_numpy(image), torch.from_numpy(clean)) for image, clean in zip(images, cleans, strict=True)]
+    return [quality(unpacked(image), unpacked(clean)) for image, clean in zip(images, cleans, strict=True)]
 
 
 def prepare(settings: RunSettings, photos: Sequence[tuple[str, Path]]) -> list[Prepared]:
     """Read and degrade the photos (id, path) of a unit; runs in a worker."""
     torch.set_num_threads(1)
     made = []
+    read = DECODED.read if settings.levels is not None else read_image  # a sweep comes back to its photos
     for image, path in photos:
-        clean = read_image(path, settings.upright)
+        clean = read(path, settings.upright)
         for draw in range(settings.draws):
             begun = time.perf_counter()
             if settings.as_they_are:
@@ -236,7 +234,10 @@ def _unrestored(name: str, items: list[Prepared], images: list[Tensor], models: 
     return Variant(name, items, dict.fromkeys(models.detectors, Seen(images, none, none, 0.0)))
 
 
-def _variants(settings: RunSettings, items: list[Prepared], models: Models, clock: Clock, step: Step) -> list[Variant]:
+def _variants(
+    settings: RunSettings, items: list[Prepared], models: Models, clock: Clock, step: Step, clean_known: bool = False
+) -> list[Variant]:
+    """The photos of every variant; where what clean ones give is known, they are not restored again."""
     firsts = [item for item in items if item.draw == 0]
     if settings.as_they_are:
         variants = [_unrestored(AS_IS, items, [item.degraded for item in items], models)]
@@ -244,7 +245,7 @@ def _variants(settings: RunSettings, items: list[Prepared], models: Models, cloc
         distorted = _unrestored("distorted", items, [item.degraded for item in items], models)
         variants = [_unrestored("clean", firsts, [item.clean for item in firsts], models), distorted]
     jobs = [(label, label, items, [item.degraded for item in items]) for label in models.restorers]
-    if settings.do_no_harm:
+    if settings.do_no_harm and not clean_known:
         jobs += [(on_clean(label), label, firsts, [item.clean for item in firsts]) for label in models.restorers]
     for name, label, chosen, images in jobs:
         photos = [item.image for item in chosen]
@@ -322,15 +323,22 @@ def compute(
     clock: Clock,
     pool: Executor,
     step: Step = lambda variant, images: None,
+    known: Sequence[Row] = (),
 ) -> Computed:
     """Restore the photos of a unit and detect in them; `pool` measures what restorers gave.
 
-    Its rows are one for each image, draw, variant and detector.
+    Its rows are one for each image, draw, variant and detector. `known` rows of clean photos, restored or not, from another run
+    of a sweep are taken over in place of computing them again.
     """
-    variants = _variants(settings, items, models, clock, step)
+    variants = _variants(settings, items, models, clock, step, bool(known))
     found: dict[str, dict[str, list[Detections]]] = {variant.name: {} for variant in variants}
     blocks: list[tuple[list[Row], Future[list[Quality]] | None]] = []
+    if known:
+        blocks.append(([row for row in known if row.variant == "clean"], None))
     for variant in variants:
+        if known and variant.name == "clean":
+            found["clean"] = {label: stored_detections(blocks[0][0], label) for label in models.detectors}
+            continue
         measured = variant.name not in UNRESTORED and not settings.as_they_are
         futures: dict[int, Future[list[Quality]]] = {}
         for label, detector in models.detectors.items():
@@ -346,16 +354,21 @@ def compute(
             found[variant.name][label] = checked
             rows = [_row(unit, variant, i, label, result, seconds) for i, result in enumerate(checked)]
             blocks.append((rows, futures.get(id(seen))))
+    blocks.append(([row for row in known if row.variant != "clean"], None))
     return Computed(variants, found, Awaited(tuple(blocks)))
 
 
 def _arrays(seen: Seen, items: list[Prepared], detector: Callable) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Return what is measured, and the clean photos at the same size."""
-    cleans = [
-        item.clean if item.clean.shape == image.shape else shrunk(item.clean, detector)
-        for image, item in zip(seen.images, items, strict=True)
-    ]
-    return [image.numpy() for image in seen.images], [clean.numpy() for clean in cleans]
+    cleans = [_clean(item, image, detector) for image, item in zip(seen.images, items, strict=True)]
+    return [image.numpy() for image in seen.images], cleans
+
+
+def _clean(item: Prepared, image: Tensor, detector: Callable) -> np.ndarray:
+    """Return a clean photo at an image's size as an array to send, as it travelled here where it did."""
+    if item.clean.shape != image.shape:
+        return shrunk(item.clean, detector).numpy()
+    return item.clean.numpy() if item.travelled is None else item.travelled
 
 
 def _row(unit: int, variant: Variant, i: int, detector: str, found: Detections, seconds: float) -> Row:

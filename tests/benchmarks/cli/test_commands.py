@@ -319,13 +319,19 @@ def test_attention_writes_figures_and_arrays(tmp_path):
     from vocbench.restorer.networks.owan_files import build
     from vocbench.restorer.weight_files import save_weights
 
-    (tmp_path / "photos").mkdir()
-    Image.effect_noise((80, 70), 60).convert("RGB").save(tmp_path / "photos" / "a.png")
+    for name in ("photos", "raindrops"):
+        (tmp_path / name).mkdir()
+        Image.effect_noise((40, 30), 60).convert("RGB").save(tmp_path / name / "a.png")
     save_weights(tmp_path / "w.safetensors", build("owan").state_dict(), "owan", "63:42")
-    arguments = ["attention", "--clean", tmp_path / "photos", "--restorer", f"owan:{tmp_path}/w.safetensors", "--limit", 3]
-    assert invoke(*arguments, "--out", tmp_path / "out").exit_code == 0
+    arguments = ["attention", "--clean", tmp_path / "photos", "--restorer", f"owan:{tmp_path}/w.safetensors", "--limit", 1,
+                 "--degraded", tmp_path / "raindrops"]  # fmt: skip
+    with pytest.raises(ValueError, match=r"a\.png: smaller than a patch of 128 pixels"):
+        invoke(*arguments, "--out", tmp_path / "out")
+    done = invoke(*arguments, "--patch", 16, "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
     arrays = np.load(tmp_path / "out" / "attention.npz")
-    assert arrays["mean"].shape == (4, 40, 8)
+    assert arrays["sets"].tolist() == ["clean", "blur", "noise", "jpeg", "motion", "raindrops"]
+    assert arrays["mean"].shape == (6, 40, 8)
     np.testing.assert_allclose(arrays["mean"].sum(2), 1, atol=1e-5)
     np.testing.assert_allclose(arrays["difference"].sum(0), 0, atol=1e-6)
     assert (tmp_path / "out" / "figure8.png").is_file()

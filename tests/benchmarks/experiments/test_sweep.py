@@ -1,18 +1,26 @@
 import json
 import os
+from collections import Counter
+from dataclasses import replace
 from statistics import mean
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 from vocbench.benchmarks.cli.main import cli
-from vocbench.benchmarks.experiments.sweep import OWN_CORRUPTIONS, Degraded, parse_degradations, summary
+from vocbench.benchmarks.experiments.sweep import OWN_CORRUPTIONS, Degraded, parse_degradations, summary, sweep
 from vocbench.benchmarks.results.schema import VariantResults
+from vocbench.benchmarks.running import decoded, driver, local_workers, unit
+from vocbench.benchmarks.running.driver import run
+from vocbench.benchmarks.settings import RunSettings
 from vocbench.restorer.degradations import corruptions
 from vocbench.restorer.degradations.recipes import level_degrade
+from vocbench.restorer.images import read_image
 
 from tests.support.browser import CHROMIUM, browser
+from tests.support.commands import timeless
 from tests.support.results import results_of
 from tests.support.voc_folders import make_voc_folder
 
@@ -55,6 +63,41 @@ def test_a_sweep_holds_a_run_for_each_level(swept):
     shown = json.loads((out / "noise-50" / "results.json").read_text())["variants"]["bright"]["map"]
     assert content["degradations"]["noise"]["map"]["bright"][1] == shown
     assert f"| noise | 50 | {100 * content['degradations']['noise']['map']['distorted'][1]:.1f} |" in done.output
+
+
+def test_what_clean_photos_give_is_computed_once_and_changes_no_number(tmp_path, monkeypatch):
+    folder, seen, models = make_voc_folder(tmp_path, 3), [], []
+    settings = RunSettings(data=str(folder), split="val", recipe="clean", restorers=("bright=tests.support.fakes:Brighten",),
+                           detectors=("blob=tests.support.fakes:BlobDetector",), unit=2, do_no_harm=True)  # fmt: skip
+    levels = {"noise": [10.0, 50.0], "jpeg": [30.0]}
+    run(replace(settings, levels='{"jpeg": 30.0}'), tmp_path / "alone")
+    for module, name in ((decoded, "read_image"), (driver, "check_image"), (unit, "detect_photos"), (unit, "restore_photos")):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *given, _name=name, _real=real: seen.append(_name) or _real(*given))
+    monkeypatch.setattr(decoded.DECODED, "photos", {})
+    build = local_workers.build_models
+    monkeypatch.setattr(local_workers, "build_models", lambda given: models.append(given) or build(given))
+    sweep(settings, levels, tmp_path / "out")
+    assert timeless(tmp_path / "out" / "jpeg-30" / "results.json") == timeless(tmp_path / "alone" / "results.json")
+    assert len(models) == 1
+    assert Counter(seen) == {
+        "check_image": 3,
+        "read_image": 3,
+        "detect_photos": 2 * (2 + 2 * 3),  # by unit: clean and clean restored once, the two others at each level
+        "restore_photos": 2 * (1 + 1 * 3),
+    }
+
+
+def test_a_decoded_photo_is_the_same_and_the_oldest_is_let_go(tmp_path):
+    for i in range(3):
+        Image.new("RGB", (8, 8), (40 * i, 7, 250)).save(tmp_path / f"{i}.png")
+    kept = decoded.Decoded(2 * 8 * 8 * 3)
+    for i in (0, 1, 0, 2, 0):
+        assert torch.equal(kept.read(tmp_path / f"{i}.png"), read_image(tmp_path / f"{i}.png"))
+    assert [key[0][-5:] for key in kept.photos] == ["2.png", "0.png"]
+    assert kept.size == 2 * 8 * 8 * 3
+    Image.new("RGB", (9, 9)).save(tmp_path / "0.png")  # changed since
+    assert kept.read(tmp_path / "0.png").shape == (3, 9, 9)
 
 
 def test_means_are_those_of_the_robustness_benchmarks():

@@ -11,12 +11,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from vocbench.benchmarks.running.clock import Clock
 from vocbench.benchmarks.running.local_workers import Here
 from vocbench.benchmarks.running.meter import Meter
-from vocbench.benchmarks.running.unit import Models, Prepared, build_models, compute, prepare, quality
+from vocbench.benchmarks.running.unit import Models, Prepared, build_models, compute, measure, prepare, quality
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.detection.datasets.voc import read_voc
 from vocbench.pipeline.chain import RestorerError
@@ -45,7 +46,7 @@ def test_a_photo_between_processes_takes_no_shared_memory(settings):
     """A tensor would be sent as the name of its shared memory, and keep a file descriptor."""
     item = prepared(settings)[0]
     data = bytes(multiprocessing.reduction.ForkingPickler.dumps(item))
-    assert len(data) > item.clean.nbytes + item.degraded.nbytes
+    assert len(data) > (item.clean.nbytes + item.degraded.nbytes) / 4  # as 8 bits a channel
     again = pickle.loads(data)
     assert isinstance(again, Prepared)
     assert torch.equal(again.degraded, item.degraded)
@@ -171,3 +172,16 @@ def test_at_the_detectors_scale_each_detector_gets_what_it_sees_and_boxes_are_th
     (shown,) = next(one for one in computed.variants if one.name == "bright").images
     assert shown.shape == items[0].clean.shape
     assert computed.variants[2].seen["small"] is computed.variants[2].seen["again"]  # equal sizes are restored once
+
+
+def test_a_photo_of_8_bits_travels_as_such_and_comes_back_the_same():
+    """What the degraded one is here: more than 8 bits."""
+    clean = torch.arange(3 * 8 * 8).reshape(3, 8, 8).float().div(255)
+    item = Prepared("a", 0, clean, clean * 0.999, {}, 0.0, (50.0, None))
+    state = item.__getstate__()
+    assert (state["clean"].dtype, state["degraded"].dtype) == (np.uint8, np.float32)
+    back = pickle.loads(pickle.dumps(item))
+    assert torch.equal(back.clean, item.clean)
+    assert torch.equal(back.degraded, item.degraded)
+    sent = [item.degraded.numpy()]
+    assert measure(sent, [back.travelled]) == measure(sent, [item.clean.numpy()])

@@ -1,0 +1,78 @@
+"""Where the time of a run goes when its restorer takes 4 ms a photo, as on a GPU: a stand-in that only waits.
+
+python -m vocbench.benchmarks.experiments.stand_in --data VOCdevkit/VOC2012 --split val --limit 100 --workers 2
+
+The shares are those of results.json: what the main process did or waited for. While it waits for `prepare`, workers read,
+degrade and measure; `measure` is what it waits for at the end, when there is nothing left to prepare.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from torch import Tensor, nn
+from vocbench.benchmarks.running.driver import run
+from vocbench.benchmarks.running.local_workers import Here
+from vocbench.benchmarks.settings import RunSettings
+from vocbench.detection.detections import Detections
+
+SECONDS = 0.004  # a photo
+MODULE = "vocbench.benchmarks.experiments.stand_in"
+STAGES = ("prepare", "restore", "detect", "measure")
+
+
+class Restorer(nn.Module):
+    """Takes `SECONDS` for each photo and gives it back."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        time.sleep(SECONDS * len(images))
+        return images
+
+
+class Detector(nn.Module):
+    """Finds nothing, at once."""
+
+    def forward(self, images: list[Tensor]) -> list[Detections]:
+        return [Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64)) for _ in images]
+
+
+def shares(data: str, split: str, limit: int | None, recipe: str, workers: int, out: Path) -> dict[str, Any]:
+    """Run with the stand-ins into `out` and return the shares of its results."""
+    settings = RunSettings(data, split, recipe, (f"stand-in={MODULE}:Restorer",), (f"nothing={MODULE}:Detector",),
+                           limit=limit, examples=0)  # fmt: skip
+    run(settings, out, runner=Here(workers))
+    return json.loads((out / "results.json").read_text(encoding="utf-8"))["busy"]
+
+
+def lines(busy: dict[str, Any], photos: int) -> list[str]:
+    """Return the shares in words; what is in no stage is the main process's own: sending, receiving, writing, starting."""
+    named = {stage: busy[stage] for stage in STAGES}
+    named["other"] = 1 - sum(named.values())
+    told = [f"{name:8s} {100 * share:5.1f} %" for name, share in named.items()]
+    return [*told, f"{1000 * busy['wall_seconds'] / photos:.1f} ms a photo, of which the restorer took {1000 * SECONDS:.0f}"]
+
+
+@click.command()
+@click.option("--data", default="sample", show_default=True, metavar="sample|DIR", help="A VOC20xx folder.")
+@click.option("--split", default="all", show_default=True)
+@click.option("--limit", type=click.IntRange(1), help="Only the first N photos.")
+@click.option("--recipe", default="voc", show_default=True)
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(0))
+def main(data: str, split: str, limit: int | None, recipe: str, workers: int) -> None:
+    """The shares of a run's time with a restorer of 4 ms a photo."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out"
+        busy = shares(data, split, limit, recipe, workers, out)
+        photos = json.loads((out / "results.json").read_text(encoding="utf-8"))["dataset"]["images"]
+    for line in lines(busy, photos):
+        click.echo(line)
+
+
+if __name__ == "__main__":
+    main()

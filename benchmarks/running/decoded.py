@@ -1,0 +1,55 @@
+"""Decoded photos as bytes: sent between processes, and kept for a sweep, which comes back to the same ones at every level."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from vocbench.restorer.images import from_uint8, read_image, to_uint8
+
+
+def packed(image: Tensor) -> np.ndarray:
+    """Return an image (3, H, W) as an array to send: a quarter of its size where it has 8 bits a channel, as photos have."""
+    small = to_uint8(image)
+    return small if torch.equal(from_uint8(small), image) else image.numpy()
+
+
+def unpacked(array: np.ndarray) -> Tensor:
+    """Return the image (3, H, W) that `packed` made an array of."""
+    return from_uint8(array) if array.dtype == np.uint8 else torch.from_numpy(array)
+
+
+class Decoded:
+    """Photos kept as bytes, those of the latest use up to `limit` bytes.
+
+    A photo is known by its path, size and time of change. One of more than 8 bits a channel is read again each time.
+    """
+
+    def __init__(self, limit: int):
+        self.limit, self.size = limit, 0
+        self.photos: dict[tuple[str, bool, int, int], np.ndarray] = {}  # (H, W, 3) uint8, the latest used last
+
+    def read(self, path: Path, upright: bool = False) -> Tensor:
+        """Return the photo as `read_image` does."""
+        there = path.stat()
+        key = str(path), upright, there.st_size, there.st_mtime_ns
+        kept = self.photos.pop(key, None)
+        if kept is not None:
+            self.photos[key] = kept
+            return from_uint8(kept)
+        image = read_image(path, upright)
+        kept = to_uint8(image)
+        if torch.equal(from_uint8(kept), image):
+            self._keep(key, kept)
+        return image
+
+    def _keep(self, key: tuple[str, bool, int, int], photo: np.ndarray) -> None:
+        self.photos[key] = photo
+        self.size += photo.size
+        while self.size > self.limit and len(self.photos) > 1:
+            self.size -= self.photos.pop(next(iter(self.photos))).size
+
+
+DECODED = Decoded(2**28)  # of this process
