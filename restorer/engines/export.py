@@ -1,11 +1,13 @@
-"""OWAN in other runtimes' files, with free height and width, checked after writing against the network on three sizes.
+"""OWAN in other runtimes' files, with free batch, height and width, checked after writing against the network on three sizes.
 
 Free sizes restore whole photos, or tiles that the caller cuts; the cutting policy of the weights does not travel with the file.
 """
 
 from __future__ import annotations
 
+import copy
 import tempfile
+import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +21,7 @@ from vocbench.restorer.networks.owan import Owan
 CHECKED = ((63, 63), (48, 80), (101, 67))  # height and width in pixels
 TOLERANCE = 1e-4
 EXAMPLE = (1, 3, 64, 72)
+MOST = 65536  # images, rows and columns that a free size may be
 
 
 class Clipped(nn.Module):
@@ -74,8 +77,10 @@ def _run_torchscript(path: Path) -> Run:
 
 
 def _torch_export(network: nn.Module, path: Path) -> None:
-    sizes = {2: torch.export.Dim("height", min=16, max=4096), 3: torch.export.Dim("width", min=16, max=4096)}
-    torch.export.save(torch.export.export(network, (torch.zeros(EXAMPLE),), dynamic_shapes=(sizes,)), str(path))
+    free = {0: torch.export.Dim("batch", min=1, max=MOST), 2: torch.export.Dim("height", min=1, max=MOST)}
+    sizes = free | {3: torch.export.Dim("width", min=1, max=MOST)}
+    example = torch.zeros(2, *EXAMPLE[1:])  # a batch of one would be kept as one
+    torch.export.save(torch.export.export(network, (example,), dynamic_shapes=(sizes,)), str(path))
 
 
 def _run_torch_export(path: Path) -> Run:
@@ -129,9 +134,10 @@ def export(network: Owan, name: str, path: str | Path) -> float:
     """
     path = check_path(name, path)
     _, write, load = FORMATS[name]
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as work:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as work, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, on tracing and on formats it deprecates
         part = Path(work) / path.name
-        write(Clipped(fuse(network)).eval(), part)
+        write(Clipped(fuse(copy.deepcopy(network))).eval().requires_grad_(False), part)
         error = _largest_error(network, load(part))
         if not error <= TOLERANCE:
             raise ValueError(f"{path}: the {name} file differs from the network by {error:.1e}; not kept")

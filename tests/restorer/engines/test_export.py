@@ -1,6 +1,8 @@
 import pytest
+import torch
 from click.testing import CliRunner
 from vocbench.benchmarks.cli.main import cli
+from vocbench.pipeline.weights import find
 from vocbench.restorer.engines import export as module
 from vocbench.restorer.engines.export import FORMATS, check_path, export
 from vocbench.restorer.networks.owan_files import build, load_owan
@@ -15,6 +17,23 @@ def test_every_format_is_loaded_and_is_the_network(shared, tmp_path, name):
     assert export(load_owan(shared / "weights/owan/model_best.pth"), name, path) <= 1e-4
     suffixes = {".xml", ".bin"} if name == "openvino" else {path.suffix}
     assert {made.name for made in tmp_path.iterdir()} == {f"owan{suffix}" for suffix in suffixes}
+
+
+@pytest.mark.parametrize("name", ["torchscript", "torch-export"])
+def test_files_of_torch_take_any_batch_and_side_and_ask_for_no_gradients(tmp_path, recwarn, name):
+    """As `export`: batches of one and sides of 16 or more only, gradients asked for, and torch's warnings on the way."""
+    network = load_owan(find("owan"))
+    network.groups = network.groups[:1]  # of ten, which are alike
+    path = tmp_path / f"x{FORMATS[name][0]}"
+    export(network, name, path)
+    assert [str(one.message) for one in recwarn] == []
+    loaded = torch.jit.load(path) if name == "torchscript" else torch.export.load(path).module()
+    assert all(parameter.requires_grad for parameter in network.parameters())  # the caller's are as they were
+    for size in ((1, 3, 64, 72), (3, 3, 5, 7), (2, 3, 1, 9), (1, 3, 1, 1)):
+        image = torch.rand(size)
+        restored = loaded(image)
+        assert not restored.requires_grad
+        torch.testing.assert_close(restored, network(image).clamp(0, 1).detach(), atol=1e-4, rtol=0)
 
 
 def test_a_file_that_differs_is_not_kept(tmp_path, monkeypatch):
