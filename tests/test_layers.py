@@ -115,6 +115,13 @@ def test_every_module_has_one_layer(folder):
     assert sorted(listed) == sorted(there - {"__init__"})
 
 
+def test_computing_imports_no_reporting():
+    """Only the driver joins the two; what a unit computes is drawn by whom it is given to."""
+    for path in (ROOT / "benchmarks" / "running").glob("*.py"):
+        if path.name != "driver.py":
+            assert not any(name.startswith("vocbench.benchmarks.reporting") for name in imported(path)), path
+
+
 def test_only_its_adapter_imports_ultralytics():
     for folder in MAY_IMPORT:
         for path in modules(folder):

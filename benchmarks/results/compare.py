@@ -59,7 +59,7 @@ def _evaluation(run: Finished, variant: str, detector: str) -> tuple[Evaluation,
 def differences(
     a: Finished, b: Finished, variant_a: str, variant_b: str, detector: str, seed: int = 0
 ) -> dict[str, Difference]:  # fmt: skip
-    """The paired difference of mAP (`map`) and of every class with objects."""
+    """Return the paired difference of mAP (`map`) and of every class with objects."""
     same_ground(a, b)
     (one, images_a), (two, images_b) = _evaluation(a, variant_a, detector), _evaluation(b, variant_b, detector)
     counted = counted_classes(a, detector)

@@ -41,17 +41,17 @@ class Finished:
     classes: tuple[str, ...] = VOC_CLASSES  # that labels index
 
     def truth_of(self, detector: str) -> ObjectColumns:
-        """The objects of the classes that the detector knows, by image id."""
+        """Return the objects of the classes that the detector knows, by image id."""
         lacking = self.record.lacking.get(detector, [])
         return self.truth.without([self.classes.index(name) for name in lacking])
 
     @property
     def settings(self) -> RunSettings:
-        """The settings that the run was begun with."""
+        """Return the settings that the run was begun with."""
         return self.record.settings
 
     def tables(self, columns: Sequence[str], variant: str, detector: str) -> Iterator[Any]:
-        """Columns of one variant and detector as arrow tables, in the order of the split, without failed images."""
+        """Yield columns of one variant and detector as arrow tables, in the order of the split, without failed images."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -91,7 +91,7 @@ def scan(store: Store, parts: dict[int, str], index: Mapping[str, int]) -> Scann
 
 
 def load_run(folder: str | Path) -> Finished:
-    """The run in `folder`; FileNotFoundError or ValueError where there is none or it is not finished."""
+    """Return the run in `folder`; FileNotFoundError or ValueError where there is none or it is not finished."""
     folder = Path(folder)
     record = RunFolder(folder).read_record()
     settings = record.settings
@@ -110,7 +110,7 @@ def load_run(folder: str | Path) -> Finished:
 
 
 def _unchanged(folder: Path, data: Dataset, ids: Sequence[str]) -> Iterator[str]:
-    """The images in turn; ValueError at one whose annotation is not the one that the run in `folder` began with."""
+    """Yield the images in turn; ValueError at one whose annotation is not the one that the run in `folder` began with."""
     path, listed = RunFolder(folder).inventory, RunFolder(folder).read_inventory()
     for image in ids:
         if image not in listed:

@@ -113,7 +113,7 @@ def measure_all(run: Finished, detector: str) -> dict[str, Measured]:
 
 
 def _mean(numbers: np.ndarray) -> float | None:
-    """Mean of the finite numbers, None of nothing."""
+    """Return the mean of the finite numbers, None of nothing."""
     numbers = numbers[np.isfinite(numbers)]
     return float(np.mean(numbers)) if len(numbers) else None
 

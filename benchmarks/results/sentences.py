@@ -10,7 +10,7 @@ NOTHING = "No restorer was measured on photos with objects in this run."
 
 
 def points(value: float) -> str:
-    """A difference of mAP in points, without sign."""
+    """Return a difference of mAP in points, without sign."""
     return f"{abs(100 * value):.1f}"
 
 
@@ -31,7 +31,7 @@ def _numbers(entry: VariantResults) -> tuple:
 
 
 def headline(results: Results) -> str:
-    """What the best restorer gained or lost, in one sentence that is right either way."""
+    """Tell what the best restorer gained or lost, in one sentence that is right either way."""
     if results.verdict:
         return results.verdict.sentence
     variants, best = results.variants, best_restored(results)
@@ -94,7 +94,7 @@ def interval(bounds: Interval) -> str:
 
 
 def harm(results: Results) -> list[str]:
-    """One sentence for each restorer that was also run on clean photos."""
+    """Return one sentence for each restorer that was also run on clean photos."""
     if "clean" not in results.variants:
         return []
     clean, told = results.variants["clean"].map, list[str]()

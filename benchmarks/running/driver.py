@@ -89,7 +89,7 @@ def _tell_of_objects(data: Dataset, ids: list[str], lacking: Mapping[str, list[s
 
 
 def _inventory(data: Dataset, ids: list[str], known: Inventory) -> Inventory:
-    """SHA-256 of every photo and annotation by image id; raises for what is missing or malformed.
+    """Return the SHA-256 of every photo and annotation by image id; raises for what is missing or malformed.
 
     The files of `known` images were looked at when those were listed; if they changed since, their checksums tell.
     """
@@ -205,7 +205,7 @@ def run(
 
 
 def together(settings: RunSettings) -> int:
-    """How many units go into one part of the store."""
+    """Return how many units go into one part of the store."""
     restored = len(settings.restorers)
     variants = 1 + settings.draws * (1 + restored) + settings.do_no_harm * restored
     return max(1, ROWS // (settings.unit * variants * len(settings.detectors)))
@@ -214,7 +214,7 @@ def together(settings: RunSettings) -> int:
 def _joining(
     advance: Callable[[int], None], store: Store, settings: RunSettings, units: list[list[str]]
 ) -> Callable[[int], None]:
-    """`advance` that also joins the store's parts, each time that photos for another joined one were done."""
+    """Return `advance` that also joins the store's parts, each time that photos for another joined one were done."""
     done = 0
 
     def advanced(unit: int) -> None:
@@ -247,7 +247,7 @@ def _add_session(out: Path, record: RunRecord, clock: Clock, wall: float) -> Non
 
 
 def _add_timing(out: Path, clock: Clock, wall: float) -> None:
-    """Add this sitting of the run to the earlier ones: the stages' seconds in sums, the peak memory of each in a list."""
+    """Add this session of the run to the earlier ones: the stages' seconds in sums, the peak memory of each in a list."""
     folder = RunFolder(out)
     kept = folder.read_timing() or Timing()
     clock.note(peak_memory())

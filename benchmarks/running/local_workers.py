@@ -55,7 +55,7 @@ class Crew(Protocol):
 
 class Runner(Protocol):
     def open(self, settings: RunSettings) -> AbstractContextManager[Crew]:
-        """Build the models and get ready; everything is let go at the end."""
+        """Build the models and get ready; everything is released at the end."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class _Local:
 
     def _executor(self) -> Executor:
         if self.workers == 0:
-            return ThreadPoolExecutor(1)  # reading and degrading let go of the interpreter most of the time
+            return ThreadPoolExecutor(1)  # reading and degrading release the GIL most of the time
         return ProcessPoolExecutor(self.workers, get_context("spawn"), initializer=follow_driver)
 
 

@@ -23,7 +23,7 @@ class Meter:
 
     @property
     def parts(self) -> int:
-        """The parts of a photo."""
+        """Return the number of parts of a photo."""
         return 1 + len(self.settings.restorers) * (self.settings.draws + self.settings.do_no_harm)
 
     def step(self, unit: int, variant: str, images: int) -> None:

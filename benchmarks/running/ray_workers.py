@@ -135,12 +135,12 @@ def _line(error: BaseException) -> str:
 
 
 def _share(asked: OnRay, settings: RunSettings, nodes: list[dict[str, Any]]) -> OnRay:
-    """The number of workers and what each takes, for the nodes of a cluster; ValueError where no node can hold one."""
+    """Return the number of workers and what each takes, for the nodes of a cluster; ValueError where no node can hold one."""
     cores = [node["Resources"].get("CPU", 0.0) for node in nodes]
-    boards = [node["Resources"].get("GPU", 0.0) for node in nodes]
+    devices = [node["Resources"].get("GPU", 0.0) for node in nodes]
     gpus = asked.gpus if asked.gpus is not None else (1.0 if settings.device.startswith("cuda") else 0.0)
     if gpus:
-        workers = asked.workers or sum(int(count / gpus) for count in boards)
+        workers = asked.workers or sum(int(count / gpus) for count in devices)
         cpus = asked.cpus or 1.0
     else:
         cpus = asked.cpus or (min(CORES, max(min(cores), 1.0)) if not asked.workers else sum(cores) / asked.workers)
@@ -149,9 +149,9 @@ def _share(asked: OnRay, settings: RunSettings, nodes: list[dict[str, Any]]) -> 
         else:  # Ray counts in ten thousandths
             cpus = int(cpus * 10000) / 10000
         workers = asked.workers or sum(int(count / cpus) for count in cores)
-    if workers < 1 or not any(g >= gpus and c >= cpus for g, c in zip(boards, cores, strict=True)):
+    if workers < 1 or not any(g >= gpus and c >= cpus for g, c in zip(devices, cores, strict=True)):
         raise ValueError(
-            f"no node of the Ray cluster has the {gpus:g} GPUs and {cpus:g} cores of a worker (nodes have {boards} GPUs and "
+            f"no node of the Ray cluster has the {gpus:g} GPUs and {cpus:g} cores of a worker (nodes have {devices} GPUs and "
             f"{cores} cores); give other `gpus_per_worker` and `cpus_per_worker`"
         )
     return replace(asked, workers=workers, gpus=gpus, cpus=cpus)
@@ -188,7 +188,7 @@ class _RayCrew:
             self.ray.kill(actor)
 
     def _arrived(self, reference: Any) -> Any | None:
-        """A worker that finished starting, or None for one that died, in whose place another is hired."""
+        """Return a worker that finished starting, or None for one that died, in whose place another is hired."""
         actor = self.starting.pop(reference)
         try:
             found = self.ray.get(reference)
@@ -264,6 +264,6 @@ class _RayCrew:
 
 
 def _cause(error: Any) -> BaseException:
-    """What a worker raised, without Ray's wrapping."""
+    """Return what a worker raised, without Ray's wrapping."""
     cause = getattr(error, "cause", None)
     return cause if isinstance(cause, Exception) else OSError(_line(error))

@@ -17,7 +17,7 @@ from vocbench.pipeline.models import parse_detector, parse_restorer
 
 
 def expected_names(settings: RunSettings) -> tuple[list[str], list[str]]:
-    """The variants and detectors that a run of these settings stores."""
+    """Return the variants and detectors that a run of these settings stores."""
     labels = [parse_restorer(text).label for text in settings.restorers]
     harmed = [on_clean(label) for label in labels] if settings.do_no_harm else []
     unrestored = [AS_IS] if settings.as_they_are else ["clean", "distorted"]
@@ -46,7 +46,7 @@ def check_rows(table: Any, place: str, classes: int) -> None:
 
 
 def _wrong_lengths(boxes: Any, scores: Any, labels: Any) -> int | None:
-    """The first row whose lists do not go together."""
+    """Return the first row whose lists differ in length."""
     of_boxes, of_scores, of_labels = (column.value_lengths().to_numpy() for column in (boxes, scores, labels))
     wrong = np.flatnonzero((of_boxes != 4 * of_scores) | (of_labels != of_scores))
     return int(wrong[0]) if len(wrong) else None
@@ -61,7 +61,7 @@ def _check_values(values: Any, most: float, what: str) -> None:
 
 
 def check_keys(keys: Sequence[str], count: int, place: str) -> dict[str, int]:
-    """The place of each key; refuses one that comes twice, and another number of them than the run's photos give."""
+    """Return the place of each key; refuses one that comes twice, and another number of them than the run's photos give."""
     try:
         index = places(keys)
     except ValueError as error:

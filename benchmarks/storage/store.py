@@ -42,7 +42,7 @@ class _Part(NamedTuple):
 
 
 def _by_variant(table: Any) -> list[Any]:
-    """The table cut into one for each variant and detector, rows in their order; as row groups, each is read alone."""
+    """Return the table cut into one for each variant and detector, rows in their order; as row groups, each is read alone."""
     import pyarrow.compute as pc
 
     variants, detectors = table["variant"], table["detector"]
@@ -51,7 +51,7 @@ def _by_variant(table: Any) -> list[Any]:
 
 
 def _encoded(tables: Iterable[Any]) -> bytes:
-    """A parquet file with each table in a row group of its own."""
+    """Return a parquet file with each table in a row group of its own."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -175,16 +175,16 @@ class Store:
         return name
 
     def _named(self) -> list[_Part]:
-        """All parts, sound or not, by their first unit, larger ones before smaller ones; a unit has at least one row."""
+        """Return all parts, sound or not, by their first unit, larger ones before smaller ones; a unit has at least one row."""
         found = [(match, name) for name in self.files.names() if (match := PART.fullmatch(name))]
         parts = [_Part(int(match[1]), int(match[2] or match[1]), match[3], name) for match, name in found]
         possible = [part for part in parts if 0 <= part.last - part.first < ROWS]
         return sorted(possible, key=lambda part: (part.first, -part.last, part.name))
 
     def parts(self) -> dict[int, str]:
-        """The name of the sound part that holds each unit; damaged ones are passed over."""
+        """Return the name of the sound part that holds each unit; damaged ones are passed over."""
         named = self._named()
-        with ThreadPoolExecutor(READERS) as pool:  # hashing and reading let go of the interpreter
+        with ThreadPoolExecutor(READERS) as pool:  # hashing and reading release the GIL
             sound = pool.map(lambda part: _digest(self.files.read(part.name)) == part.digest, named)
             held: dict[int, str] = {}
             for part, good in zip(named, sound, strict=True):
@@ -228,7 +228,7 @@ class Store:
         parts: Mapping[int, str] | None = None,
         where: Mapping[str, str] | None = None,
     ) -> Iterator[Any]:
-        """The sound parts as arrow tables, in the order of their units, a few read ahead; `parts` where they are known already.
+        """Yield the sound parts as arrow tables in the order of their units, a few read ahead; `parts` where they are known.
 
         `where` keeps the rows with these values, such as {"variant": "clean"}; of a joined part, only those are decoded.
         """
@@ -238,7 +238,7 @@ class Store:
                 yield from pool.map(lambda name: self._rows(name, columns, where), names[first : first + READERS])
 
     def _rows(self, name: str, columns: Sequence[str] | None, where: Mapping[str, str] | None) -> Any:
-        """A part as an arrow table; ValueError naming it where it is sound but no table of the store's columns."""
+        """Return a part as an arrow table; ValueError naming it where it is sound but no table of the store's columns."""
         import pyarrow as pa
 
         try:
@@ -253,7 +253,7 @@ class Store:
         return table
 
     def read(self, columns: Sequence[str] | None = None):
-        """All rows as a pandas table, part by part; those of one variant and detector in the order of units."""
+        """Return all rows as a pandas table, part by part; those of one variant and detector in the order of units."""
         import pyarrow as pa
 
         tables = list(self.tables(columns))
@@ -261,7 +261,7 @@ class Store:
 
 
 def _table(data: bytes, columns: Sequence[str] | None = None, where: Mapping[str, str] | None = None) -> Any:
-    """A part's content; see `Store.tables`."""
+    """Return a part's content; see `Store.tables`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
