@@ -5,9 +5,10 @@ from collections import Counter
 import pytest
 from vocbench.benchmarks.reporting import figures
 from vocbench.benchmarks.reporting.outputs import write_outputs
-from vocbench.benchmarks.results import finished, judge
+from vocbench.benchmarks.results import judge
 from vocbench.benchmarks.running.driver import run
 from vocbench.benchmarks.settings import RunSettings
+from vocbench.benchmarks.storage import run_folder
 from vocbench.benchmarks.storage.store import Store
 
 from tests.support.voc_folders import make_voc_folder
@@ -40,7 +41,7 @@ def test_each_variant_is_read_once_for_results_tables_and_page(out, monkeypatch)
         return real(self, columns, parts, where)
 
     monkeypatch.setattr(Store, "tables", tables)
-    records = counted(monkeypatch, finished, "read_record")
+    records = counted(monkeypatch, run_folder, "read_record")
     write_outputs(out)
     assert reads == dict.fromkeys([*NAMES, "names of all"], 1)
     assert len(records) == 1
