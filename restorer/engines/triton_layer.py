@@ -18,16 +18,18 @@ What bounds it, for one 500x375 photo in 128-pixel tiles of stride 96 (20 tiles,
 from __future__ import annotations
 
 import os
-from copy import deepcopy
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from vocbench.restorer.engines.folding import Folded, fold
+from vocbench.restorer.engines.native import asks_for_gradients, check_batch, plain, refuse_tracing
 from vocbench.restorer.networks.owan import CHANNELS, OPERATIONS, Owan
 
 MIDDLE = 3 * CHANNELS
 PIXELS = 64  # of one program
+GRAPHS = 4  # input shapes whose CUDA graph is kept
 
 
 def interpreted() -> bool:
@@ -165,10 +167,11 @@ def layer(x: Tensor, prepared: tuple[Tensor, ...], weights: Tensor, middle: Tens
 
 
 class TritonOwan(nn.Module):
-    """An `Owan` for inference whose operation layers are the kernels: (B, 3, H, W) float32 to the same, not clipped.
+    """An `Owan` whose operation layers are the kernels, for inference: (B, 3, H, W) to the same, not clipped.
 
-    Convolutions outside the layers run in PyTorch in `dtype`, attention in float32. On CUDA the whole network is captured once
-    for each input shape as a CUDA graph, so that its launches cost nothing; keep to one shape, as tiles do.
+    Its parameters are the network's own. What surrounds the layers and the attention run in PyTorch in float32, the layers in
+    `dtype`. On CUDA the whole network is captured for each of the last few input shapes as a CUDA graph, so that its launches
+    cost nothing; keep to one shape, as tiles do. With gradients asked for, the network itself runs.
     """
 
     engine = "triton"
@@ -178,56 +181,96 @@ class TritonOwan(nn.Module):
         if not available(device):
             raise ValueError(f"the engine 'triton' needs the package triton and a CUDA GPU, not {device}; use another engine")
         assert len(OPERATIONS) == 8
-        network = deepcopy(network).eval()
-        with torch.no_grad():
-            self.prepared = [[_moved(fold(one), device, dtype) for one in group.layers] for group in network.groups]  # type: ignore[union-attr, arg-type]
-        place = torch.device(device)
-        self.head = network.head.to(place, dtype).to(memory_format=torch.channels_last)
-        self.tail = network.tail.to(place, dtype).to(memory_format=torch.channels_last)
-        self.attention = nn.ModuleList(group.attention for group in network.groups).to(place)  # type: ignore[union-attr, misc]
-        self.preprocess = nn.ModuleList(group.preprocess for group in network.groups).to(place, dtype)  # type: ignore[union-attr, misc]
+        self.network = network.to(torch.device(device)).eval()
         self.dtype = dtype
-        self.graphs: dict[torch.Size, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
+        self._forget()
+        self.register_load_state_dict_post_hook(_forget_weights)
 
-    def _run(self, images: Tensor) -> Tensor:
-        x = self.head(images.to(self.dtype).contiguous(memory_format=torch.channels_last))
-        middle = x.new_empty(len(x), *x.shape[2:], MIDDLE)
-        for attention, preprocess, layers in zip(self.attention, self.preprocess, self.prepared, strict=True):
-            weights = attention(x.float())  # (B, layers, ops)
-            x = torch.relu(preprocess(x)).permute(0, 2, 3, 1).contiguous()  # (B, H, W, 16)
-            for i, prepared in enumerate(layers):
-                x = layer(x, prepared, weights[:, i], middle)
-            x = x.permute(0, 3, 1, 2)
-        return self.tail(x).float()
+    def _forget(self) -> None:
+        self._known: list[nn.Parameter] | None = None  # looking through 980 parameters takes as long as a batch
+        self._made: tuple[list, list, dict] | None = None  # marks of the parameters, layers folded from them, graphs by shape
 
-    def _capture(self, images: Tensor) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor]:
+    def _apply(self, fn, recurse: bool = True):
+        self._forget()  # the parameters become others
+        return super()._apply(fn, recurse)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return everything but what is made of the parameters, which copies make anew."""
+        return self.__dict__ | {"_known": None, "_made": None}
+
+    def _own(self) -> list[nn.Parameter]:
+        if self._known is None:
+            self._known = list(self.network.parameters())
+        return self._known
+
+    def _prepared(self) -> tuple[list[list[tuple[Tensor, ...]]], dict]:
+        marks = [(one.data_ptr(), 0 if one.is_inference() else one._version) for one in self._own()]
+        if self._made is None or self._made[0] != marks:
+            with torch.inference_mode(False), torch.no_grad():
+                groups, device = self.network.groups, self._own()[0].device
+                layers = [[_moved(fold(one), device, self.dtype) for one in group.layers] for group in groups]  # type: ignore[union-attr, arg-type]
+            self._made = (marks, layers, {})
+        return self._made[1], self._made[2]
+
+    def _run(self, images: Tensor, prepared: list[list[tuple[Tensor, ...]]]) -> Tensor:
+        network = self.network
+        x = network.head(network.enter(images).contiguous(memory_format=torch.channels_last))
+        middle = x.new_empty(len(x), *x.shape[2:], MIDDLE, dtype=self.dtype)
+        groups: Any = network.groups
+        for group, layers in zip(groups, prepared, strict=True):
+            weights = group.attention(x)  # (B, layers, ops)
+            x = torch.relu(group.preprocess(x)).permute(0, 2, 3, 1).to(self.dtype).contiguous()  # (B, H, W, 16)
+            for i, folded in enumerate(layers):
+                x = layer(x, folded, weights[:, i].float(), middle)
+            x = x.permute(0, 3, 1, 2).to(images.dtype)
+        return network.leave(images, x)
+
+    def _capture(self, images: Tensor, prepared: list[list[tuple[Tensor, ...]]]) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor]:
         given = images.clone()
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):  # compiles the kernels and lets the libraries choose theirs
             for _ in range(2):
-                self._run(given)
+                self._run(given, prepared)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            result = self._run(given)
+            result = self._run(given, prepared)
         return graph, given, result
 
-    @torch.no_grad()
+    def _replay(self, images: Tensor) -> Tensor:
+        prepared, graphs = self._prepared()
+        if images.shape not in graphs:
+            while len(graphs) >= GRAPHS:
+                del graphs[next(iter(graphs))]
+            graphs[images.shape] = self._capture(images, prepared)
+        graph, given, result = graphs[images.shape]
+        given.copy_(images)
+        graph.replay()
+        return result.clone()
+
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) on any device to the same shape on the same device."""
-        home, moved = images.device, images.to(self.tail.weight.device)
-        if not moved.is_cuda:
-            return self._run(moved).to(home)
-        if moved.shape not in self.graphs:
-            self.graphs[moved.shape] = self._capture(moved)
-        graph, given, result = self.graphs[moved.shape]
-        given.copy_(moved)
-        graph.replay()
-        return result.to(home, copy=True)
+        refuse_tracing("triton")
+        check_batch(images)
+        parameters = self._own()
+        place = parameters[0].device
+        fits = available(str(place)) and parameters[0].dtype == torch.float32
+        if not fits or asks_for_gradients(images, parameters) or torch.compiler.is_compiling():
+            return plain(self.network, images)
+        with torch.no_grad():
+            moved = images.to(parameters[0])
+            if place.type != "cuda":
+                return self._run(moved, self._prepared()[0]).to(images)
+            with torch.cuda.device(place):
+                return self._replay(moved).to(images)
 
 
-def _moved(prepared: Folded, device: str, dtype: torch.dtype) -> tuple[Tensor, ...]:
+def _forget_weights(module: TritonOwan, keys: Any) -> None:
+    module._forget()
+
+
+def _moved(prepared: Folded, device: torch.device | str, dtype: torch.dtype) -> tuple[Tensor, ...]:
     """`folding.fold` on the device: matrices before the ReLU in `dtype`, the others, to be scaled, and taps as they are."""
     matrices, first, *taps = (tensor.detach().to(device) for tensor in prepared)
     return matrices.contiguous(), first.to(dtype).contiguous(), *(one.contiguous() for one in taps)
