@@ -214,7 +214,8 @@ def _own(spec: Spec, options: Options, kind: str) -> Built:
 
 def _build(spec: Spec, options: Options, table: dict[str, Builder], kind: str) -> Built:
     if spec.name in table:
-        return table[spec.name](spec.weights, options)
+        with torch.random.fork_rng(devices=[]):  # networks draw weights before theirs are loaded
+            return table[spec.name](spec.weights, options)
     if OWN.fullmatch(spec.name):
         return _own(spec, options, kind)
     raise ValueError(f"unknown {kind} {spec.name!r}; choose one of {', '.join(table)}, or FILE.py:factory for your own")

@@ -59,7 +59,8 @@ def _compile(network: nn.Module, size: int, threads: int, cache: Path) -> Any:
     import openvino
 
     shape = [1, 3, size, size]
-    with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
+    # The copy and the tracing leave the program's random numbers and warnings alone.
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's tracing, on which OpenVINO relies
         own = copy.deepcopy(network).float().eval()
         model = openvino.convert_model(

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 from vocbench.restorer.networks.owan import Owan
 from vocbench.restorer.networks.owan_subpixel import SubpixelOwan, begin
@@ -76,7 +77,8 @@ def load_owan(source: str | Path | WeightsFile, network: str | None = None) -> O
     """
     file = open_weights(source)
     state = rename_released(file.state)
-    made = build(network or guess_network(state))
+    with torch.random.fork_rng(devices=[]):  # weights that are replaced at once draw nothing from the program's random numbers
+        made = build(network or guess_network(state))
     check_state(file.path, network or "OWAN", made.state_dict(), state)
     made.load_state_dict(state)
     return made.eval()

@@ -1,6 +1,7 @@
 import hashlib
 
 import pytest
+import torch
 from vocbench.pipeline.models import (
     DETECTORS,
     RESTORERS,
@@ -135,3 +136,10 @@ def test_networks_of_this_project_stand_behind_the_guard_unless_it_is_left_out(t
     assert isinstance(build_restorer(spec), Guarded)
     assert isinstance(build_restorer(spec, Options(guard=False)), Tiled)
     assert not isinstance(build_restorer(parse_restorer("nlm")), Guarded)  # a classical filter cannot paint
+
+
+@pytest.mark.parametrize("name", ["owan-half", "dncnn", "rl-restore", "nlm"])
+def test_building_draws_nothing_from_the_programs_random_numbers(name):
+    before = torch.random.get_rng_state()
+    build_restorer(parse_restorer(name))
+    assert torch.equal(torch.random.get_rng_state(), before)
