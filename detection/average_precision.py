@@ -1,10 +1,11 @@
 """Average precision under named protocols, so that a number cannot be mistaken.
 
 `voc07` and `voc10` are the official devkit's (VOCevaldet.m and VOCap.m): detections of a class by falling score, ties in the
-order given; each takes the object of its image with the largest overlap (the first of equals) and is right when the overlap
-is at least 0.5; a match to a difficult object is neither right nor wrong, any number of times; a second match of an object
-is wrong, with no fall-back to another. `voc07` averages the interpolated precision at 11 recalls, `voc10` takes the area
-under the monotone envelope. `coco` is pycocotools' AP at overlaps 0.50 to 0.95, difficult objects marked as crowd.
+order given; each takes the object of its image with the largest overlap (the first of equals) and is a true positive when the
+IoU is at least 0.5; a match to a difficult object is neither a true nor a false positive, any number of times; a second match
+of an object is a false positive, with no fall-back to another. `voc07` averages the interpolated precision at 11 recalls,
+`voc10` takes the area under the monotone envelope. `coco` is pycocotools' AP at overlaps 0.50 to 0.95, difficult objects marked
+as crowd.
 
 One class is matched at a time, so that memory beyond the detections themselves is that of one class.
 
@@ -28,22 +29,22 @@ CELLS = 2**20  # numbers of a resampling's arrays at a time
 class Matches:
     """One class of one evaluation: its detections by falling score, matched to the objects.
 
-    scores (N,), image (N,) index into the images, right (N,) bool, ignored (N,) bool (on a difficult object), and the image of
-    each object that counts (objects,).
+    scores (N,), image (N,) index into the images, true_positive (N,) bool, ignored (N,) bool (on a difficult object), and the
+    image of each object that counts (objects,).
     """
 
     scores: np.ndarray
     image: np.ndarray
-    right: np.ndarray
+    true_positive: np.ndarray
     ignored: np.ndarray
     objects: np.ndarray
 
     def curve(self) -> tuple[np.ndarray, np.ndarray]:
         """Recall and precision (M,) after each detection that counts."""
-        right = self.right[~self.ignored]
-        hits = np.cumsum(right)
+        true_positive = self.true_positive[~self.ignored]
+        hits = np.cumsum(true_positive)
         count = max(len(self.objects), 1)
-        return hits / count, hits / np.arange(1, len(right) + 1)
+        return hits / count, hits / np.arange(1, len(true_positive) + 1)
 
     def by_image(self) -> Iterator[tuple[int, Matches]]:
         """Each image that has objects, and the matches in it alone."""
@@ -52,7 +53,8 @@ class Matches:
         for place, count in zip(*np.unique(self.objects, return_counts=True), strict=True):
             rows = order[slice(*np.searchsorted(image, [place, place + 1]))]
             objects = np.full(count, place)
-            yield int(place), Matches(self.scores[rows], self.image[rows], self.right[rows], self.ignored[rows], objects)
+            found = Matches(self.scores[rows], self.image[rows], self.true_positive[rows], self.ignored[rows], objects)
+            yield int(place), found
 
 
 def pair_overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -106,9 +108,9 @@ def match_class(
     ignored[matched] = difficult[chosen[matched]]
     candidates = np.flatnonzero(matched & ~ignored)
     _, firsts = np.unique(chosen[candidates], return_index=True)
-    right = np.zeros(len(image), bool)
-    right[candidates[firsts]] = True  # the highest score takes the object, later ones are wrong
-    return Matches(scores, image, right, ignored, object_image[~difficult])
+    true_positive = np.zeros(len(image), bool)
+    true_positive[candidates[firsts]] = True  # the highest score takes the object, later ones are false positives
+    return Matches(scores, image, true_positive, ignored, object_image[~difficult])
 
 
 def voc07_average_precision(recall: np.ndarray, precision: np.ndarray) -> float:
@@ -191,8 +193,8 @@ def resample(groups: Sequence[str], resamples: int = 1000, seed: int = 0) -> Ite
 def _counted_ap(match: Matches, counts: np.ndarray, protocol: str) -> np.ndarray:
     """AP (R,) of one class with every image counted `counts` (images, R) times; NaN where no object was drawn."""
     keep = ~match.ignored
-    right, image = match.right[keep], match.image[keep]
-    hit = np.flatnonzero(right)  # what comes after the last hit changes nothing
+    true_positive, image = match.true_positive[keep], match.image[keep]
+    hit = np.flatnonzero(true_positive)  # what comes after the last hit changes nothing
     image = image[: hit[-1] + 1] if len(hit) else image[:0]
     columns = max(CELLS // 8 // max(len(hit), 1), 4)
     parts = [slice(first, first + columns) for first in range(0, counts.shape[1], columns)]

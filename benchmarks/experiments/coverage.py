@@ -86,7 +86,7 @@ def _evaluation(
     scores = np.concatenate([one.confidence - part * loss[one.photo] for one, part in both])
     scores = scores + random.normal(0, 0.5, len(scores))
     photo, label = (np.concatenate([getattr(one, name) for one, _ in both]) for name in ("photo", "label"))
-    right = np.arange(len(scores)) < len(objects.photo)
+    true_positive = np.arange(len(scores)) < len(objects.photo)
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] > THRESHOLD]
     ap: dict[str, float | None] = {}
@@ -94,7 +94,7 @@ def _evaluation(
     for place, name in enumerate(VOC_CLASSES):
         mine = order[label[order] == place]
         ours = objects.photo[objects.label == place]
-        match = Matches(scores[mine], photo[mine], right[mine], np.zeros(len(mine), bool), ours)
+        match = Matches(scores[mine], photo[mine], true_positive[mine], np.zeros(len(mine), bool), ours)
         matches[name], ap[name] = match, VOC_RULES[protocol](*match.curve()) if len(ours) else None
     return Evaluation(protocol, 0.5, [str(i) for i in range(len(loss))], ap, matches)
 
