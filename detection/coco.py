@@ -9,15 +9,16 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from vocbench.detection.detections import VOC_CLASSES, Detections, Objects
 
 
-def to_coco_ground_truth(ground_truth: Mapping[str, Objects], classes: Sequence[str] = VOC_CLASSES) -> dict:
+def to_coco_ground_truth(ground_truth: Mapping[str, Objects], classes: Sequence[str] = VOC_CLASSES) -> dict[str, Any]:
     """Ground truth as COCO's annotation dictionary; images are numbered from 1, their ids kept as `file_name`."""
     images = [{"id": i, "file_name": name} for i, name in enumerate(ground_truth, 1)]
-    annotations: list[dict] = []
+    annotations: list[dict[str, Any]] = []
     for i, objects in enumerate(ground_truth.values(), 1):
         for (x1, y1, x2, y2), label, difficult in zip(objects.boxes, objects.labels, objects.difficult, strict=True):
             annotations.append(
@@ -34,7 +35,7 @@ def to_coco_ground_truth(ground_truth: Mapping[str, Objects], classes: Sequence[
     return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
 
 
-def to_coco_results(detections: Mapping[str, Detections], images: list[str]) -> list[dict]:
+def to_coco_results(detections: Mapping[str, Detections], images: list[str]) -> list[dict[str, Any]]:
     """Detections as COCO's results list; `images` gives the numbers, from 1, and boxes become [x, y, width, height].
 
     Images' own ids are kept as `file_name`, as in the ground truth; pycocotools lets further keys be.

@@ -103,7 +103,7 @@ class Objects:
     difficult: np.ndarray
 
     @classmethod
-    def of(cls, boxes, labels, difficult=None) -> Objects:
+    def of(cls, boxes: Any, labels: Any, difficult: Any = None) -> Objects:
         """From plain lists; `difficult` defaults to none."""
         labels = np.asarray(labels, np.int64).reshape(-1)
         flags = np.zeros(len(labels), bool) if difficult is None else np.asarray(difficult, bool).reshape(-1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -75,7 +76,9 @@ def side_by_side(pictures: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(row[:-1], 1)
 
 
-def _box(canvas: ImageDraw.ImageDraw, box: list[float], text: str, colour, width: int, font, size: tuple[int, int]) -> None:
+def _box(
+    canvas: ImageDraw.ImageDraw, box: list[float], text: str, colour: Any, width: int, font: Any, size: tuple[int, int]
+) -> None:
     """A box [x1, y1, x2, y2] with its label, inside the picture of this size; none where nothing of it is inside."""
     x1, y1, x2, y2 = box
     x1, x2 = max(x1, 0), min(x2, size[0]) - 1
@@ -85,7 +88,7 @@ def _box(canvas: ImageDraw.ImageDraw, box: list[float], text: str, colour, width
         _tag(canvas, (x1, y1), text, colour, font, size)
 
 
-def _tag(canvas: ImageDraw.ImageDraw, corner, text: str, colour, font, size: tuple[int, int]) -> None:
+def _tag(canvas: ImageDraw.ImageDraw, corner: Any, text: str, colour: Any, font: Any, size: tuple[int, int]) -> None:
     """A label on its own ground, above the box where there is room and inside the picture always."""
     left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
     width, height = right - left + 4, bottom - top + 4

@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from vocbench.detection.average_precision import pair_overlaps, voc10_average_precision
@@ -37,7 +38,7 @@ def _overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     return pair_overlaps(np.repeat(boxes, columns, 0), np.tile(others, (rows, 1))).reshape(rows, columns)
 
 
-def judge(found: Detections, objects: Objects) -> tuple[list[dict], np.ndarray]:
+def judge(found: Detections, objects: Objects) -> tuple[list[dict[str, Any]], np.ndarray]:
     """Return every detection of an image that counts, with its index, type and matched object; and which objects were detected.
 
     Detections of difficult objects do not count. Types are those of `ERROR_TYPES` and `true positive`.

@@ -139,7 +139,7 @@ def _detections(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> De
     return Detections(torch.from_numpy(boxes), torch.from_numpy(scores), torch.from_numpy(labels))
 
 
-def _coco(path: Path, results: list, target: Target) -> dict[str, _Gathered]:
+def _coco(path: Path, results: list[Any], target: Target) -> dict[str, _Gathered]:
     categories = _beside(path) or target.categories or dict(enumerate(target.classes, 1))
     gathered: dict[str, _Gathered] = {}
     for i, result in enumerate(results):
@@ -297,7 +297,7 @@ def misnumbered(detections: Mapping[str, Detections], truth: Mapping[str, Object
     return f"{told}: its labels seem to index other classes; name them in its attribute `classes`"
 
 
-def to_json(detections: Mapping[str, Detections], classes: Sequence[str] = VOC_CLASSES) -> dict[str, dict]:
+def to_json(detections: Mapping[str, Detections], classes: Sequence[str] = VOC_CLASSES) -> dict[str, dict[str, Any]]:
     """Detections in the form that `read_detections` reads."""
     return {
         image: {

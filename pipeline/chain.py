@@ -73,7 +73,7 @@ def restore_photo(label: str, restorer: nn.Module, photo: str, image: Tensor) ->
     return restored.image
 
 
-def detect_photos(label: str, detector: Callable, photos: Sequence[str], images: list[Tensor]) -> list[Detections]:
+def detect_photos(label: str, detector: Callable[..., Any], photos: Sequence[str], images: list[Tensor]) -> list[Detections]:
     """The detections of each image, checked; `DetectorError` where there are none to be had. Labels index its `classes`."""
 
     count = len(classes_of(detector))

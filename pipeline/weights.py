@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from vocbench.restorer.files import cache_folder
 
@@ -262,7 +263,7 @@ def _download(url: str, path: Path, size: int) -> None:
 class _Limited:
     """Reads no more than the size of the table, so that a wrong answer cannot fill the disk."""
 
-    def __init__(self, stream, limit: int):
+    def __init__(self, stream: Any, limit: int):
         self.stream, self.left = stream, limit + 1
 
     def read(self, count: int = -1) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from vocbench.detection.datasets.classes import listed_classes
 from vocbench.detection.datasets.contract import make_annotation
@@ -47,7 +48,7 @@ def listed_from_coco(path: Path, content: object, split: str | None = None, phot
         raise ValueError(f"{path}: no images")
     ids = {number: check_id(name, f"{path}") for number, name in zip(images, _ids(list(images.values())), strict=True)}
     where = dict(_found(path, images, ids, split, photos))
-    grouped: dict[str, list] = {number: [] for number in images}
+    grouped: dict[str, list[Any]] = {number: [] for number in images}
     for i, one in enumerate(content["annotations"]):
         try:
             x, y, width, height = (float(value) for value in one["bbox"])

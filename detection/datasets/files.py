@@ -70,13 +70,13 @@ def load_json(path: Path) -> Any:
 class _Plain(TreeBuilder):
     """Leaves namespaces out, and refuses document type declarations, the door to entity expansion."""
 
-    def start(self, tag, attrs):
+    def start(self, tag: str, attrs: dict[str, str]) -> Any:
         return super().start(tag.rpartition("}")[2], attrs)
 
-    def end(self, tag):
+    def end(self, tag: str) -> Any:
         return super().end(tag.rpartition("}")[2])
 
-    def doctype(self, name, pubid, system):
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
         raise ValueError("a document type declaration, which VOC annotations do not have")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +48,7 @@ PRIORS = (
 )
 
 
-def _convolution(name: str, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1):
+def _convolution(name: str, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> tuple[str, nn.Conv2d]:
     return name, nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups)
 
 
@@ -131,7 +132,7 @@ def load_mobilenet_ssd(path: str | Path, suppression: Suppression | None = None)
     return network.eval()
 
 
-def _weights(path: str | Path, name: str, blobs: dict, layer: nn.Module) -> tuple[Tensor, Tensor]:
+def _weights(path: str | Path, name: str, blobs: dict[str, Any], layer: nn.Module) -> tuple[Tensor, Tensor]:
     expected = tuple(layer.weight.shape), tuple(layer.bias.shape)  # type: ignore[union-attr, arg-type]
     got = tuple(blob.shape for blob in blobs.get(name, ()))
     if got != expected:

@@ -89,7 +89,7 @@ class UltralyticsDetector(nn.Module):
     Classes are mapped by their names to `classes`: VOC's where the model knows any, else its own.
     """
 
-    def __init__(self, model, device: str = "cpu", score: float = 0.01, keep: int = 300):
+    def __init__(self, model: Any, device: str = "cpu", score: float = 0.01, keep: int = 300):
         super().__init__()
         self.side = (getattr(model, "overrides", None) or {}).get("imgsz") or SIDE
         self.predict = model.predict  # kept as a function: ultralytics moves and fuses its module as it likes
@@ -207,7 +207,7 @@ def filtering_predictor(change: Change, base: type | None = None) -> type:
         base = DetectionPredictor
 
     class FilteringPredictor(base):  # type: ignore[valid-type, misc]
-        def preprocess(self, im):
+        def preprocess(self, im: Any) -> Any:
             if isinstance(im, Tensor):  # RGB in [0, 1] already
                 return super().preprocess(torch.stack(list(change(list(im.float())))))
             return super().preprocess([to_bgr(image) for image in change([from_bgr(picture) for picture in im])])
@@ -226,7 +226,7 @@ def filtering_validator(change: Change, base: type | None = None) -> type:
         base = DetectionValidator
 
     class FilteringValidator(base):  # type: ignore[valid-type, misc]
-        def preprocess(self, batch):
+        def preprocess(self, batch: Any) -> Any:
             batch = super().preprocess(batch)
             images = batch["img"].clone()
             places = [_picture_in(batch, i) for i in range(len(images))]
@@ -262,11 +262,11 @@ def attach(model: Any, change: Change) -> None:
     class Filtered(own):  # type: ignore[valid-type, misc]
         changed_by_vocbench = True
 
-        def _smart_load(self, key):
+        def _smart_load(self, key: str) -> Any:
             made = super()._smart_load(key)
             return self._filtered(key, made)
 
-        def _filtered(self, key, made):
+        def _filtered(self, key: str, made: Any) -> Any:
             making = {"predictor": filtering_predictor, "validator": filtering_validator}.get(key)
             if making is None:
                 return made
@@ -275,11 +275,11 @@ def attach(model: Any, change: Change) -> None:
                 known[made] = making(change, made)
             return known[made]
 
-        def predict(self, source=None, stream=False, predictor=None, **given):
+        def predict(self, source: Any = None, stream: bool = False, predictor: Any = None, **given: Any) -> Any:
             chosen = self._filtered("predictor", predictor) if predictor else None
             return super().predict(source, stream, chosen, **given)
 
-        def val(self, validator=None, **given):
+        def val(self, validator: Any = None, **given: Any) -> Any:
             return super().val(self._filtered("validator", validator) if validator else None, **given)
 
     Filtered.__name__, Filtered.__qualname__, Filtered.__module__ = own.__name__, own.__qualname__, own.__module__
