@@ -43,7 +43,7 @@ def refuse_tracing(engine: str) -> None:
     if torch.jit.is_tracing():
         raise RuntimeError(
             f"the engine {engine!r} runs compiled code, which torch.jit.trace cannot record; use engine='torch', or "
-            "`vocbench export --format torchscript`"
+            "`vocbench export`"
         )
 
 

@@ -104,13 +104,14 @@ def test_ids_of_a_split_stay_in_the_folder(voc_folder, tmp_path, line):
 
 def test_ids_of_a_store_stay_in_their_folders(voc_folder, tmp_path):
     """A part that a stranger wrote names an image that the data does not have: refused, whatever it is called."""
+    from vocbench.benchmarks.storage.row import Row
     from vocbench.benchmarks.storage.store import Store
 
     assert run(voc_folder, tmp_path / "out").returncode == 0
     store = Store(tmp_path / "out" / "store")
     rows = next(store.tables()).to_pylist()
     store.files.remove(store.parts()[0])
-    store.write(0, [row | {"image": "../../escape"} for row in rows])
+    store.write(0, [Row(**row | {"image": "../../escape"}) for row in rows])
     done = vocbench("report", tmp_path / "out")
     assert done.returncode == 2
     assert "holds predictions of '../../escape', which is not among the run's photos" in done.stderr
