@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,10 +78,18 @@ def _run_torchscript(path: Path) -> Run:
 
 
 def _torch_export(network: nn.Module, path: Path) -> None:
-    free = {0: torch.export.Dim("batch", min=1, max=MOST), 2: torch.export.Dim("height", min=1, max=MOST)}
-    sizes = free | {3: torch.export.Dim("width", min=1, max=MOST)}
+    step = _step(network)
+    sizes: dict[int, Any] = {0: torch.export.Dim("batch", min=1, max=MOST)}
+    for axis, side in ((2, "height"), (3, "width")):  # of one block alone the enlarging would be kept as that of one
+        free = torch.export.Dim(side, min=1 if step == 1 else 2, max=MOST // step)
+        sizes[axis] = free if step == 1 else step * free
     example = torch.zeros(2, *EXAMPLE[1:])  # a batch of one would be kept as one
     torch.export.save(torch.export.export(network, (example,), dynamic_shapes=(sizes,)), str(path))
+
+
+def _step(network: nn.Module) -> int:
+    """By what the sides of a photo for an exported program must be divisible: what the resolution is divided by inside."""
+    return max((getattr(part, "factor", 1) for part in network.modules()), default=1)
 
 
 def _run_torch_export(path: Path) -> Run:
@@ -130,6 +139,9 @@ def _files(name: str, path: Path) -> list[Path]:
 def export(network: Owan, name: str, path: str | Path) -> float:
     """Write the fused network, output clipped, as `name`; gives the largest error found on three sizes.
 
+    A `torch-export` program of a network at a half or a quarter of the resolution takes sides that are multiples of 2 or 4, of
+    at least two such blocks; every other format takes any side.
+
     Raises ValueError, leaving nothing behind, where the loaded file differs from the network by more than 1e-4.
     """
     path = check_path(name, path)
@@ -138,7 +150,7 @@ def export(network: Owan, name: str, path: str | Path) -> float:
         warnings.simplefilter("ignore")  # torch's own, on tracing and on formats it deprecates
         part = Path(work) / path.name
         write(Clipped(fuse(copy.deepcopy(network))).eval().requires_grad_(False), part)
-        error = _largest_error(network, load(part))
+        error = _largest_error(network, load(part), _step(network) if name == "torch-export" else 1)
         if not error <= TOLERANCE:
             raise ValueError(f"{path}: the {name} file differs from the network by {error:.1e}; not kept")
         for made, target in zip(_files(name, part), _files(name, path), strict=True):
@@ -146,9 +158,9 @@ def export(network: Owan, name: str, path: str | Path) -> float:
     return error
 
 
-def _largest_error(network: Owan, run: Run) -> float:
+def _largest_error(network: Owan, run: Run, step: int) -> float:
     errors = []
-    for height, width in CHECKED:
+    for height, width in ((height // step * step, width // step * step) for height, width in CHECKED):
         y, x = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
         image = torch.stack([x, y, 0.5 * (x + y)])[None]  # smooth, as photos are
         errors.append(float(np.abs(run(image.numpy()) - network(image).clamp(0, 1).numpy()).max()))

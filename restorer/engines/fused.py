@@ -5,6 +5,8 @@ The attention weight stays a factor per image.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from vocbench.restorer.engines.folding import fold
@@ -58,15 +60,15 @@ class FusedOwan(nn.Module):
 
     def __init__(self, network: Owan):
         super().__init__()
-        self.head, self.tail = network.head, network.tail
-        self.enter, self.leave = network.enter, network.leave
+        self.ends = copy.copy(network)  # head, tail and gates, whose parameters stay the network's own
+        self.ends._modules = {name: part for name, part in network._modules.items() if name != "groups"}
         self.groups = nn.ModuleList(FusedGroup(group) for group in network.groups)  # type: ignore[arg-type]
 
     def forward(self, image: Tensor) -> Tensor:
-        x = self.head(self.enter(image))
+        x = self.ends.head(self.ends.enter(image))
         for group in self.groups:
             x = group(x)
-        return self.leave(image, x)
+        return self.ends.leave(image, x)
 
 
 def fuse(network: Owan) -> FusedOwan:

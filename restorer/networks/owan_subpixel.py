@@ -29,7 +29,8 @@ SHUT = -2.0  # the gates' logit at the beginning: 12 % open
 
 def enlarge(image: Tensor, factor: int) -> Tensor:
     """Return (B, C, h, w) enlarged bicubically to (B, C, h * factor, w * factor)."""
-    return interpolate(image, scale_factor=float(factor), mode="bicubic", align_corners=False)
+    size = [factor * side for side in image.shape[2:]]
+    return interpolate(image, size, mode="bicubic", align_corners=False)
 
 
 def _held(x: Tensor, low: float, high: float) -> Tensor:
@@ -105,10 +106,8 @@ class SubpixelOwan(Owan):
         means, subpixels = self.tail(features).split([3, 3 * self.factor**2], 1)
         means, subpixels = _held(means, 0, 1), _held(subpixels, -0.5, 0.5)  # whatever the features hold, the image stays one
         given = avg_pool2d(grown, self.factor)  # (B, 3, h, w)
-        gates = interpolate(
-            self.gates(features, statistics(grown, self.factor)),
-            scale_factor=float(self.factor), mode="bilinear", align_corners=False,
-        )  # fmt: skip
+        opened = self.gates(features, statistics(grown, self.factor))  # (B, 2, h, w)
+        gates = interpolate(opened, grown.shape[2:], mode="bilinear", align_corners=False)
         base, kept = enlarge(torch.cat([means, given], 1), self.factor).split(3, 1)
         gate, detail_gate = gates[:, :1], gates[:, 1:]
         coarse = base + gate * (kept - base)

@@ -36,6 +36,21 @@ def test_files_of_torch_take_any_batch_and_side_and_ask_for_no_gradients(tmp_pat
         torch.testing.assert_close(restored, network(image).clamp(0, 1).detach(), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_default_network_is_written_in_every_format(tmp_path, name):
+    """Its ends at another resolution have parameters of their own, and sides that blocks do not divide."""
+    if name == "onnx":
+        pytest.importorskip("onnxruntime")
+    network = load_owan(find("owan-half"))
+    network.groups = network.groups[:1]
+    assert export(network, name, tmp_path / f"x{FORMATS[name][0]}") <= 1e-4
+    if name == "torch-export":
+        loaded = torch.export.load(tmp_path / "x.pt2").module()
+        for size in ((1, 3, 64, 72), (3, 3, 4, 6)):
+            image = torch.rand(size)
+            torch.testing.assert_close(loaded(image), network(image).clamp(0, 1).detach(), atol=1e-4, rtol=0)
+
+
 def test_a_file_that_differs_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "TOLERANCE", -1.0)
     with pytest.raises(ValueError, match=r"differs from the network by .*; not kept"):
