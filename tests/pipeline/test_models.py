@@ -138,7 +138,7 @@ def test_networks_of_this_project_stand_behind_the_guard_unless_it_is_left_out(t
     assert not isinstance(build_restorer(parse_restorer("nlm")), Guarded)  # a classical filter cannot paint
 
 
-@pytest.mark.parametrize("name", ["owan-half", "dncnn", "rl-restore", "nlm"])
+@pytest.mark.parametrize("name", ["owan-half", "dncnn", "nlm"])
 def test_building_draws_nothing_from_the_programs_random_numbers(name):
     before = torch.random.get_rng_state()
     build_restorer(parse_restorer(name))
