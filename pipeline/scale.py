@@ -53,11 +53,6 @@ def shrunk(image: Tensor, detector: Callable[..., Any]) -> Tensor:
     return small.to(image.dtype)
 
 
-def seen(image: Tensor, detector: Callable[..., Any], scale: Scale) -> Tensor:
-    """Return what is restored of an image (3, H, W): itself, or what `detector` will see of it."""
-    return shrunk(image, detector) if scale == "detector" else image
-
-
 def grown(small: Tensor, image: Tensor) -> Tensor:
     """Return `small` (3, h, w) at the size of `image` (3, H, W), bicubic and in [0, 1], to be looked at; itself where equal."""
     if small.shape == image.shape:

@@ -76,11 +76,6 @@ def open_weights(source: str | Path | WeightsFile) -> WeightsFile:
     return WeightsFile(path, hashlib.sha256(content).hexdigest(), facts, _without_prefixes(state))
 
 
-def read_state(path: str | Path) -> dict[str, Tensor]:
-    """Return the tensors of a file by name, as `open_weights` does."""
-    return open_weights(path).state
-
-
 def _from_safetensors(path: Path, content: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         state = load(content)

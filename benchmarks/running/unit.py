@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -198,7 +198,7 @@ class Variant:
         """Return the restorer's error on each photo, for whichever detector."""
         return [next(filter(None, of), None) for of in zip(*(seen.errors for seen in self.seen.values()), strict=True)]
 
-    @property
+    @cached_property
     def images(self) -> list[Tensor]:
         """Return the images (3, H, W) to be looked at, those of the first detector at the photos' own size."""
         first = next(iter(self.seen.values()))

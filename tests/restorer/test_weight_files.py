@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from vocbench.restorer.weight_files import read_state
+from vocbench.restorer.weight_files import open_weights
 
 PLAIN = {"head.weight": torch.arange(6.0).reshape(2, 3), "tail.bias": torch.ones(4)}
 OTHER = {name: tensor + 1 for name, tensor in PLAIN.items()}
@@ -26,7 +26,7 @@ CHECKPOINTS = {
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".ckpt"])
 def test_a_checkpoint_gives_its_network(tmp_path, form, suffix):
     torch.save(CHECKPOINTS[form], tmp_path / f"w{suffix}")
-    state = read_state(tmp_path / f"w{suffix}")
+    state = open_weights(tmp_path / f"w{suffix}").state
     assert list(state) == list(PLAIN)
     assert all(torch.equal(state[name], tensor) for name, tensor in PLAIN.items())
 
@@ -34,20 +34,20 @@ def test_a_checkpoint_gives_its_network(tmp_path, form, suffix):
 def test_a_network_whose_own_names_begin_with_model_keeps_them(tmp_path):
     """As KAIR's DnCNN: `model` there is a part of the name, not a wrapper."""
     torch.save({"model.0.weight": torch.ones(2)}, tmp_path / "w.pth")
-    assert list(read_state(tmp_path / "w.pth")) == ["model.0.weight"]
+    assert list(open_weights(tmp_path / "w.pth").state) == ["model.0.weight"]
 
 
 @pytest.mark.parametrize("state", [{"state_dict": {"weight": [1.0]}}, {"params": {"weight": {"a": torch.ones(1)}}}])
 def test_a_wrapper_around_something_else_is_refused_by_the_name_of_what_is_no_tensor(tmp_path, state):
     torch.save(state, tmp_path / "w.pth")
     with pytest.raises(ValueError, match=r"w\.pth: expected a state dict of tensors, but 'weight' is none"):
-        read_state(tmp_path / "w.pth")
+        open_weights(tmp_path / "w.pth")
 
 
 def test_names_that_are_no_text_are_refused(tmp_path):
     torch.save({0: torch.ones(1)}, tmp_path / "w.pth")
     with pytest.raises(ValueError, match=r"w\.pth: expected a state dict of tensors, but 0 is none"):
-        read_state(tmp_path / "w.pth")
+        open_weights(tmp_path / "w.pth")
 
 
 def test_a_checkpoint_that_holds_itself_is_refused(tmp_path):
@@ -55,10 +55,10 @@ def test_a_checkpoint_that_holds_itself_is_refused(tmp_path):
     knot["model"] = knot
     torch.save(knot, tmp_path / "w.pth")
     with pytest.raises(ValueError, match=r"w\.pth: expected a state dict of tensors, but 'model' is none"):
-        read_state(tmp_path / "w.pth")
+        open_weights(tmp_path / "w.pth")
 
 
 def test_a_whole_module_under_a_wrapper_is_refused_unopened(tmp_path):
     torch.save({"model": nn.Linear(2, 2)}, tmp_path / "w.pth")
     with pytest.raises(ValueError, match="it holds objects that could run code"):
-        read_state(tmp_path / "w.pth")
+        open_weights(tmp_path / "w.pth")
