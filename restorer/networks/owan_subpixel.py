@@ -25,6 +25,7 @@ from vocbench.restorer.networks.owan import CHANNELS, Owan
 STATISTICS = 10  # channels of `statistics`
 HIDDEN = 16  # of the gates
 SHUT = -2.0  # the gates' logit at the beginning: 12 % open
+MOST = 4.0  # of the last group's features: photos stay below 3; on one full colour they grow without bound
 
 
 def enlarge(image: Tensor, factor: int) -> Tensor:
@@ -79,7 +80,8 @@ class Gates(nn.Module):
 class SubpixelOwan(Owan):
     """The network at 1/`factor` of the resolution: RGB (B, 3, H, W) in [0, 1] to the same shape, not clipped.
 
-    Block means are kept in [0, 1] and what is finer in [-0.5, 0.5], so that no input makes the output explode.
+    The last features are kept below 4, block means in [0, 1] and what is finer in [-0.5, 0.5], so that no input makes the output
+    explode.
     H and W are any sizes of at least 1 pixel: the last rows and columns are repeated up to a multiple of the factor.
     """
 
@@ -103,6 +105,7 @@ class SubpixelOwan(Owan):
         """Return the restored image (B, 3, H, W) from the features (B, 16, h, w) of the last group and the image itself."""
         height, width = image.shape[2:]
         grown = self._grown(image)
+        features = features.clamp(max=MOST)
         means, subpixels = self.tail(features).split([3, 3 * self.factor**2], 1)
         means, subpixels = _held(means, 0, 1), _held(subpixels, -0.5, 0.5)  # whatever the features hold, the image stays one
         given = avg_pool2d(grown, self.factor)  # (B, 3, h, w)

@@ -22,6 +22,7 @@ static const int MARGIN = 6;  // pixels on both sides of a row: half of a dilate
 static const int REACH = 3;   // rows that a separable operation looks ahead
 static const int RING = 8;    // rows of a ring, at least 2 * REACH + 1
 static const int GROUPS = 10, LAYERS = 4, BLOCKS = 4, HIDDEN = 64;
+static const float MOST = 4;  // of the last features at a part of the resolution
 
 // A map of pixels with margins of zeros, and a row of zeros that stands for every row outside.
 struct Map {
@@ -244,6 +245,12 @@ static void operation_layer(const Map& x, const Map& out, const Layer& layer, co
     }
 }
 
+// The last features at a part of the resolution are kept at or below `MOST`: see `owan_subpixel.py`.
+static void cap_row(pixel* row, int width) {
+    for (int x = 0; x < width; x++)
+        for (vec& part : row[x].part) part = part > MOST ? splat(MOST) : part;  // NaN stays NaN
+}
+
 // The groups, and before them the residual blocks, from the head's map in `one`; the result is in `one` again. `sums` holds
 // two pixels for each row: one group's are read while the next one's are written.
 static void through_groups(const Network& net, const Map& one, const Map& other, pixel* sums, const Member& m) {
@@ -262,7 +269,9 @@ static void through_groups(const Network& net, const Map& one, const Map& other,
         pixel* next = sums + size_t((g + 1) & 1) * height;
         for (int l = 0; l < LAYERS; l++) {
             operation_layer(*from, *to, net.groups[g].layers[l], weights + l * OPS, m, [&](int y, pixel* row) {
-                if (l == LAYERS - 1 && g + 1 < GROUPS) open_group(net.groups[g + 1], row, next[y], width);
+                if (l < LAYERS - 1) return;
+                if (g + 1 < GROUPS) open_group(net.groups[g + 1], row, next[y], width);
+                else if (net.factor > 1) cap_row(row, width);
             });
             step();
         }
