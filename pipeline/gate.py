@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from vocbench.restorer.contract import Restored, restore_each
+from vocbench.restorer.contract import Restored, join_notes, restore_each
 
 SMALLEST = 32  # pixels a side below which nothing can be told, and the image is restored
 PASSED = 0.98  # of clean photos, by each of the tests
@@ -137,13 +137,13 @@ class Gated(nn.Module):
         wanted = [needs_restoring(image, self.limits) for image in images]
         with torch.inference_mode():
             restored = iter(restore_each(self.restorer, [image for image, one in zip(images, wanted, strict=True) if one]))
-        return [_told(next(restored)) if one else Restored(image, "passed") for image, one in zip(images, wanted, strict=True)]
+        return [_noted(next(restored)) if one else Restored(image, "passed") for image, one in zip(images, wanted, strict=True)]
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (B, 3, H, W) in [0, 1] of the same shape."""
         return torch.stack([restored.image for restored in self.restore_many(list(images))])
 
 
-def _told(restored: Restored) -> Restored:
-    """Return it with the note that it was restored, before what its restorer tells."""
-    return Restored(restored.image, f"restored, {restored.note}" if restored.note else "restored")
+def _noted(restored: Restored) -> Restored:
+    """Return a restored image with the note that it was restored, before its restorer's own."""
+    return Restored(restored.image, join_notes("restored", restored.note))

@@ -23,6 +23,11 @@ class Restored:
     note: str | None = None
 
 
+def join_notes(*notes: str | None) -> str | None:
+    """Return the notes of restorers inside each other as one, in the given order; None where there is none."""
+    return ", ".join(note for note in notes if note) or None
+
+
 @dataclass(frozen=True)
 class Facts:
     """What a model's results depend on beside its name and the device."""

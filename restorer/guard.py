@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, max_pool2d, pad
-from vocbench.restorer.contract import Restored, restore_each
+from vocbench.restorer.contract import Restored, join_notes, restore_each
 
 BLOCK = 16  # pixels a side
 TOLERANCE = 0.06  # of 1, of a block's mean
@@ -108,9 +108,7 @@ class Guarded(nn.Module):
 
     def _held(self, image: Tensor, restored: Restored) -> Restored:
         (held,), outside = guard(keep_flat(restored.image[None].clamp(0, 1), image[None]), image[None])
-        if not outside.any():
-            return Restored(held, restored.note)
-        return Restored(held, f"{restored.note}, guarded" if restored.note else "guarded")
+        return Restored(held, join_notes(restored.note, "guarded" if outside.any() else None))
 
     def forward(self, images: Tensor) -> Tensor:
         """Return restored images (B, 3, H, W); with gradients where they are recorded."""

@@ -1,4 +1,4 @@
-"""`vocbench run` and `vocbench sweep`."""
+"""`vocbench run` and `vocbench sweep`: their options, and what is printed while and after a run is computed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +45,7 @@ SAMPLE_NOTE = (
 
 
 def run_options(command: Callable) -> Callable:
-    """Options of the commands that run the benchmark."""
+    """Add the options of the commands that run the benchmark, those of `Session` as the command's first argument."""
     options = [
         click.option("--config", type=click.Path(path_type=Path), is_eager=True, expose_value=False, callback=read_config,
                      metavar="FILE.yaml", help="Options from a file; those given here override it."),
@@ -84,6 +86,7 @@ def run_options(command: Callable) -> Callable:
         click.option("--quiet", is_flag=True, help="No progress, no table."),
         click.option("--verbose", is_flag=True, help="Say what is used, and how far it is after every few images."),
     ]  # fmt: skip
+    command = _with_session(command)
     for option in reversed(options):
         command = option(command)
     return model_options(command)
@@ -103,29 +106,67 @@ class Classes(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-def check_runner(runner: str, ray_address: str | None, gpus_per_worker: float | None, cpus_per_worker: float | None) -> None:
-    """Raise UsageError for options of Ray's without Ray."""
-    given = {"--ray-address": ray_address, "--gpus-per-worker": gpus_per_worker, "--cpus-per-worker": cpus_per_worker}
-    alone = [name for name, value in given.items() if value is not None and runner != "ray"]
-    if alone:
-        raise click.UsageError(f"{alone[0]} needs --runner ray")
+@dataclass(frozen=True)
+class Session:
+    """How a run is computed: where, what it resumes and what is shown. None of it decides a number.
+
+    `run_options` fills it with the options of the same names.
+    """
+
+    runner: str
+    workers: int
+    ray_address: str | None
+    gpus_per_worker: float | None
+    cpus_per_worker: float | None
+    store: str | None
+    resume: bool
+    accept_changes: bool
+    quiet: bool
+    verbose: bool
+
+    @property
+    def on_ray(self) -> bool:
+        """Whether workers on Ray compute."""
+        return self.runner == "ray"
+
+    def check(self) -> None:
+        """Raise UsageError for options of Ray's without Ray."""
+        of_ray = ("ray_address", "gpus_per_worker", "cpus_per_worker")
+        alone = [name for name in of_ray if getattr(self, name) is not None and not self.on_ray]
+        if alone:
+            raise click.UsageError(f"--{alone[0].replace('_', '-')} needs --runner ray")
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the library's functions that compute a run or a sweep; imports what computes."""
+        return {"resume": self.resume, "runner": self._runner(), "store": self.store, "accept_changes": self.accept_changes}
+
+    def _runner(self) -> Runner:
+        if not self.on_ray:
+            from vocbench.benchmarks.running.local_workers import Here
+
+            return Here(self.workers)
+        from vocbench.benchmarks.running.ray_workers import OnRay
+
+        return OnRay(self.ray_address, self.workers, self.gpus_per_worker, self.cpus_per_worker)
 
 
-def make_runner(runner: str, workers: int, ray_address, gpus_per_worker, cpus_per_worker) -> Runner:
-    """Return where a run is computed, from the command line's options."""
-    if runner == "here":
-        from vocbench.benchmarks.running.local_workers import Here
+def _with_session(command: Callable) -> Callable:
+    """Return the command with the options of `Session` gathered into its first argument."""
+    names = [field.name for field in fields(Session)]
 
-        return Here(workers)
-    from vocbench.benchmarks.running.ray_workers import OnRay
+    @wraps(command)
+    def gathered(**given: Any) -> Any:
+        session = Session(**{name: given.pop(name) for name in names})
+        session.check()
+        return command(session, **given)
 
-    return OnRay(ray_address, workers, gpus_per_worker, cpus_per_worker)
+    return gathered
 
 
 def make_settings(
     split: str | None, restorers, detectors, draws: int | None, device: str, elsewhere: bool = False, **given
 ) -> RunSettings:
-    """The settings of a run with the sample's and the data's defaults filled in."""
+    """Return the settings of a run with the sample's and the data's defaults filled in."""
     sample = given["data"] == "sample"
     if not sample:  # a resumed run may be started from another folder
         given["data"] = str(Path(given["data"]).resolve())
@@ -140,14 +181,14 @@ def make_settings(
 
 
 @contextmanager
-def told(settings: RunSettings, out: Path, quiet: bool, verbose: bool) -> Iterator[Callable | None]:
-    """The progress to show while a run goes on; an interrupted one says how it goes on."""
-    if verbose:
+def progress_of(settings: RunSettings, out: Path, session: Session) -> Iterator[Callable | None]:
+    """Show the settings and the progress of a run as the session asks; where it is interrupted, say how it goes on."""
+    if session.verbose:
         for name, value in plain(settings).items():
             click.echo(f"{name}: {value}", err=True)
     try:
         with ExitStack() as stack:
-            yield None if quiet else _progress(stack, out, verbose)
+            yield None if session.quiet else _progress(stack, out, session.verbose)
     except KeyboardInterrupt:
         click.echo(f"Interrupted; what is done is kept. Go on with the same command and --out {out} --resume.", err=True)
         sys.exit(130)
@@ -173,37 +214,21 @@ def told(settings: RunSettings, out: Path, quiet: bool, verbose: bool) -> Iterat
     "--track", multiple=True, type=Named("tracker", tuple(TRACKERS)), help="Also write the results there; repeatable."
 )
 @run_options
-def run(
-    runner,
-    workers,
-    ray_address,
-    gpus_per_worker,
-    cpus_per_worker,
-    store,
-    out,
-    track,
-    resume,
-    accept_changes,
-    quiet,
-    verbose,
-    **given,
-):
+def run(session: Session, out: Path | None, track: tuple[str, ...], **given) -> None:
     """Distort photos, restore them, detect, and report mAP per class.
 
     Without options it runs the built-in sample. Variants: clean, distorted, and one per --restorer.
     """
-    check_runner(runner, ray_address, gpus_per_worker, cpus_per_worker)
     check_trackers(track)
-    out = out or _new_folder(given["recipe"], resume)
-    settings = make_settings(**given, elsewhere=runner == "ray")
-    where = make_runner(runner, workers, ray_address, gpus_per_worker, cpus_per_worker)
+    out = out or _new_folder(given["recipe"], session.resume)
+    settings = make_settings(**given, elsewhere=session.on_ray)
     from vocbench.benchmarks.running.driver import run as run_benchmark
 
-    with told(settings, out, quiet, verbose) as progress:
-        run_benchmark(settings, out, resume, where, progress, store, accept_changes)
+    with progress_of(settings, out, session) as progress:
+        run_benchmark(settings, out, progress=progress, **session.arguments())
     for name in track:
         write_to(name, out)
-    if quiet:
+    if session.quiet:
         return
     folder = RunFolder(out)
     for table in folder.all_tables():
@@ -243,32 +268,16 @@ class Degradation(click.ParamType):
 )  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the runs; default runs/TIME-sweep.")
 @run_options
-def sweep(
-    degradations,
-    runner,
-    workers,
-    ray_address,
-    gpus_per_worker,
-    cpus_per_worker,
-    store,
-    out,
-    resume,
-    accept_changes,
-    quiet,
-    verbose,
-    **given,
-):
+def sweep(session: Session, degradations: tuple[str, ...], out: Path | None, **given) -> None:
     """mAP at fixed degradation levels, with the means mPC and rPC of the robustness benchmarks."""
-    check_runner(runner, ray_address, gpus_per_worker, cpus_per_worker)
-    out = out or _new_folder("sweep", resume)
-    settings = make_settings(**given, recipe="clean", elsewhere=runner == "ray")
-    where = make_runner(runner, workers, ray_address, gpus_per_worker, cpus_per_worker)
+    out = out or _new_folder("sweep", session.resume)
+    settings = make_settings(**given, recipe="clean", elsewhere=session.on_ray)
     from vocbench.benchmarks.experiments import sweep as sweeping
 
     levels = sweeping.parse_degradations(degradations)
-    with told(settings, out, quiet, verbose) as progress:
-        content = sweeping.sweep(settings, levels, out, resume, where, progress, store, accept_changes)
-    if not quiet:
+    with progress_of(settings, out, session) as progress:
+        content = sweeping.sweep(settings, levels, out, progress=progress, **session.arguments())
+    if not session.quiet:
         show(sweeping.to_markdown(content))
         click.echo(f"Results in {out}")
 
