@@ -1,20 +1,23 @@
 """Whether a restorer leaves alone what needs no restoring: flat, smooth, drawn and letterboxed pictures, and clean photos.
 
-`python -m vocbench.benchmarks.experiments.harmlessness --restorer NAME[:WEIGHTS]` prints one row a picture, worst first.
+`python -m vocbench.benchmarks.experiments.harmlessness --restorer NAME[:WEIGHTS]` prints one row a picture, worst first; with
+`--data FOLDER` (of clean photos) their mean, the flattest photos and the worst ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import click
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
+from vocbench.detection.datasets.read import read_dataset
 from vocbench.pipeline.names import DEFAULT_RESTORER
-from vocbench.restorer.images import from_uint8
+from vocbench.restorer.images import from_uint8, read_image
 from vocbench.restorer.training.drawn import drawing, gradient, letterboxed
 
 SIDE = 256  # pixels
@@ -24,6 +27,8 @@ COLOURS = {
     "cyan": (0, 255, 255), "yellow": (255, 255, 0), "sky": (135, 190, 235), "grass": (70, 120, 50), "skin": (220, 170, 140),
 }  # fmt: skip
 BLOCK = 16  # pixels, of which the mean is compared
+FLATTEST = 20  # photos that are told apart
+WORST = 5  # photos that are named
 
 
 @dataclass(frozen=True)
@@ -67,18 +72,65 @@ def measure(restorer: nn.Module, photo: Tensor | None = None) -> list[Harm]:
     return sorted(found, key=lambda row: row.psnr)
 
 
+@dataclass(frozen=True)
+class PhotoHarm(Harm):
+    """What restoring did to a clean photo."""
+
+    detail: float  # mean absolute difference of neighbouring pixels, of 1: the flattest photos have least
+
+
+def detail(photo: Tensor) -> float:
+    """Return the mean absolute difference of the horizontal and vertical neighbours of (3, H, W)."""
+    return float((photo.diff(dim=1).abs().mean() + photo.diff(dim=2).abs().mean()) / 2)
+
+
+def measure_photos(restorer: nn.Module, paths: Iterable[Path]) -> list[PhotoHarm]:
+    """Return what a restorer does to each of the photos, the flattest first."""
+    from vocbench.pipeline.chain import restore_images
+
+    found = []
+    for path in paths:
+        photo = read_image(path)
+        row = harm(path.stem, photo, restore_images(restorer, [photo])[0])
+        found.append(PhotoHarm(row.name, row.psnr, row.largest, row.block, detail(photo)))
+    return sorted(found, key=lambda row: row.detail)
+
+
+def line(row: Harm) -> str:
+    """Return a row as text."""
+    return f"{row.name:<14} {row.psnr:6.1f} dB   largest {row.largest:.3f}   block mean {row.block:.3f}"
+
+
+def summary(photos: list[PhotoHarm]) -> list[str]:
+    """Return lines that tell the means over clean photos, sorted by detail, the flattest of them and the worst ones."""
+    flattest = photos[:FLATTEST]
+    lines = [
+        f"{len(photos)} photos: {sum(row.psnr for row in photos) / len(photos):.1f} dB in the mean, "
+        f"{min(row.psnr for row in photos):.1f} dB at least, block means off by {max(row.block for row in photos):.3f} at most",
+        f"{len(flattest)} flattest: {min(row.psnr for row in flattest):.1f} dB at least",
+    ]
+    worst = sorted(photos, key=lambda row: row.psnr)[:WORST]
+    return lines + [line(row) for row in worst]
+
+
 @click.command()
 @click.option("--restorer", default=DEFAULT_RESTORER, show_default=True, metavar="NAME[:WEIGHTS]")
 @click.option("--tile", metavar="SIZE:STRIDE|whole", help="Cutting policy in place of the weights' own.")
 @click.option("--engine", default="auto", show_default=True)
 @click.option("--guard/--no-guard", default=False, show_default=True, help="Weights must do without it.")
-def main(restorer: str, tile: str | None, engine: str, guard: bool) -> None:
+@click.option("--data", type=click.Path(exists=True), help="Data set of clean photos, in place of the drawn pictures.")
+@click.option("--split", metavar="NAME", help="Its split.")
+def main(restorer: str, tile: str | None, engine: str, guard: bool, data: str | None, split: str | None) -> None:
     """Show what a restorer does to pictures that need no restoring, worst first."""
     from vocbench.pipeline.models import Options, build_restorer, parse_restorer
 
     model = build_restorer(parse_restorer(restorer), Options(tile=tile, engine=engine, guard=guard))
-    for row in measure(model):
-        click.echo(f"{row.name:<14} {row.psnr:6.1f} dB   largest {row.largest:.3f}   block mean {row.block:.3f}")
+    if data is None:
+        lines = [line(row) for row in measure(model)]
+    else:
+        photos = read_dataset(data, split)
+        lines = summary(measure_photos(model, map(photos.photo, photos.ids)))
+    click.echo("\n".join(lines))
 
 
 if __name__ == "__main__":
