@@ -80,7 +80,7 @@ class Gates(nn.Module):
 class SubpixelOwan(Owan):
     """The network at 1/`factor` of the resolution: RGB (B, 3, H, W) in [0, 1] to the same shape, not clipped.
 
-    The last features are kept below 4, block means in [0, 1] and what is finer in [-0.5, 0.5]: no input makes the output explode.
+    The last features are kept below 4, block means in [0, 1] and what is finer in [-0.5, 0.5]: no input makes it explode.
     H and W are any sizes of at least 1 pixel: the last rows and columns are repeated up to a multiple of the factor.
     """
 
