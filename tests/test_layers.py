@@ -115,6 +115,13 @@ def test_every_module_has_one_layer(folder):
     assert sorted(listed) == sorted(there - {"__init__"})
 
 
+def test_no_file_of_code_is_above_400_lines():
+    kinds = (".py", ".cpp", ".h", ".html", ".css", ".js")
+    files = [path for folder in (*MAY_IMPORT, "tests") for path in (ROOT / folder).rglob("*") if path.suffix in kinds]
+    assert len(files) > 250
+    assert {path: lines for path in files if (lines := len(path.read_text().splitlines())) > 400} == {}
+
+
 def test_computing_imports_no_reporting():
     """Only the driver joins the two; what a unit computes is drawn by whom it is given to."""
     for path in (ROOT / "benchmarks" / "running").glob("*.py"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,8 +29,8 @@ def run(folder, out, *more, **given):
 
 
 def complaints(done):
-    """The lines of a command's standard error but for where results go, which is told once the first are stored."""
-    return [line for line in done.stderr.splitlines() if not line.startswith("results go to ")]
+    """The lines of a command's standard error but for how far it is, which a slow machine says, and where results go."""
+    return [line for line in done.stderr.splitlines() if not re.match(r"results go to |\d+ of \d+ photos, ", line)]
 
 
 def timeless(path):
