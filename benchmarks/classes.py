@@ -42,7 +42,7 @@ def _content(path: Path) -> object:
 
 
 def _checked(whence: object, given: object) -> list[str] | dict[str, str]:
-    """A list or mapping of class names; ValueError for anything else."""
+    """Return a list or mapping of class names; ValueError for anything else."""
     named = list(given.values()) + list(given) if isinstance(given, Mapping) else given
     if not isinstance(named, list) or not named or not all(isinstance(name, str) and name.strip() for name in named):
         raise ValueError(f"{whence}: expected class names, as a list or as a mapping from own names to new ones")
@@ -50,18 +50,18 @@ def _checked(whence: object, given: object) -> list[str] | dict[str, str]:
 
 
 def choose(data: D, choice: str | None) -> D:
-    """The data set with the classes of a choice (see `parse_choice`), its own without one."""
+    """Return the data set with the classes of a choice (see `parse_choice`), its own without one."""
     return choose_classes(data, json.loads(choice)) if choice else data
 
 
 def labelled(data: D, choice: str | None, classes: Sequence[str]) -> D:
-    """The data set labelled by exactly these classes, renamed as the choice says."""
+    """Return the data set labelled by exactly these classes, renamed as the choice says."""
     given = json.loads(choice) if choice else []
     return replace(data, choice=Choice(tuple(classes), given if isinstance(given, dict) else {}))
 
 
 def count_known(data: D, choice: str | None, known: Mapping[str, Sequence[str]]) -> tuple[D, dict[str, list[str]]]:
-    """The data set labelled by those of its classes that any detector knows, and by detector the ones that it lacks.
+    """Return the data set labelled by those of its classes that any detector knows, and by detector the ones that it lacks.
 
     `known` has the names of each detector's classes. Raises ValueError where no class is known, and for a chosen one that is
     not.

@@ -62,7 +62,7 @@ def _check_free(out: Path, split: str, names: Sequence[str]) -> None:
 
 
 def _yolo_rows(objects: Objects, size: tuple[int, int]) -> Iterator[str]:
-    """Rows `class x y width height` in parts of the picture."""
+    """Yield rows `class x y width height` in parts of the picture."""
     width, height = size
     for (x1, y1, x2, y2), label in zip(objects.boxes.tolist(), objects.labels.tolist(), strict=True):
         numbers = (x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height
@@ -78,7 +78,7 @@ def _coco(objects: Mapping[str, Objects], sizes: Mapping[str, tuple[int, int]], 
 
 
 def _csv(levels: Mapping[str, Mapping[str, float]]) -> str:
-    """Levels in the units of `UNITS`, a photo a row, in the order of application; empty where a degradation was not drawn."""
+    """Return levels in the units of `UNITS`, a row a photo, in the order of application; empty where none was drawn."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     columns = [name for name in DEGRADATIONS if any(name in drawn for drawn in levels.values())]

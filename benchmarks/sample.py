@@ -31,7 +31,7 @@ PHOTOS = {
 
 
 def photo_path(image_id: str) -> Path | None:
-    """Where an installed package keeps the photo, or None; nothing is imported."""
+    """Return where an installed package keeps the photo, or None; nothing is imported."""
     package, inner = PHOTOS[image_id]
     spec = find_spec(package)
     for folder in (spec.submodule_search_locations or []) if spec else []:
@@ -53,7 +53,7 @@ class SampleSplit(VOCSplit):
 
 
 def sample_split(split: str = "all") -> SampleSplit:
-    """The sample's photos that the installed packages have; at least one must be there."""
+    """Return the sample's photos that the installed packages have; at least one must be there."""
     read = read_voc(FOLDER, split)
     there = [image for image in read.ids if photo_path(image)]
     if not there:
@@ -62,7 +62,7 @@ def sample_split(split: str = "all") -> SampleSplit:
 
 
 def open_data(data: str, split: str, upright: bool = False) -> Dataset:
-    """A split of the sample, or of any data set on the disk; `upright` where it is annotated as people see its photos."""
+    """Return a split of the sample or of a data set; `upright` where it is annotated as people see its photos."""
     if data == "sample":
         return sample_split(split)
     return replace(read_dataset(data, split), upright=upright)

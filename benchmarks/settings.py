@@ -56,7 +56,7 @@ class RunSettings:
 
     @property
     def options(self) -> Options:
-        """How its models are executed."""
+        """Return how its models are executed."""
         return Options(self.tile, self.engine, self.device, self.batch, self.trust_weights, self.guard)
 
     @property
@@ -90,7 +90,7 @@ class RunSettings:
 
 
 def differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
-    """One phrase for each setting in which two runs differ."""
+    """Return one phrase for each setting in which two runs differ."""
     names = sorted(now.keys() | then.keys())
     return [f"{name}: {then.get(name)!r} before, {now.get(name)!r} now" for name in names if now.get(name) != then.get(name)]
 
@@ -110,7 +110,7 @@ def versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """The commit of the source tree that runs, or None for an installed package."""
+    """Return the commit of the source tree that runs, or None for an installed package."""
     folder = Path(__file__).resolve().parent.parent
     if not (folder / ".git").exists():
         return None
@@ -123,7 +123,7 @@ def git_commit() -> str | None:
 
 
 def code_digest() -> str:
-    """SHA-256 of the code that makes predictions: what only reports on them may change while a run waits."""
+    """Return the SHA-256 of the code that makes predictions: what only reports on them may change while a run waits."""
     root = Path(__file__).resolve().parent.parent
     files = [path for folder in COMPUTING for path in (root / folder).rglob("*") if path.suffix in (".py", ".cpp", ".h")]
     told = sorted((path.relative_to(root).as_posix(), file_digest(path)) for path in files)
@@ -131,7 +131,7 @@ def code_digest() -> str:
 
 
 def hardware(device: str) -> str:
-    """The device's name, for people."""
+    """Return the device's name as people know it."""
     if device.startswith("cuda"):
         import torch
 

@@ -15,12 +15,12 @@ UNRESTORED = ("clean", "distorted", AS_IS)
 
 
 def on_clean(label: str) -> str:
-    """The variant of the restorer `label` on clean photos."""
+    """Return the variant of the restorer `label` on clean photos."""
     return ON_CLEAN + label
 
 
 def label_of(name: str) -> str:
-    """The label of a restorer's variant, on distorted or on clean photos."""
+    """Return the label of a restorer's variant, on distorted or on clean photos."""
     return name.removeprefix(ON_CLEAN)
 
 
@@ -35,17 +35,17 @@ def is_clean(name: str) -> bool:
 
 
 def restored(names: Iterable[str]) -> list[str]:
-    """The variants that are distorted photos, or photos as they were, restored."""
+    """Return the variants that are distorted photos, or photos as they were, restored."""
     return [name for name in names if name not in UNRESTORED and not restores_clean(name)]
 
 
 def base(names: Iterable[str]) -> str:
-    """The variant that restoring begins with: `as-is` where a run has it, else `distorted`."""
+    """Return the variant that restoring begins with: `as-is` where a run has it, else `distorted`."""
     return AS_IS if AS_IS in names else "distorted"
 
 
 def before(name: str, names: Iterable[str]) -> str | None:
-    """What a variant's photos were before they were restored; None for those that are not restored."""
+    """Return what a variant's photos were before they were restored; None for those that are not restored."""
     if name in UNRESTORED:
         return None
     return "clean" if restores_clean(name) else base(names)

@@ -58,7 +58,7 @@ def unpack(path: Path, root: Path) -> None:
 
 
 def _checked(path: Path, member: tarfile.TarInfo, root: Path) -> tarfile.TarInfo:
-    """A folder or plain file of an archive, its name below `root`; ValueError for anything else."""
+    """Return a folder or plain file of an archive, its name below `root`; ValueError for anything else."""
     if not (member.isfile() or member.isdir()):
         raise ValueError(f"{path}: {member.name!r} is a link or a device; this is no archive of VOC")
     try:
@@ -78,7 +78,7 @@ class Checked:
     broken: list[str] = field(default_factory=list)
 
     def attempt(self, work: Callable[..., T], *given: Any) -> T | None:
-        """What `work` gives; None where it names a broken file."""
+        """Return what `work` gives; None where it names a broken file."""
         try:
             return work(*given)
         except (OSError, ValueError) as error:
@@ -115,7 +115,7 @@ def check(
 
 
 def _splits(folder: Path, split: str | None, checked: Checked) -> list[VOCSplit]:
-    """The split asked for, or every one that can be read."""
+    """Return the split asked for, or every one that can be read."""
     main = folder / "ImageSets" / "Main"
     if split is not None or not main.is_dir():
         checked.splits = 1
@@ -128,7 +128,7 @@ def _splits(folder: Path, split: str | None, checked: Checked) -> list[VOCSplit]
 
 
 def _listed(folder: Path) -> set[Path]:
-    """Files of a folder but for hidden ones."""
+    """Return the files of a folder but for hidden ones."""
     return {path for path in folder.glob("[!.]*") if path.is_file()}
 
 

@@ -40,14 +40,14 @@ class Matches:
     objects: np.ndarray
 
     def curve(self) -> tuple[np.ndarray, np.ndarray]:
-        """Recall and precision (M,) after each detection that counts."""
+        """Return recall and precision (M,) after each detection that counts."""
         true_positive = self.true_positive[~self.ignored]
         hits = np.cumsum(true_positive)
         count = max(len(self.objects), 1)
         return hits / count, hits / np.arange(1, len(true_positive) + 1)
 
     def by_image(self) -> Iterator[tuple[int, Matches]]:
-        """Each image that has objects, and the matches in it alone."""
+        """Yield each image that has objects, and the matches in it alone."""
         order = np.argsort(self.image, kind="stable")  # scores keep falling
         image = self.image[order]
         for place, count in zip(*np.unique(self.objects, return_counts=True), strict=True):
@@ -58,7 +58,7 @@ class Matches:
 
 
 def pair_overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Intersection over union (N,) of boxes (N, 4) and others (N, 4), row by row."""
+    """Return the intersection over union (N,) of boxes (N, 4) and others (N, 4), row by row."""
     sides = np.minimum(boxes[:, 2:], others[:, 2:]) - np.maximum(boxes[:, :2], others[:, :2])
     shared = np.where((sides > 0).all(1), sides.prod(1), 0.0)
     area = (boxes[:, 2:] - boxes[:, :2]).prod(1) + (others[:, 2:] - others[:, :2]).prod(1)
@@ -69,7 +69,7 @@ def pair_overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
 def _best_objects(
     image: np.ndarray, boxes: np.ndarray, object_image: np.ndarray, object_boxes: np.ndarray, images: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """For each detection the largest overlap with an object of its image, and that object's index (-1 for none)."""
+    """Return, for each detection, its largest IoU with an object of its image, and that object's index (-1 for none)."""
     counts = np.bincount(object_image, minlength=images)
     first = np.concatenate([[0], np.cumsum(counts)[:-1]])  # objects come sorted by image
     per = counts[image]
@@ -114,12 +114,12 @@ def match_class(
 
 
 def voc07_average_precision(recall: np.ndarray, precision: np.ndarray) -> float:
-    """Mean over 11 recalls of the best precision at that recall or above; (N,) arrays by falling score."""
+    """Return the mean over 11 recalls of the best precision at that recall or above; (N,) arrays by falling score."""
     return float(np.mean([precision[recall >= least].max(initial=0.0) for least in RECALLS]))
 
 
 def voc10_average_precision(recall: np.ndarray, precision: np.ndarray) -> float:
-    """Area under the precision-recall curve made monotone; (N,) arrays by falling score."""
+    """Return the area under the precision-recall curve made monotone; (N,) arrays by falling score."""
     recall = np.concatenate([[0.0], recall, [1.0]])
     envelope = np.maximum.accumulate(np.concatenate([[0.0], precision, [0.0]])[::-1])[::-1]
     steps = np.flatnonzero(recall[1:] != recall[:-1]) + 1
@@ -149,12 +149,12 @@ class Evaluation:
 
     @property
     def map(self) -> float | None:
-        """Mean over the classes that have objects; None where none has."""
+        """Return the mean over the classes that have objects; None where none has."""
         values = [value for value in self.ap.values() if value is not None]
         return float(np.mean(values)) if values else None
 
     def image_maps(self) -> np.ndarray:
-        """mAP (images,) of every image alone, over the classes it has objects of; NaN where it has none. Not for `coco`."""
+        """Return each image's own mAP (images,), over the classes it has objects of; NaN where it has none. Not for `coco`."""
         sums, counts = np.zeros(len(self.images)), np.zeros(len(self.images))
         for match in self.matches.values():
             for place, alone in match.by_image():
@@ -163,7 +163,7 @@ class Evaluation:
         return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
     def resampled_class_ap(self, weights: np.ndarray) -> np.ndarray:
-        """AP (R, classes) with every image counted `weights` (R, images) times; NaN where no object of the class counts.
+        """Return AP (R, classes) with images counted `weights` (R, images) times; NaN where no object of a class counts.
 
         Classes come in the order of `ap`. See `resample` for the weights of a bootstrap. Not for `coco`.
         """
@@ -191,7 +191,7 @@ def resample(groups: Sequence[str], resamples: int = 1000, seed: int = 0) -> Ite
 
 
 def _counted_ap(match: Matches, counts: np.ndarray, protocol: str) -> np.ndarray:
-    """AP (R,) of one class with every image counted `counts` (images, R) times; NaN where no object was drawn."""
+    """Return the AP (R,) of a class with images counted `counts` (images, R) times; NaN where no object was drawn."""
     keep = ~match.ignored
     true_positive, image = match.true_positive[keep], match.image[keep]
     hit = np.flatnonzero(true_positive)  # what comes after the last hit changes nothing
@@ -202,7 +202,7 @@ def _counted_ap(match: Matches, counts: np.ndarray, protocol: str) -> np.ndarray
 
 
 def _part_ap(objects: np.ndarray, image: np.ndarray, hit: np.ndarray, counts: np.ndarray, protocol: str) -> np.ndarray:
-    """AP (R,) from the images of the objects, of the detections by falling score, and which of these are hits.
+    """Return the AP (R,) from the images of the objects, of the detections by falling score, and which of these are hits.
 
     Only precision at hits matters. All that lies between two hits is added up by one sparse product.
     """
@@ -222,7 +222,7 @@ def _part_ap(objects: np.ndarray, image: np.ndarray, hit: np.ndarray, counts: np
 
 
 def _eleven_points(recall: np.ndarray, envelope: np.ndarray) -> np.ndarray:
-    """Mean precision (R,) at the first hit that reaches each of `RECALLS`, of recall and envelope (hits, R)."""
+    """Return the mean precision (R,) at the first hit that reaches each of `RECALLS`, of recall and envelope (hits, R)."""
     low = np.zeros((len(RECALLS), recall.shape[1]), np.int64)
     high = np.full_like(low, len(recall))
     while (low < high).any():  # halve every range at once
@@ -240,7 +240,7 @@ def evaluate(
     iou: float = 0.5,
     classes: Sequence[str] = VOC_CLASSES,
 ) -> Evaluation:
-    """AP of `detections` (image id to boxes, scores and labels) against `ground_truth` under a named protocol.
+    """Return the AP of `detections` (image id to boxes, scores and labels) against `ground_truth` under a protocol.
 
     Labels of both index `classes`.
 

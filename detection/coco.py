@@ -16,7 +16,7 @@ from vocbench.detection.detections import VOC_CLASSES, Detections, Objects
 
 
 def to_coco_ground_truth(ground_truth: Mapping[str, Objects], classes: Sequence[str] = VOC_CLASSES) -> dict[str, Any]:
-    """Ground truth as COCO's annotation dictionary; images are numbered from 1, their ids kept as `file_name`."""
+    """Return COCO's annotation dictionary; images are numbered from 1, their ids kept as `file_name`."""
     images = [{"id": i, "file_name": name} for i, name in enumerate(ground_truth, 1)]
     annotations: list[dict[str, Any]] = []
     for i, objects in enumerate(ground_truth.values(), 1):
@@ -36,7 +36,7 @@ def to_coco_ground_truth(ground_truth: Mapping[str, Objects], classes: Sequence[
 
 
 def to_coco_results(detections: Mapping[str, Detections], images: list[str]) -> list[dict[str, Any]]:
-    """Detections as COCO's results list; `images` gives the numbers, from 1, and boxes become [x, y, width, height].
+    """Return COCO's results list; `images` gives the numbers, from 1, and boxes become [x, y, width, height].
 
     Images' own ids are kept as `file_name`, as in the ground truth; pycocotools lets further keys be.
     """
@@ -56,7 +56,7 @@ def to_coco_results(detections: Mapping[str, Detections], images: list[str]) -> 
 def coco_average_precision(
     detections: Mapping[str, Detections], ground_truth: Mapping[str, Objects], classes: Sequence[str] = VOC_CLASSES
 ) -> dict[str, float | None]:
-    """AP of every class over overlaps 0.50 to 0.95, at most 100 detections an image; None for a class without objects."""
+    """Return every class's AP over IoU 0.50 to 0.95, at most 100 detections an image; None for one without objects."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 

@@ -13,12 +13,12 @@ T = TypeVar("T")
 
 
 def starts(counts: np.ndarray) -> np.ndarray:
-    """Where each image's boxes begin (images + 1,), from how many it has (images,)."""
+    """Return where each image's boxes begin (images + 1,), from how many it has (images,)."""
     return np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
 
 def places(images: Sequence[str]) -> dict[str, int]:
-    """The place of each image; ValueError where one comes twice."""
+    """Return the place of each image; ValueError where one comes twice."""
     index = {image: i for i, image in enumerate(images)}
     if len(index) < len(images):
         twice = next(image for i, image in enumerate(images) if index[image] != i)
@@ -42,7 +42,7 @@ class _Columns(Mapping[str, T]):
 
     @property
     def image(self) -> np.ndarray:
-        """The place of each box's image (N,)."""
+        """Return the place of each box's image (N,)."""
         return np.repeat(np.arange(len(self.index), dtype=np.int32), np.diff(self.first))
 
     def _inside(self, image: str) -> slice:
@@ -50,7 +50,7 @@ class _Columns(Mapping[str, T]):
         return slice(int(self.first[place]), int(self.first[place + 1]))
 
     def _chosen(self, images: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Where the boxes of the chosen images begin once they stand alone, and the boxes themselves."""
+        """Return where the boxes of the chosen images begin once they stand alone, and the boxes themselves."""
         place = np.fromiter((self.index[image] for image in images), np.int64, len(images))
         counts = np.diff(self.first)[place]
         first = starts(counts)
@@ -86,7 +86,7 @@ class DetectionColumns(_Columns[Detections]):
         )
 
     def select(self, images: Sequence[str]) -> DetectionColumns:
-        """Those of the given images, in their order."""
+        """Return those of the given images, in their order."""
         first, rows = self._chosen(images)
         return DetectionColumns(places(images), first, self.boxes[rows], self.scores[rows], self.labels[rows])
 
@@ -109,7 +109,7 @@ class ObjectColumns(_Columns[Objects]):
 
     @classmethod
     def collect(cls, truth: Iterable[tuple[str, Objects]]) -> ObjectColumns:
-        """From images and their objects, each let go before the next is asked for."""
+        """Collect images and their objects, each let go before the next is asked for."""
         images, counts = [], []
         boxes, labels, difficult = bytearray(), bytearray(), bytearray()
         for image, objects in truth:
@@ -127,7 +127,7 @@ class ObjectColumns(_Columns[Objects]):
         )
 
     def without(self, labels: Sequence[int]) -> ObjectColumns:
-        """The same images without the objects of these labels."""
+        """Return the same images without the objects of these labels."""
         if not labels:
             return self
         kept = ~np.isin(self.labels, labels)
@@ -135,7 +135,7 @@ class ObjectColumns(_Columns[Objects]):
         return ObjectColumns(self.index, starts(counts), self.boxes[kept], self.labels[kept], self.difficult[kept])
 
     def select(self, images: Sequence[str], index: dict[str, int] | None = None) -> ObjectColumns:
-        """Those of the given images, in their order; `index` where they are called otherwise, as an image may come twice."""
+        """Return those of the given images, in their order; `index` has other names, as an image may come twice."""
         first, rows = self._chosen(images)
         return ObjectColumns(
             places(images) if index is None else index, first, self.boxes[rows], self.labels[rows], self.difficult[rows]

@@ -35,7 +35,7 @@ VOC_CLASSES = (
 
 
 def classes_of(detector: Any) -> tuple[str, ...]:
-    """The names that a detector's labels index: its attribute `classes`, VOC's where it has none."""
+    """Return the names that a detector's labels index: its attribute `classes`, VOC's where it has none."""
     given = getattr(detector, "classes", None)
     told = isinstance(given, (list, tuple)) and given and all(isinstance(name, str) for name in given)
     return tuple(given) if told else VOC_CLASSES  # type: ignore[arg-type]
@@ -104,7 +104,7 @@ class Objects:
 
     @classmethod
     def of(cls, boxes: Any, labels: Any, difficult: Any = None) -> Objects:
-        """From plain lists; `difficult` defaults to none."""
+        """Make objects of plain lists; `difficult` defaults to none."""
         labels = np.asarray(labels, np.int64).reshape(-1)
         flags = np.zeros(len(labels), bool) if difficult is None else np.asarray(difficult, bool).reshape(-1)
         boxes = np.asarray(boxes, np.float64).reshape(-1, 4)

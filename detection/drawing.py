@@ -16,20 +16,20 @@ HUES = 20  # told apart; further classes share them
 
 
 def class_colour(label: int) -> tuple[int, int, int]:
-    """A colour per class, evenly around the hues."""
+    """Return a colour per class, evenly around the hues."""
     red, green, blue = colorsys.hsv_to_rgb((label * 7 % HUES) / HUES, 0.85, 0.95)
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def _font(height: int, lines: int = 26) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    """A font of which so many lines make the height of a picture."""
+    """Return a font of which so many lines make the height of a picture."""
     return ImageFont.load_default(max(10, round(height / lines)))
 
 
 def draw_boxes(
     picture: np.ndarray, detections: Detections, least: float = 0.3, lines: int = 26, classes: Sequence[str] = VOC_CLASSES
 ) -> np.ndarray:
-    """A copy of the picture (H, W, 3) uint8 with the boxes of score `least` and above, lowest first; labels index `classes`.
+    """Return a copy of the picture (H, W, 3) uint8 with boxes of score `least` and above; labels index `classes`.
 
     So many `lines` of the letters would make the height of the picture.
     """
@@ -54,7 +54,7 @@ def draw_change(
     came: bool,
     classes: Sequence[str] = VOC_CLASSES,
 ) -> np.ndarray:
-    """A copy of the picture (H, W, 3) uint8 with the boxes of these indices: kept ones thin, those that came or went thick.
+    """Return a copy of the picture (H, W, 3) uint8 with the boxes of these indices: kept ones thin, changed ones thick.
 
     What came is marked with a plus, what went with a minus.
     """
@@ -70,7 +70,7 @@ def draw_change(
 
 
 def side_by_side(pictures: list[np.ndarray]) -> np.ndarray:
-    """Pictures (H, W, 3) uint8 of one height in a row, white between them."""
+    """Return pictures (H, W, 3) uint8 of one height in a row, white between them."""
     gap = np.full((pictures[0].shape[0], GAP, 3), 255, np.uint8)
     row = [part for picture in pictures for part in (picture, gap)]
     return np.concatenate(row[:-1], 1)
@@ -79,7 +79,7 @@ def side_by_side(pictures: list[np.ndarray]) -> np.ndarray:
 def _box(
     canvas: ImageDraw.ImageDraw, box: list[float], text: str, colour: Any, width: int, font: Any, size: tuple[int, int]
 ) -> None:
-    """A box [x1, y1, x2, y2] with its label, inside the picture of this size; none where nothing of it is inside."""
+    """Draw a box [x1, y1, x2, y2] with its label, inside the picture of this size; nothing where it is outside."""
     x1, y1, x2, y2 = box
     x1, x2 = max(x1, 0), min(x2, size[0]) - 1
     y1, y2 = max(y1, 0), min(y2, size[1]) - 1
@@ -89,7 +89,7 @@ def _box(
 
 
 def _tag(canvas: ImageDraw.ImageDraw, corner: Any, text: str, colour: Any, font: Any, size: tuple[int, int]) -> None:
-    """A label on its own ground, above the box where there is room and inside the picture always."""
+    """Draw a label on its own ground, above the box where there is room and inside the picture always."""
     left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
     width, height = right - left + 4, bottom - top + 4
     x = min(max(corner[0], 0), max(size[0] - width, 0))
@@ -99,7 +99,7 @@ def _tag(canvas: ImageDraw.ImageDraw, corner: Any, text: str, colour: Any, font:
 
 
 def write_caption(picture: np.ndarray, title: str, lines: int = 26) -> np.ndarray:
-    """The picture (H, W, 3) uint8 with a line of text above it; the result is a strip taller. See `draw_boxes` for `lines`."""
+    """Return the picture (H, W, 3) uint8 with a strip with a line of text above it. See `draw_boxes` for `lines`."""
     font = _font(picture.shape[0], lines)
     _, top, _, bottom = font.getbbox("Ág")  # one height for every title
     strip = Image.new("RGB", (picture.shape[1], round(bottom - top) + 12), (255, 255, 255))

@@ -31,7 +31,7 @@ MOVABLE = [list(ERROR_TYPES).index(kind) for kind in ("class", "localisation")] 
 
 
 def _overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """(N, M) intersection over union."""
+    """Return the IoU (N, M) of every pair."""
     rows, columns = len(boxes), len(others)
     if not rows or not columns:
         return np.zeros((rows, columns))

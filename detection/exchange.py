@@ -50,7 +50,7 @@ class _Gathered:
 
 
 def read_detections(path: str | Path, images: Sequence[str] | Target) -> dict[str, Detections]:
-    """Detections of a file or folder, by image id; labels index the classes of the target, by default VOC's.
+    """Return a file's or folder's detections by image id; labels index the classes of the target, by default VOC's.
 
     {image id: {"boxes": [[x1, y1, x2, y2]], "scores": [], "labels": ["dog"]}} in continuous corners from 0; COCO results
     [{"image_id", "category_id", "bbox": [x, y, width, height], "score"}], alone or as the `annotations` of a mapping; a folder
@@ -78,7 +78,7 @@ def read_detections(path: str | Path, images: Sequence[str] | Target) -> dict[st
 
 
 def _matched(path: Path, given: Mapping[str, _Gathered], target: Target) -> dict[str, Detections]:
-    """Under the target's ids and labels; ids that no image has stay as they are."""
+    """Return them under the target's ids and labels; ids that no image has stay as they are."""
     try:
         matched = match_ids(given, target.images, target.numbers)
     except ValueError as error:
@@ -121,7 +121,7 @@ def _entry(path: Path, image: str, entry: Any) -> _Gathered:
 
 
 def _numbers(name: str, values: Any, *columns: int) -> np.ndarray:
-    """A list of numbers (N,), or of N lists of them where `columns` tells how many, as float64; text is no number."""
+    """Return a list of numbers (N,), or of N lists of them where `columns` tells how many, as float64; text is no number."""
     array = np.asarray(values) if len(values) else np.zeros((0, *columns))
     if array.dtype.kind not in "fiu" or array.shape != (len(array), *columns):
         form = "a list of [x1, y1, x2, y2]" if columns else "a list of numbers"
@@ -130,7 +130,7 @@ def _numbers(name: str, values: Any, *columns: int) -> np.ndarray:
 
 
 def _detections(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> Detections:
-    """Checked and kept in float64, so that an evaluation sees the file's own numbers."""
+    """Check detections and keep them in float64, so that an evaluation sees the file's own numbers."""
     if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
         raise ValueError("boxes and scores must be finite numbers")
     turned = (boxes[:, 2:] < boxes[:, :2]).any(1)
@@ -161,13 +161,13 @@ def _coco(path: Path, results: list[Any], target: Target) -> dict[str, _Gathered
 
 
 def _beside(path: Path) -> dict[int, str] | None:
-    """The categories of the ground truth that was exported with these results, None where there is none."""
+    """Return the categories of the ground truth that was exported with these results, None where there is none."""
     truth = path.with_name("annotations.json")
     return read_categories(str(truth)) if truth != path and truth.is_file() and is_coco(load_json(truth)) else None
 
 
 def _folder(path: Path, target: Target) -> dict[str, _Gathered]:
-    """The devkit's or YOLO's text files of a folder, or its detections.json."""
+    """Return the devkit's or YOLO's text files of a folder, or its detections.json."""
     files = sorted(one for one in path.glob("*.txt") if not one.name.startswith("."))
     devkit = [one for one in files if DEVKIT.fullmatch(one.name)]
     if devkit:
@@ -186,7 +186,7 @@ def _folder(path: Path, target: Target) -> dict[str, _Gathered]:
 
 
 def _devkit(files: Iterable[Path]) -> dict[str, _Gathered]:
-    """Rows `image score xmin ymin xmax ymax` of one file a class, pixels counted from 1; an image's id may hold blanks."""
+    """Read rows `image score xmin ymin xmax ymax` of one file a class, pixels from 1; an image's id may hold blanks."""
     gathered: dict[str, _Gathered] = {}
     for path in files:
         match = DEVKIT.fullmatch(path.name)
@@ -209,7 +209,7 @@ def _devkit(files: Iterable[Path]) -> dict[str, _Gathered]:
 
 
 def _yolo(files: Sequence[Path], target: Target) -> dict[str, _Gathered]:
-    """Rows `class x y width height score` of one file an image, in parts of the picture; classes count from 0."""
+    """Read rows `class x y width height score` of one file an image, in parts of the picture; classes count from 0."""
     categories = target.categories or dict(enumerate(target.classes))
     matched = match_ids([path.stem for path in files], target.images, target.numbers)
     gathered: dict[str, _Gathered] = {}
@@ -233,7 +233,7 @@ def _yolo(files: Sequence[Path], target: Target) -> dict[str, _Gathered]:
 
 
 def read_categories(text: str) -> dict[int, str]:
-    """The class of each number from a file: COCO's JSON with categories, {number: name}, a list of names, or a data.yaml.
+    """Return a file's classes by number: COCO's JSON with categories, {number: name}, a list of names, or a data.yaml.
 
     Names in a list or a data.yaml count from 0. Raises ValueError, naming the file, for anything else.
     """
@@ -269,7 +269,7 @@ class Fit:
 
 
 def fit(detections: Mapping[str, Detections], truth: Mapping[str, Objects]) -> Fit:
-    """How well boxes and classes fit the objects that are not difficult."""
+    """Return how well boxes and classes fit the objects that are not difficult."""
     objects = boxes = classes = 0
     for image, one in truth.items():
         counting = np.flatnonzero(~one.difficult)
@@ -298,7 +298,7 @@ def misnumbered(detections: Mapping[str, Detections], truth: Mapping[str, Object
 
 
 def to_json(detections: Mapping[str, Detections], classes: Sequence[str] = VOC_CLASSES) -> dict[str, dict[str, Any]]:
-    """Detections in the form that `read_detections` reads."""
+    """Return detections in the form that `read_detections` reads."""
     return {
         image: {
             "boxes": np.asarray(found.boxes, np.float64).tolist(),
@@ -310,7 +310,7 @@ def to_json(detections: Mapping[str, Detections], classes: Sequence[str] = VOC_C
 
 
 def to_devkit(detections: Mapping[str, Detections], classes: Sequence[str] = VOC_CLASSES) -> dict[str, str]:
-    """The devkit's result files by class: `image score xmin ymin xmax ymax`, pixels counted from 1."""
+    """Return the devkit's result files by class: `image score xmin ymin xmax ymax`, pixels counted from 1."""
     lines: dict[str, list[str]] = {name: [] for name in classes}
     for image, found in detections.items():
         boxes = np.asarray(found.boxes, np.float64) + [1, 1, 0, 0]

@@ -18,7 +18,7 @@ Sizes = Mapping[str, tuple[int, int]]  # image id: width and height in pixels
 
 
 def _parts(boxes: Any, size: tuple[int, int]) -> np.ndarray:
-    """Corners (N, 4) in pixels as [x, y, width, height] in parts of a picture of this size (width, height)."""
+    """Return corners (N, 4) in pixels as [x, y, width, height] in parts of a picture of this size (width, height)."""
     corners = np.asarray(boxes, np.float64).reshape(-1, 4) / np.tile(np.asarray(size, np.float64), 2)
     return np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], 1)
 

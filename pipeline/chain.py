@@ -27,12 +27,12 @@ class DetectorError(ValueError):
 
 
 def reason(error: BaseException) -> str:
-    """What an exception says, in one line."""
+    """Return what an exception says, in one line."""
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def each(work: Callable[[list[Tensor]], Sequence[T]], images: list[Tensor]) -> list[T | Exception]:
-    """What `work` gives for every image. Where it fails, the list is halved, down to the images that get the exception.
+    """Return what `work` gives for every image; where it fails, halve the list, down to images that get the exception.
 
     So memory that does not suffice for all images may suffice for fewer, and only the images at fault are lost.
     """
@@ -66,7 +66,7 @@ def restore_photos(label: str, restorer: nn.Module, photos: Sequence[str], image
 
 
 def restore_photo(label: str, restorer: nn.Module, photo: str, image: Tensor) -> Tensor:
-    """One image restored; raises `RestorerError`."""
+    """Return one image restored; raise `RestorerError` where the restorer fails."""
     (restored,) = restore_photos(label, restorer, [photo], [image])
     if restored.error:
         raise RestorerError(restored.error)
@@ -74,7 +74,7 @@ def restore_photo(label: str, restorer: nn.Module, photo: str, image: Tensor) ->
 
 
 def detect_photos(label: str, detector: Callable[..., Any], photos: Sequence[str], images: list[Tensor]) -> list[Detections]:
-    """The detections of each image, checked; `DetectorError` where there are none to be had. Labels index its `classes`."""
+    """Return each image's detections, checked; `DetectorError` where there are none. Labels index the detector's `classes`."""
 
     count = len(classes_of(detector))
 
@@ -108,7 +108,7 @@ def check_images(images: Sequence[Tensor]) -> None:
 
 
 def _fault(image: Tensor) -> str | None:
-    """What is wrong with an image, and what to do, or None."""
+    """Return what is wrong with an image, and what to do, or None."""
     if not isinstance(image, Tensor):
         return f"expected a float tensor (3, H, W) in [0, 1], got {type(image).__name__}"
     if image.ndim != 3 or image.shape[0] != 3 or not image.numel():
@@ -143,7 +143,7 @@ def _parameters(restorer: Callable[..., Any]) -> Iterable[Tensor]:
 
 
 def _checked(images: Sequence[Tensor], restored: Sequence[Tensor]) -> list[Tensor]:
-    """The restored images, clipped to [0, 1], in the precision and on the device of the given ones; ValueError for a breach."""
+    """Return the restored images, clipped to [0, 1], in the given ones' precision and device; ValueError for a breach."""
     if len(restored) != len(images):
         raise ValueError(f"the restorer gave {len(restored)} images for {len(images)}")
     for before, after in zip(images, restored, strict=True):
@@ -231,7 +231,7 @@ class RestoredDetector(nn.Module):
         return self
 
     def restore(self, images: Sequence[Tensor]) -> list[Tensor]:
-        """The images as the detector will see them."""
+        """Return the images as the detector will see them."""
         images = list(images)
         if self.scale == "detector":
             check_images(images)

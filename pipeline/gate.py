@@ -46,20 +46,20 @@ class Measures:
 
     @property
     def row(self) -> np.ndarray:
-        """What the logistic model takes (4,)."""
+        """Return what the logistic model takes (4,)."""
         logs = np.log([self.noise + 0.5, self.sharpness + 1e-3, self.blocking + 1e-3])
         return np.concatenate([[1.0], logs])
 
 
 def _deviation(plane: np.ndarray) -> float:
-    """Of white noise on a plane (H, W): the median of the diagonal Haar details (Donoho and Johnstone, 1994)."""
+    """Return the deviation of white noise on a plane (H, W) by the diagonal Haar details (Donoho and Johnstone, 1994)."""
     even = plane[: plane.shape[0] // 2 * 2, : plane.shape[1] // 2 * 2]
     details = (even[::2, ::2] - even[1::2, ::2] - even[::2, 1::2] + even[1::2, 1::2]) / 2
     return float(np.median(np.abs(details)) / 0.6745)
 
 
 def _sharpness(grey: np.ndarray) -> float:
-    """The gradient's 95 % quantile at the image's own scale over that at half of it."""
+    """Return the gradient's 95 % quantile at the image's own scale over that at half of it."""
     height, width = grey.shape[0] // 2, grey.shape[1] // 2
     half = grey[: height * 2, : width * 2].reshape(height, 2, width, 2).mean((1, 3))
     strong = [float(np.quantile(np.hypot(*np.gradient(scale)), 0.95)) for scale in (grey, half)]
@@ -67,7 +67,7 @@ def _sharpness(grey: np.ndarray) -> float:
 
 
 def _blocking(grey: np.ndarray) -> float:
-    """Second differences across the borders of JPEG's 8x8 blocks over those inside, mean of both directions."""
+    """Return second differences across the borders of JPEG's 8x8 blocks over those inside, the mean of both directions."""
     ratios = []
     for lines in (grey, grey.T):
         bends = np.abs(np.diff(lines, 2, axis=1)).mean(0)
@@ -78,7 +78,7 @@ def _blocking(grey: np.ndarray) -> float:
 
 
 def measures(image: Tensor) -> Measures:
-    """The measures of an RGB image (3, H, W) in [0, 1], at least `SMALLEST` pixels a side.
+    """Return the measures of an RGB image (3, H, W) in [0, 1], at least `SMALLEST` pixels a side.
 
     Detail of a photo is alike in red and green, noise of a sensor is not: their difference shows noise that texture would hide.
     """
@@ -101,7 +101,7 @@ def needs_restoring(image: Tensor, limits: Limits = LIMITS) -> bool:
 
 
 def fit(clean: Sequence[Tensor], degraded: Sequence[Tensor], passed: float = PASSED) -> Limits:
-    """The limits for images (3, H, W) of both kinds: each of the four tests lets `passed` of the clean ones through."""
+    """Return the limits for images (3, H, W) of both kinds: each of the four tests lets `passed` of the clean ones through."""
     from scipy.optimize import minimize
 
     good, bad = ([measures(image) for image in images] for images in (clean, degraded))

@@ -16,7 +16,7 @@ from vocbench.restorer.images import from_uint8, to_uint8
 
 
 def restore_array(restorer: nn.Module, picture: np.ndarray) -> np.ndarray:
-    """A picture (H, W, 3) uint8 RGB restored, same shape and type. For OpenCV's BGR, reverse the last axis before and after."""
+    """Return a picture (H, W, 3) uint8 RGB restored. For OpenCV's BGR, reverse the last axis before and after."""
     return to_uint8(restore_images(restorer, [from_uint8(picture)])[0])
 
 
@@ -80,7 +80,7 @@ def detach(model: Any) -> None:
 
 
 def ultralytics_predictor(restorer: nn.Module) -> type:
-    """What `model.predict(..., predictor=...)` takes: ultralytics' detection on restored pictures, arrays or tensors.
+    """Return what `model.predict(..., predictor=...)` takes: ultralytics' detection on restored pictures, arrays or tensors.
 
     For models that find boxes, and for this call alone; `attach` is for every task and every call.
     """
@@ -90,7 +90,7 @@ def ultralytics_predictor(restorer: nn.Module) -> type:
 
 
 def ultralytics_validator(restorer: nn.Module) -> type:
-    """What `model.val(validator=...)` takes: ultralytics' validation on restored images.
+    """Return what `model.val(validator=...)` takes: ultralytics' validation on restored images.
 
     For models that find boxes. ultralytics resizes before its validator sees an image, so the resized image is restored,
     without the letterbox's bars.

@@ -120,7 +120,7 @@ def _dncnn(given: str | None, options: Options) -> Built:
 
 
 def _cut(network: nn.Module, options: Options, sha256: str | None) -> Built:
-    """A network that takes photos whole, or in tiles where the options ask for them."""
+    """Return a network that takes photos whole, or in tiles where the options ask for them."""
     if options.tile in (None, "whole"):
         return Built(network, sha256)
     cut = Tiled(network, Tiling.parse(options.tile), options.batch or 1)
@@ -196,7 +196,7 @@ def parse_detector(text: str) -> Spec:
 
 
 def owan_file(text: str) -> Path:
-    """The weights file of an OWAN's specification; ValueError for another restorer."""
+    """Return the weights file of an OWAN's specification; ValueError for another restorer."""
     from vocbench.restorer.networks.owan_files import NETWORKS
 
     spec, known = parse_restorer(text), (*NETWORKS, "owan-2019")
@@ -206,7 +206,7 @@ def owan_file(text: str) -> Path:
 
 
 def _own(spec: Spec, options: Options, kind: str) -> Built:
-    """A user's own model; a restorer is cut into tiles where the options ask for them."""
+    """Return a user's own model; a restorer is cut into tiles where the options ask for them."""
     model = made_by_factory(spec, options.device, kind)
     sha256 = store.sha256(Path(spec.weights)) if spec.weights else None
     return _cut(model, options, sha256) if kind == "restorer" else Built(model, sha256)
@@ -257,7 +257,7 @@ def choose_device(device: str) -> str:
 
 
 def _restorer_spec(model: str | Path) -> Spec:
-    """The specification of a restorer's name, or of a weights file that says whose weights it holds."""
+    """Return the specification of a restorer's name, or of a weights file that says whose weights it holds."""
     path = Path(model)
     if not (path.suffix in (".safetensors", ".pth") and path.is_file()):
         return parse_restorer(str(model))

@@ -25,17 +25,17 @@ _detector = lru_cache(KEPT)(load_detector)
 
 
 def _name(photo: Photo) -> str:
-    """What messages call the photo."""
+    """Return what messages call the photo."""
     return str(photo) if isinstance(photo, (str, Path)) else "the photo"
 
 
 def _grey_array(image: Tensor) -> np.ndarray:
-    """(3, H, W) as (H, W) uint8, the mean of the channels."""
+    """Return (3, H, W) as (H, W) uint8, the mean of the channels."""
     return to_uint8(image.mean(0, keepdim=True).expand(3, -1, -1))[:, :, 0]
 
 
 def _opened(photo: Photo) -> tuple[Tensor, Callable[[Tensor], Any]]:
-    """The photo as an image (3, H, W) in [0, 1], and what brings an image back into the photo's own form."""
+    """Return the photo as an image (3, H, W) in [0, 1], and what brings an image back into the photo's own form."""
     if isinstance(photo, (str, Path)):
         return read_image(photo, upright=True), lambda image: Image.fromarray(to_uint8(image))
     if isinstance(photo, Image.Image):

@@ -24,7 +24,7 @@ def check_scale(scale: str) -> None:
 
 
 def input_size(detector: Callable[..., Any], height: int, width: int) -> tuple[int, int]:
-    """Height and width to which `detector` resizes a photo of `height` x `width` pixels; ValueError where it does not say."""
+    """Return height and width to which `detector` resizes a photo of `height` x `width`; ValueError if it does not say."""
     told = getattr(detector, "input_size", None)
     if callable(told):
         return told(height, width)
@@ -43,7 +43,7 @@ def input_size(detector: Callable[..., Any], height: int, width: int) -> tuple[i
 
 
 def shrunk(image: Tensor, detector: Callable[..., Any]) -> Tensor:
-    """An image (3, H, W) in [0, 1] at the size that `detector` sees, by bilinear weights with antialiasing; never enlarged."""
+    """Return an image (3, H, W) in [0, 1] at the size that `detector` sees, bilinear with antialiasing; never enlarged."""
     height, width = image.shape[1:]
     wanted = input_size(detector, height, width)
     size = min(wanted[0], height), min(wanted[1], width)
@@ -61,7 +61,7 @@ def grown(small: Tensor, image: Tensor) -> Tensor:
 
 
 def enlarged(result: Any, seen: Tensor, image: Tensor) -> Any:
-    """A detector's result on `seen` (3, h, w) with its boxes in the pixels of `image` (3, H, W)."""
+    """Return a detector's result on `seen` (3, h, w) with its boxes in the pixels of `image` (3, H, W)."""
     factors = image.shape[2] / seen.shape[2], image.shape[1] / seen.shape[1]
     if factors == (1.0, 1.0):
         return result

@@ -39,7 +39,7 @@ def found_again(clean: Detections, other: Detections) -> tuple[int, int]:
 
 
 def _small(image: Tensor) -> Tensor:
-    """A photo (3, H, W) whose longer side is `SIDE` pixels at most."""
+    """Return a photo (3, H, W) whose longer side is `SIDE` pixels at most."""
     share = SIDE / max(image.shape[1:])
     if share >= 1:
         return image

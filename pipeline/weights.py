@@ -150,7 +150,7 @@ def entry(name: str) -> Weights:
 
 
 def location(name: str) -> Path:
-    """Where the file of `name` lies or would lie."""
+    """Return where the file of `name` lies or would lie."""
     weights = entry(name)
     if isinstance(weights.source, Package):
         return Path(str(files(weights.source.package).joinpath(weights.source.path)))
@@ -219,7 +219,7 @@ def import_files(name: str, folder: Path) -> Path:
 
 @contextmanager
 def _work_folder(folder: Path) -> Iterator[Path]:
-    """A folder inside the cache that is gone at the end."""
+    """Make a folder inside the cache that is gone at the end."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         work = tempfile.TemporaryDirectory(dir=folder, prefix=".fetch-")

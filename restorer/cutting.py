@@ -21,7 +21,7 @@ class Tiling:
 
     @classmethod
     def parse(cls, text: str) -> Tiling:
-        """`whole`, or SIZE:STRIDE in pixels, such as 63:42."""
+        """Parse `whole`, or SIZE:STRIDE in pixels, such as 63:42."""
         if text == "whole":
             return cls()
         found = re.fullmatch(r"(\d{1,5}):(\d{1,5})", text)

@@ -41,7 +41,7 @@ def _homeless() -> Path:
 
 @functools.cache
 def usable(cache: Path) -> Path:
-    """The cache folder, made where it is missing; where it cannot be written to, one that goes with this process, and a notice.
+    """Return the cache folder, made if missing; where it cannot be written to, one that goes with this process.
 
     For what is kept to save time only. What must stay, such as weights, goes to the cache folder or nowhere.
     """
@@ -57,7 +57,7 @@ def usable(cache: Path) -> Path:
 
 @functools.cache
 def _own_folder() -> tempfile.TemporaryDirectory:
-    """A folder that is removed when this process ends."""
+    """Return a folder that is removed when this process ends."""
     return tempfile.TemporaryDirectory(prefix="vocbench-")
 
 
@@ -80,7 +80,7 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """A file beside `path` to be written, which takes the place of `path` at the end; it is removed where writing fails.
+    """Yield a file beside `path` to write, which takes the place of `path` at the end; removed where writing fails.
 
     What was written is on the disk before it takes that place. Its permissions are those that the umask leaves.
     """

@@ -52,13 +52,13 @@ class Photo:
 
 
 def to_uint8(image: Tensor) -> np.ndarray:
-    """(3, H, W) in [0, 1] to (H, W, 3) uint8, rounded to the nearest level; values outside are clipped."""
+    """Turn (3, H, W) in [0, 1] into (H, W, 3) uint8, rounded to the nearest level; values outside are clipped."""
     levels = image.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
     return levels.permute(1, 2, 0).cpu().contiguous().numpy()
 
 
 def from_uint8(array: np.ndarray) -> Tensor:
-    """(H, W, 3) uint8 RGB to (3, H, W) float32 in [0, 1]."""
+    """Turn (H, W, 3) uint8 RGB into (3, H, W) float32 in [0, 1]."""
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
         raise ValueError(f"an image array must be (H, W, 3) uint8, got {array.shape} {array.dtype}")
     return torch.from_numpy(array.copy()).permute(2, 0, 1).float().div(255).contiguous()
@@ -139,7 +139,7 @@ def _png_depth(path: Path) -> int | None:
 
 
 def check_image(path: str | Path) -> tuple[int, int]:
-    """Width and height of a picture as stored; raises what `read_image` would, as the picture is decoded."""
+    """Return the width and height of a picture as stored; raises what `read_image` would, as the picture is decoded."""
     with _opened(Path(path)) as file:
         file.load()
         return file.size
@@ -147,7 +147,7 @@ def check_image(path: str | Path) -> tuple[int, int]:
 
 @contextmanager
 def _opened(path: Path, limit: float | None = None) -> Iterator[Image.Image]:
-    """The picture with its header read; what goes wrong in the block names the file too."""
+    """Open a picture, its header read; what goes wrong in the block names the file too."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such photo")
     with open(path, "rb") as stream:

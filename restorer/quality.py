@@ -18,14 +18,14 @@ def _check(image: Tensor, target: Tensor) -> None:
 
 
 def psnr(image: Tensor, target: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB of each image, (B,); both (B, C, H, W) in [0, 1]. Identical images give inf."""
+    """Return each image's peak signal-to-noise ratio in dB, (B,); both (B, C, H, W) in [0, 1]. Identical images give inf."""
     _check(image, target)
     error = (image.double() - target.double()).square().mean((1, 2, 3))  # (B,)
     return -10 * torch.log10(error)
 
 
 def ssim(image: Tensor, target: Tensor) -> Tensor:
-    """Structural similarity of each image, (B,); both (B, C, H, W) in [0, 1], at least 7 pixels a side."""
+    """Return each image's structural similarity, (B,); both (B, C, H, W) in [0, 1], at least 7 pixels a side."""
     _check(image, target)
     if min(image.shape[2:]) < SSIM_WINDOW:
         raise ValueError(f"SSIM needs at least {SSIM_WINDOW}x{SSIM_WINDOW} pixels, got {tuple(image.shape[2:])}")

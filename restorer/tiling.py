@@ -18,19 +18,19 @@ BATCH = 16  # tiles at a time
 
 
 def starts(length: int, size: int, stride: int) -> list[int]:
-    """Where tiles begin along a side of `length` >= `size` pixels; the last one is flush with the border."""
+    """Return where tiles begin along a side of `length` >= `size` pixels; the last one is flush with the border."""
     return [*range(0, length - size, stride), length - size]
 
 
 def blending(size: int, stride: int) -> Tensor:
-    """Weights (size, size) that rise over the overlap from each border and never reach zero."""
+    """Return weights (size, size) that rise over the overlap from each border and never reach zero."""
     ramp = torch.arange(1, size + 1, dtype=torch.float32)
     ramp = torch.minimum(ramp, ramp.flip(0)).clamp(max=max(size - stride, 1))  # (size,)
     return torch.outer(ramp, ramp)
 
 
 def reflect_to(image: Tensor, height: int, width: int) -> Tensor:
-    """(3, H, W) grown to at least height x width by reflection at the right and bottom, repeatedly where needed."""
+    """Grow (3, H, W) to at least height x width by reflection at the right and bottom, repeatedly where needed."""
     while image.shape[1] < height or image.shape[2] < width:
         down = min(max(height - image.shape[1], 0), max(image.shape[1] - 1, 0))
         right = min(max(width - image.shape[2], 0), max(image.shape[2] - 1, 0))
@@ -86,19 +86,19 @@ class Tiled(nn.Module):
         self.network, self.tiling, self.batch = network, tiling, batch
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) to the same shape; with gradients where the images or the network's parameters ask for them."""
+        """Map (B, 3, H, W) to the same shape; with gradients where the images or the network's parameters ask for them."""
         asking = any(tensor.requires_grad for tensor in (images, *self.parameters()))
         if asking and torch.is_grad_enabled():
             return torch.stack(list(self._stream(list(images))))
         return torch.stack(self.restore_many(list(images)))
 
     def restore_many(self, images: Sequence[Tensor]) -> list[Tensor]:
-        """Photos (3, H, W) of any sizes to restored photos of the same sizes; their tiles share the batches."""
+        """Restore photos (3, H, W) of any sizes, which they keep; their tiles share the batches."""
         return list(self.restore_stream(images))
 
     @torch.inference_mode()
     def restore_stream(self, images: Sequence[Tensor]) -> Iterator[Tensor]:
-        """As `restore_many`, one photo after the other, in memory bounded by one batch and the photos under way."""
+        """Restore as `restore_many`, one photo after the other, in memory bounded by one batch and the photos under way."""
         yield from self._stream(images)
 
     def _stream(self, images: Sequence[Tensor]) -> Iterator[Tensor]:
@@ -131,7 +131,7 @@ class Tiled(nn.Module):
             canvas.add(corner, tile.to(canvas.total.dtype), weight)
 
     def _within_memory(self, tiles: Tensor) -> Tensor:
-        """The network on the tiles; where memory does not suffice for the batch, from then on for half of it."""
+        """Run the network on the tiles; where memory does not suffice for the batch, from then on for half of it."""
         try:
             if len(tiles) <= self.batch:
                 return self.network(tiles)
@@ -144,7 +144,7 @@ class Tiled(nn.Module):
         return torch.cat([self._within_memory(self._filled(part))[: len(part)] for part in tiles.split(self.batch)])
 
     def _filled(self, tiles: Tensor) -> Tensor:
-        """Tiles filled up to a batch with copies of the first, for a network that needs it."""
+        """Return tiles filled up to a batch with copies of the first, for a network that needs it."""
         missing = 0 if getattr(self.network, "any_number", False) else max(self.batch - len(tiles), 0)
         return torch.cat([tiles, tiles[:1].expand(missing, -1, -1, -1)]) if missing else tiles
 

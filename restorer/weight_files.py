@@ -113,7 +113,7 @@ def _is_state(value: Any) -> bool:
 
 
 def _without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors without a prefix that all their names share."""
+    """Return the same tensors without a prefix that all their names share."""
     for prefix in PREFIXES:
         if state and all(name.startswith(prefix) for name in state):
             state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}

@@ -85,7 +85,7 @@ def evaluate_command(detections, data, split, protocol, classes, categories, onl
 
 
 def _read(detections: Path, data: Path, split: str | None, classes: str | None, categories):
-    """Detections and objects by image id, and the classes that both are labelled by."""
+    """Return detections and objects by image id, and the classes that both are labelled by."""
     from vocbench.detection.datasets.contract import choose_classes, read_objects
     from vocbench.detection.datasets.read import find_splits, read_dataset
     from vocbench.detection.exchange import Target, read_detections

@@ -113,7 +113,7 @@ def data_split(place, split, parts, seed, out) -> None:
 
 
 def _share(text: str) -> tuple[str, float]:
-    """The name and share of NAME=SHARE."""
+    """Return the name and share of NAME=SHARE."""
     name, _, share = text.partition("=")
     try:
         if re.fullmatch(r"\w[\w\-.]*", name):

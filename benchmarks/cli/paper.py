@@ -32,7 +32,7 @@ FOLDER = click.Path(path_type=Path)
 @click.option("--out", type=FOLDER, help="Folder for quality.json, quality.csv and quality.md.")
 @model_options
 def quality(folder, recipes, pairs, restorers, patch, limit, seed, out, tile, device, **given) -> None:
-    """PSNR and SSIM of restorers on patches: the paper's Tables 1, 3 and 4.
+    """Measure PSNR and SSIM of restorers on patches: the paper's Tables 1, 3 and 4.
 
     Patches are restored whole unless --tile says otherwise. SSIM: uniform 7x7 window, three channels averaged, data range 1.
     """
@@ -77,7 +77,7 @@ def quality(folder, recipes, pairs, restorers, patch, limit, seed, out, tile, de
 def attention(
     folder: Path, restorer: str, degraded: tuple[Path, ...], patch: int, limit: int, seed: int, out: Path
 ) -> None:  # fmt: skip
-    """Attention weights by distortion: the paper's Figures 7 and 8, as pictures and arrays."""
+    """Show attention weights by distortion: the paper's Figures 7 and 8, as pictures and arrays."""
     from vocbench.benchmarks.experiments.attention import Patches, measure_attention, write_figures
     from vocbench.pipeline.models import owan_file
     from vocbench.restorer.networks.owan_files import load_owan

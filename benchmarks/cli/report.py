@@ -57,7 +57,7 @@ def leaderboard(runs: tuple[Path, ...], out: Path, as_json: bool) -> None:
 @click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
 @json_option
 def compare(run_a, run_b, variant, variant_a, variant_b, detector, seed, as_json) -> None:
-    """B minus A per class, with a paired bootstrap interval over photos, and whether it is more than chance."""
+    """Show B minus A per class, with a paired bootstrap interval over photos, and whether it is more than chance."""
     from dataclasses import asdict
 
     from vocbench.benchmarks.results.compare import differences, open_runs
@@ -177,7 +177,7 @@ FORMS = {"coco": _coco, "voc": _devkit, "json": _json, "yolo": _yolo, "fiftyone"
 @click.option("--detector", help="Default: the run's first.")
 @click.option("--out", required=True, type=FOLDER, help="Folder to write; made if missing.")
 def export_predictions(run: Path, form: str, variant: str, detector: str | None, out: Path) -> None:
-    """Predictions for other programs.
+    """Write a run's predictions for other programs.
 
     coco: results with their ground truth; voc: the devkit's files; json: by image id; yolo: a text file an image, with scores;
     fiftyone: labels of FiftyOneImageDetectionDataset. With several draws a photo, images are called ID#DRAW.
@@ -209,7 +209,7 @@ def export_predictions(run: Path, form: str, variant: str, detector: str | None,
 @click.command(cls=Command, examples=["vocbench doctor", "vocbench doctor --json"])
 @json_option
 def doctor(as_json: bool) -> None:
-    """Device, versions, caches, what is installed and what is missing."""
+    """Show device, versions, caches, what is installed and what is missing."""
     told = facts()
     if as_json:
         click.echo(json.dumps(told, indent=2))

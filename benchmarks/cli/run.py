@@ -269,7 +269,7 @@ class Degradation(click.ParamType):
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the runs; default runs/TIME-sweep.")
 @run_options
 def sweep(session: Session, degradations: tuple[str, ...], out: Path | None, **given) -> None:
-    """mAP at fixed degradation levels, with the means mPC and rPC of the robustness benchmarks."""
+    """Report mAP at fixed degradation levels, with the means mPC and rPC of the robustness benchmarks."""
     out = out or _new_folder("sweep", session.resume)
     settings = make_settings(**given, recipe="clean", elsewhere=session.on_ray)
     from vocbench.benchmarks.experiments import sweep as sweeping

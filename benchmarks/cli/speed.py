@@ -24,7 +24,7 @@ from vocbench.restorer.cutting import Tiling
 @json_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for speed.json and speed.md.")
 def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> None:
-    """Milliseconds per photo under every engine at hand, beside what a user would take instead.
+    """Measure milliseconds per photo under every engine at hand, beside what a user would take instead.
 
     Engines take turns, so that a noisy machine treats them alike. Errors are against the plain float32 network.
     """

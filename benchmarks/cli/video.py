@@ -106,12 +106,12 @@ class Counts:
 
     @property
     def share(self) -> str:
-        """The share of frames that were restored, as text."""
+        """Return the share of frames that were restored, as text."""
         return f"{100 * self.restored / max(self.done, 1):.0f} %"
 
     @property
     def rate(self) -> float:
-        """Frames a second."""
+        """Return the frames per second."""
         return self.done / max(time.perf_counter() - self.begun, 1e-9)
 
 
@@ -126,7 +126,7 @@ def _report(source: str, frames: Video, counts: Counts, out: Path, quiet: bool) 
 
 @contextmanager
 def _stopping() -> Iterator[list[int]]:
-    """A list that Ctrl-C or SIGTERM puts something into, so that the frame in work is finished; a second one ends at once."""
+    """Yield a list that Ctrl-C or SIGTERM adds to, so that the frame in work is finished; a second one ends at once."""
     stopped: list[int] = []
 
     def stop(number: int, stack: object) -> None:

@@ -19,7 +19,7 @@ def weights() -> None:
 @weights.command("list", examples=["vocbench weights list --json"])
 @click.option("--json", "as_json", is_flag=True)
 def weights_list(as_json: bool) -> None:
-    """Every entry of the table, and whether its file is at hand."""
+    """List every entry of the table, and whether its file is at hand."""
     rows: list[dict[str, Any]] = [
         {"name": name, "here": location(name).is_file(), "bytes": entry.size, "licence": entry.licence, "about": entry.about,
          "path": str(location(name)), "sha256": entry.sha256}

@@ -33,7 +33,7 @@ class AttentionStatistics:
 
     @property
     def difference(self) -> np.ndarray:
-        """Each set's mean minus the mean over all sets: Figure 8."""
+        """Return each set's mean minus the mean over all sets: Figure 8."""
         return self.mean - self.mean.mean(0)
 
 
@@ -62,7 +62,7 @@ class Patches:
 
     @property
     def names(self) -> list[str]:
-        """The sets in their order."""
+        """Return the sets in their order."""
         return [CLEAN, *SETS, *self.distorted]
 
     def cut(self, name: str) -> Iterator[torch.Tensor]:
@@ -79,7 +79,7 @@ class Patches:
 def measure_attention(
     network: Owan, patches: Patches, step: Callable[[str], None] = lambda name: None
 ) -> AttentionStatistics:  # fmt: skip
-    """Statistics of the attention weights over the patches of each set.
+    """Return statistics of the attention weights over the patches of each set.
 
     `step` is called after each patch with the name of its set.
     """
@@ -116,7 +116,7 @@ def _heatmaps(arrays: dict[str, np.ndarray], path: Path, title: str, colours: st
 
 
 def write_figures(found: AttentionStatistics, out: Path) -> list[Path]:
-    """attention.npz, figure7.png (mean and variance) and figure8.png (difference from the mean); gives their paths."""
+    """Write attention.npz, figure7 (mean and variance) and figure8 (difference from the mean) and return their paths."""
     arrays = {"mean": found.mean, "variance": found.variance, "difference": found.difference}
     names = {"sets": np.array(found.sets), "operations": np.array(OPERATIONS)}
     np.savez(out / "attention.npz", **(names | arrays))  # type: ignore[arg-type]

@@ -186,7 +186,7 @@ def rows(found: dict[tuple[str, int], dict[str, tuple[float, int]]]) -> Iterator
 @click.option("--seed", default=0, show_default=True)
 @click.option("--processes", default=2, show_default=True, type=click.IntRange(1))
 def main(sets: int, protocol: str, seed: int, processes: int) -> None:
-    """The share of 95 % intervals that hold the truth, on synthetic detections."""
+    """Show the share of 95 % intervals that hold the truth, on synthetic detections."""
     found = {}
     for kind, photos in CASES:
         found[kind, photos] = coverage(simulate(kind, photos, protocol, sets, seed, processes))

@@ -23,7 +23,7 @@ LEVELS = {"blur": (1, 1.5, 2, 3), "noise": (5, 10, 20, 30, 50), "jpeg": (60, 40,
 
 
 def conditions(seed: int) -> dict[str, Callable[[Tensor, str], Tensor]]:
-    """What the gate is tried on, by name: each takes a clean image (3, H, W) and its id."""
+    """Return what the gate is tried on, by name: each takes a clean image (3, H, W) and its id."""
 
     def by_recipe(recipe: str) -> Callable[[Tensor, str], Tensor]:
         return lambda image, name: degrade(image, recipe, seed, name)[0]
@@ -36,13 +36,13 @@ def conditions(seed: int) -> dict[str, Callable[[Tensor, str], Tensor]]:
 
 
 def photos(data: str, split: str, limit: int) -> Iterator[tuple[str, Tensor]]:
-    """The first photos of a split, by id."""
+    """Return the first photos of a split, by id."""
     found = read_voc(data, split)
     return ((name, read_image(found.photo(name))) for name in found.ids[:limit])
 
 
 def fitted(data: str, split: str, limit: int, seed: int) -> Limits:
-    """The limits for the first photos of a split."""
+    """Return the limits for the first photos of a split."""
     clean = list(photos(data, split, limit))
     return fit(
         [image for _, image in clean], [degrade(image, recipe, seed, name)[0] for name, image in clean for recipe in FITTED]
@@ -50,7 +50,7 @@ def fitted(data: str, split: str, limit: int, seed: int) -> Limits:
 
 
 def shares(data: str, split: str, limit: int, seed: int, limits: Limits) -> tuple[dict[str, float], float]:
-    """The share of photos restored under each condition, and the median seconds of one decision."""
+    """Return the share of photos restored under each condition, and the median seconds of one decision."""
     tried = conditions(seed)
     restored = dict.fromkeys(tried, 0)
     spent, count = [], 0
@@ -71,7 +71,7 @@ def shares(data: str, split: str, limit: int, seed: int, limits: Limits) -> tupl
 @click.option("--seed", default=0, show_default=True)
 @click.option("--fit", "other", metavar="SPLIT", help="Fit the limits to this split's photos in place of those that are kept.")
 def main(data: Path, split: str, limit: int, seed: int, other: str | None) -> None:
-    """The share of photos that the gate restores and passes, clean and degraded."""
+    """Show the share of photos that the gate restores and passes, clean and degraded."""
     limits = fitted(str(data), other, limit, seed) if other else LIMITS
     if other:
         click.echo(f"{limits}\n")

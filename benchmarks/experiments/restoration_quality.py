@@ -26,7 +26,7 @@ Pair = tuple[Tensor, Tensor]  # degraded and clean, each (3, H, W)
 
 
 def cut_patches(folder: Path, recipe: str, size: int, limit: int, seed: int) -> list[Pair]:
-    """Up to `limit` patches of a recipe, evenly from all photos, scales and places; a photo is degraded before it is cut."""
+    """Return up to `limit` patches of a recipe, evenly from all photos, scales and places; photos are degraded whole."""
     pairs: list[Pair] = []
     for path in list_photos([folder]):
         photo = read_image(path)
@@ -105,7 +105,7 @@ def measure(
     models: Mapping[str, nn.Module],
     step: Callable[[str, int], None] = lambda label, patches: None,
 ) -> list[Quality]:
-    """One row for the input and one per restorer: mean PSNR (dB, identical patches count as 100) and SSIM.
+    """Return one row for the input and one per restorer: mean PSNR (dB, identical patches count as 100) and SSIM.
 
     `step` is called after every few restored patches with the name of their restorer and their number.
     """
@@ -126,7 +126,7 @@ def _restored(model: nn.Module, inputs: list[Tensor], step: Callable[[int], None
 
 
 def to_markdown(rows: list[Quality]) -> str:
-    """Restorers down, sets across, PSNR / SSIM in each cell, as the paper's Table 1."""
+    """Return a table of restorers down and sets across, PSNR / SSIM in each cell, as the paper's Table 1."""
     sets, restorers = dict.fromkeys(row.set for row in rows), dict.fromkeys(row.restorer for row in rows)
     cells = {(row.restorer, row.set): f"{row.psnr:.2f} / {row.ssim:.4f}" for row in rows}
     lines = ["| PSNR dB / SSIM | " + " | ".join(sets) + " |", "| --- |" + " ---: |" * len(sets)]

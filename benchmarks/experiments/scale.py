@@ -63,7 +63,7 @@ class Scale:
         return -(-self.images // self.settings.unit)
 
     def blocks(self) -> Iterator[tuple[int, int]]:
-        """The first and last unit of each joined part."""
+        """Return the first and last unit of each joined part."""
         step = together(self.settings)
         return ((first, min(first + step, self.units) - 1) for first in range(0, self.units, step))
 
@@ -83,7 +83,7 @@ def _boxes(random: np.random.Generator, count: int) -> np.ndarray:
 
 
 def objects(first: int, images: list[str]) -> ObjectColumns:
-    """What the photos of a block hold, the same every time."""
+    """Return what the photos of a block hold, the same every time."""
     random = np.random.default_rng(first)
     counts = random.integers(1, 5, len(images))
     count = int(counts.sum())
@@ -92,7 +92,7 @@ def objects(first: int, images: list[str]) -> ObjectColumns:
 
 
 def _detected(random: np.random.Generator, truth: ObjectColumns) -> tuple[np.ndarray, ...]:
-    """Detections of a block: the image, box, score and label of each, by image."""
+    """Return the detections of a block: the image, box, score and label of each, by image."""
     kept = np.flatnonzero(random.random(len(truth.boxes)) < FOUND)
     wrong = random.integers(0, len(truth), int(len(truth) * FALSE))
     image = np.concatenate([truth.image[kept], wrong])
@@ -104,7 +104,7 @@ def _detected(random: np.random.Generator, truth: ObjectColumns) -> tuple[np.nda
 
 
 def table(scale: Scale, first: int, last: int) -> Any:
-    """The rows of the units `first` to `last` as an arrow table."""
+    """Return the rows of the units `first` to `last` as an arrow table."""
     import pyarrow as pa
 
     names, tables = scale.names(first, last), []
@@ -142,7 +142,7 @@ def write(scale: Scale) -> str:
 
 
 def join(scale: Scale) -> str:
-    """One part's worth of units as workers write them, made into one."""
+    """Join one part's worth of units, written as workers write them."""
     step = together(scale.settings)
     with tempfile.TemporaryDirectory(dir=scale.folder) as folder:
         store, rows = Store(folder), table(scale, 0, step - 1).sort_by("unit").to_pylist()
@@ -160,7 +160,7 @@ def names(scale: Scale) -> str:
 
 
 def resume(scale: Scale) -> str:
-    """What a resumed run asks of its store: every part read, its checksum compared, and the units that are missing."""
+    """Return what a resumed run asks of its store: every part read, its checksum compared, and the missing units."""
     sound = scale.store.parts()
     return f"{sum(unit not in sound for unit in range(scale.units))} of {scale.units} units to compute"
 
@@ -178,7 +178,7 @@ def _truth(scale: Scale) -> ObjectColumns:
 
 
 def load(scale: Scale) -> Finished:
-    """The run as `load_run` gives it; its objects are drawn, not read from annotations."""
+    """Return the run as `load_run` gives it; its objects are drawn, not read from annotations."""
     truth, parts = _truth(scale), scale.store.parts()
     found = scan(scale.store, parts, truth.index)
     photos = Photos(name="synthetic", images=scale.images, sha256="")
@@ -192,14 +192,14 @@ def loaded(scale: Scale) -> str:
 
 
 def average_precision(scale: Scale) -> str:
-    """AP of every class of one variant."""
+    """Return the AP of every class of one variant."""
     found, truth, _ = predictions(load(scale), "distorted", DETECTOR)
     evaluation = evaluate(found, truth, "voc07")
     return f"mAP {evaluation.map:.4f} of {len(found.scores)} detections in {len(evaluation.ap)} classes"
 
 
 def interval(scale: Scale) -> str:
-    """The same with its 95 % interval of 1,000 resamples."""
+    """Return the 95 % interval of a variant's mAP from 1,000 resamples."""
     found, truth, images = predictions(load(scale), "distorted", DETECTOR)
     evaluation, counted = evaluate(found, truth, "voc07"), Counted.of(photos_of_classes(truth))
     low, high = counted.bounds(counted.mean(evaluation.ap), counted.means(resampled(evaluation, images, 0)))
@@ -207,7 +207,7 @@ def interval(scale: Scale) -> str:
 
 
 def all_results(scale: Scale) -> str:
-    """Everything of results.json."""
+    """Return everything of results.json."""
     run = load(scale)
     content = results(run, DETECTOR, measure_all(run, DETECTOR))
     return ", ".join(f"{name} {entry.map:.4f}" for name, entry in content.variants.items())
@@ -226,7 +226,7 @@ STEPS: dict[str, Callable[[Scale], str]] = {
 
 
 def measured(scale: Scale, step: str) -> str:
-    """One step in a process of its own: seconds, peak memory, and what it tells."""
+    """Run one step in a process of its own and return its seconds, its peak memory and its result."""
     given = ["--images", str(scale.images), "--restorers", str(scale.restorers), "--out", str(scale.folder), "--step", step]
     done = subprocess.run(
         [sys.executable, "-m", "vocbench.benchmarks.experiments.scale", *given], stdout=subprocess.PIPE, text=True, check=True

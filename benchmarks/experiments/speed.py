@@ -32,7 +32,7 @@ BASE = "plain"  # the plain network, eager; ratios and errors are against it
 
 
 def sample_photo(width: int, height: int) -> Tensor:
-    """scikit-image's portrait of an astronaut, scaled to (3, height, width) in [0, 1]."""
+    """Return scikit-image's portrait of an astronaut, scaled to (3, height, width) in [0, 1]."""
     from skimage.data import astronaut
 
     photo = from_uint8(astronaut())
@@ -156,7 +156,7 @@ def _restore_alone(case: Case, name: str, told: Connection) -> None:
 
 
 def peak_memory(case: Case, name: str) -> int | None:
-    """Bytes at the peak of a fresh process that restores the photo once by the named candidate; None where it fails."""
+    """Return the bytes at the peak of a fresh process that restores the photo once by a candidate; None where it fails."""
     context = get_context("spawn")
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_restore_alone, args=(case, name, there))
@@ -171,7 +171,7 @@ def peak_memory(case: Case, name: str) -> int | None:
 
 
 def candidates(wanted: tuple[str, ...], device: str) -> dict[str, select.Builder]:
-    """Engines and peers to measure, the base first; `wanted` empty means all that suit the device."""
+    """Return the engines and peers to measure, the base first; no `wanted` means all that suit the device."""
     known = PEERS | {name: builder for name, builder in select.ENGINES.items() if name not in ("auto", "torch")}
     for name in wanted:
         if name not in known:
@@ -200,7 +200,7 @@ def measure(
     say: Callable[[str], None] = lambda text: None,
     step: Callable[[str], None] = lambda name: None,
 ) -> list[Measured]:
-    """Time every candidate on one photo, in turns; those that cannot run here are told by `say`.
+    """Time every candidate on one photo, in turns; `say` is given those that cannot run here.
 
     `step` is called with a candidate's name after its warm-up and after each of its rounds.
     """
@@ -251,7 +251,7 @@ class SpeedResults(Struct, frozen=True, kw_only=True):
 
 
 def table(found: list[Measured], case: Case) -> SpeedResults:
-    """Everything measured, with what it was measured on."""
+    """Return everything measured, with what it was measured on."""
     base = statistics.median(next(one.seconds for one in found if one.name == BASE))
     rows = []
     for one in sorted(found, key=lambda one: statistics.median(one.seconds)):

@@ -65,7 +65,7 @@ def lines(busy: dict[str, Any], photos: int) -> list[str]:
 @click.option("--recipe", default="voc", show_default=True)
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(0))
 def main(data: str, split: str, limit: int | None, recipe: str, workers: int) -> None:
-    """The shares of a run's time with a restorer of 4 ms a photo."""
+    """Show the shares of a run's time with a restorer of 4 ms a photo."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out"
         busy = shares(data, split, limit, recipe, workers, out)

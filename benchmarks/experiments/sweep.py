@@ -41,7 +41,7 @@ OWN_CORRUPTIONS: Levels = {
 
 
 def parse_degradations(given: Sequence[str]) -> Levels:
-    """`NAME=LEVEL,…` of this project's degradations, `corruption:NAME=SEVERITY,…`, or the set `corruptions`."""
+    """Return the levels of `NAME=LEVEL,…`, of `corruption:NAME=SEVERITY,…`, or of the set `corruptions`."""
     levels: Levels = {}
     for text in given:
         if text == "corruptions":
@@ -75,7 +75,7 @@ def _common() -> Levels:
 
 
 def step_name(degradation: str, level: float) -> str:
-    """The folder of one level's run."""
+    """Return the folder of one level's run."""
     return f"{degradation.replace(':', '-')}-{level:g}"
 
 
@@ -149,7 +149,7 @@ class _Levels:
         self.told: Callable[[float, str], None] | None = None
 
     def at(self, name: str) -> Progress | None:
-        """The progress of one level's run."""
+        """Return the progress of one level's run."""
         return partial(self._begin, name) if self.progress else None
 
     def _begin(self, name: str, total: int, done: int) -> Callable[[float, str], None]:
@@ -169,7 +169,7 @@ def _by_variant(rows: list[Results]) -> dict[str, list[float | None]]:
 
 
 def summary(found: dict[str, Degraded], results: Results) -> SweepResults:
-    """The content of sweep.json from each degradation's levels and mAPs, and any of the runs' results."""
+    """Return the content of sweep.json from each degradation's levels and mAPs, and any of the runs' results."""
     clean = results.variants["clean"].map
     variants = list(next(iter(found.values())).map)
     complete = clean is not None and all(value is not None for one in found.values() for v in one.map.values() for value in v)
@@ -194,7 +194,7 @@ def _write(out: Path, content: SweepResults) -> None:
 
 
 def _rows(content: SweepResults) -> list[tuple[str, str, list[float | None]]]:
-    """Degradation, level and the mAP of each variant."""
+    """Return degradation, level and the mAP of each variant."""
     variants = list(content.mpc)
     return [
         (name, f"{level:g}", [one.map[variant][i] for variant in variants])

@@ -70,7 +70,7 @@ def _panel(title: str, image: Tensor, detections: Detections, classes: Sequence[
 
 
 def beside(panels: list[Tensor]) -> Tensor:
-    """Panels (3, H, W) of one height in a row, white between them."""
+    """Return panels (3, H, W) of one height in a row, white between them."""
     gap = torch.ones(3, panels[0].shape[1], GAP)
     row = [part for panel in panels for part in (panel, gap)]
     return torch.cat(row[:-1], 2)

@@ -72,7 +72,7 @@ def voc_rule(protocol: str) -> str:
 
 
 def corners(match: Matches) -> Dots:
-    """Where the precision that is reached at a recall or above falls: the last recall that has it, and it.
+    """Return the corners (x, y) of a curve: the last recall that reaches a precision, and that precision.
 
     AP under `voc07` and `voc10` is that of all points; beyond a thousand corners it may be less by a thousandth.
     """
@@ -87,7 +87,7 @@ def corners(match: Matches) -> Dots:
 
 
 def level_bins(distorted: Judged) -> dict[str, Bins]:
-    """By degradation, in the order of names, the photos in bins of its level; distorted and restored ones have one order."""
+    """Return, by degradation, the photos in bins of its level; distorted and restored ones have one order."""
     drawn, keys = distorted.levels(), list(distorted.rows.detections)
     return {name: _binned(*drawn[name], keys) for name in sorted(drawn)}
 
@@ -140,7 +140,7 @@ def _at_hand(key: str, found: DetectionColumns) -> str:
 
 
 def by_photo(psnr: np.ndarray, found: DetectionColumns, truth: ObjectColumns, evaluation: Evaluation) -> np.ndarray:
-    """PSNR and AP at overlap 0.5 (photos, 2) of at most `SHOWN_DOTS` photos, evenly taken; `coco` is judged as `voc10`."""
+    """Return PSNR and AP at IoU 0.5 (photos, 2) of at most `SHOWN_DOTS` photos, evenly taken; `coco` counts as `voc10`."""
     step = max(1, -(-len(found) // SHOWN_DOTS))
     rule = voc_rule(evaluation.protocol)
     if step > 1 or rule != evaluation.protocol:
@@ -150,13 +150,13 @@ def by_photo(psnr: np.ndarray, found: DetectionColumns, truth: ObjectColumns, ev
 
 
 def gains(before: Drawn, after: Drawn) -> np.ndarray:
-    """Of each photo that has both (photos, 2): the decibels and the AP gained. Photos have one order in all variants."""
+    """Return the decibels and the AP gained (photos, 2) of each photo that has both; all variants have one order."""
     pairs = after.dots - before.dots
     return pairs[np.isfinite(pairs).all(1)]
 
 
 def correlation(pairs: np.ndarray) -> float | None:
-    """Pearson's r of the two columns; None where one does not vary or there are too few."""
+    """Return Pearson's r of the two columns; None where one does not vary or there are too few."""
     if len(pairs) < FEWEST or (np.ptp(pairs, 0) == 0).any():
         return None
     return float(np.corrcoef(pairs.T)[0, 1])

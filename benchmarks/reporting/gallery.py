@@ -27,13 +27,13 @@ SHOWN_SCORE = 0.3
 
 
 def shown(found: Detections) -> Detections:
-    """The boxes that are shown and counted."""
+    """Return the boxes that are shown and counted."""
     keep = found.scores >= SHOWN_SCORE
     return Detections(found.boxes[keep], found.scores[keep], found.labels[keep])
 
 
 def objects_found(found: Detections, objects: Objects) -> set[int]:
-    """Indices of the objects, difficult ones aside, that a shown box is right about."""
+    """Return the indices of the objects, difficult ones aside, for which a shown box is a true positive."""
     judged, _ = judge(shown(found), objects)
     return {one["target"] for one in judged if one["kind"] == TRUE_POSITIVE}
 
@@ -54,7 +54,7 @@ class Change:
 
 
 def change(image: str, objects: Objects, distorted: Detections, restored: Mapping[str, Detections]) -> Change | None:
-    """The largest change that any of the restored variants made, the first of equals; None where nothing changed."""
+    """Return the largest change that any of the restored variants made, the first of equals; None where nothing changed."""
     before = objects_found(distorted, objects)
     after = {name: objects_found(found, objects) for name, found in restored.items()}
     made = [Change(image, len(found - before), len(before - found), name) for name, found in after.items() if found != before]
@@ -118,7 +118,7 @@ class Gallery:
 
 
 def changes(folder: Path) -> list[Change]:
-    """The photos kept in a gallery's folder, what changed most first."""
+    """Return the photos kept in a gallery's folder, what changed most first."""
     found = []
     for path in folder.glob("*/change.json"):
         told = read_json(path, Changed)
@@ -127,5 +127,5 @@ def changes(folder: Path) -> list[Change]:
 
 
 def kept_images(folder: Path) -> list[str]:
-    """The photos kept in a gallery's folder."""
+    """Return the photos kept in a gallery's folder."""
     return [one.image for one in changes(folder)]

@@ -15,7 +15,7 @@ TOLD = 10  # kinds of what a restorer tells of itself
 
 
 def shown_classes(results: Results) -> list[str]:
-    """Classes with objects; the others have no AP in any variant."""
+    """Return the classes with objects; the others have no AP in any variant."""
     first = next(iter(results.variants.values())).ap
     return [name for name, value in first.items() if value is not None]
 
@@ -25,7 +25,7 @@ def percent(value: float | None) -> str:
 
 
 def best_rows(results: Results) -> dict[str, set[str]]:
-    """For each column the restored variants that reach its best value, as printed; none where that does not beat distorted."""
+    """Return, for each column, the restored variants with the best printed value; none where it does not beat distorted."""
     names, start = restored(results.variants), base(results.variants)
     best: dict[str, set[str]] = {}
     for column in ["map", *shown_classes(results)]:
@@ -68,7 +68,7 @@ def classes(results: Results) -> str:
 
 
 def to_markdown(results: Results) -> str:
-    """Table 2's layout; the best restored value of a column bold, a restored value below distorted marked ▼."""
+    """Return Table 2's layout; the best restored value of a column bold, a restored value below distorted marked ▼."""
     names, best = shown_classes(results), best_rows(results)
     columns = [] if len(names) > WIDE else names
     further = ["change", "95 % interval"] if results.verdict else ["lost mAP recovered", "PSNR"]
@@ -145,7 +145,7 @@ def signed(value: float | None) -> str:
 
 
 def told_rows(results: Results) -> list[tuple[str, str, int, float]]:
-    """What restorers told of themselves, such as the tools chosen: variant, what, photos, and their share of those that told.
+    """Return what restorers noted, such as the tools chosen: variant, note, photos, and their share of those with notes.
 
     At most `TOLD` kinds of a variant, the most frequent first, and the rest together.
     """
@@ -188,7 +188,7 @@ def _marked(results: Results, variant: str, column: str, best: dict[str, set[str
 
 
 def to_csv(results: Results) -> str:
-    """One row per variant with unrounded numbers; empty where a class has no objects."""
+    """Return one row per variant with unrounded numbers; empty where a class has no objects."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     names = list(next(iter(results.variants.values())).ap)
@@ -204,7 +204,7 @@ def to_csv(results: Results) -> str:
 
 
 def to_latex(results: Results) -> str:
-    """Table 2's layout for a paper, with booktabs; the best restored value of a column bold, losses marked with an arrow."""
+    """Return Table 2's layout with booktabs; the best restored value of a column bold, losses marked with an arrow."""
     names, best = shown_classes(results), best_rows(results)
     variants, columns = list(results.variants), ["map", *names]
     titles = ["mAP", *(_latex_text(SHORT.get(name, name)) for name in names)]

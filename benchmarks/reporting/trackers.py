@@ -18,7 +18,7 @@ from vocbench.benchmarks.storage.run_folder import RunFolder
 
 
 def numbers(results: Results) -> dict[str, float]:
-    """Every number of results.json that is not None, by a name such as `owan/ap/dog`."""
+    """Return every number of results.json that is not None, by a name such as `owan/ap/dog`."""
     found: dict[str, float | None] = {}
     for variant, entry in results.variants.items():
         for key in ("map", "map_all", "delta_map", "recovered", "psnr", "ssim"):

@@ -11,7 +11,7 @@ import torch
 
 
 def peak_memory() -> dict[str, int]:
-    """The peak memory so far in bytes: resident, of this process or a child that has ended, and of CUDA where it is used."""
+    """Return the peak memory so far in bytes: resident, of this process or an ended child, and of CUDA where it is used."""
     import resource  # which only a run needs: `restore` and `detect` work where it is missing
 
     resident = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))

@@ -9,7 +9,7 @@ from vocbench.pipeline.specs import OWN
 
 
 def own_sources(settings: RunSettings) -> dict[str, str | None]:
-    """SHA-256 of the file that a user's own models come from, by label; None for one that has no file of source."""
+    """Return the SHA-256 of the file that a user's own models come from, by label; None for one that has no file of source."""
     specs = [parse_restorer(text) for text in settings.restorers] + [parse_detector(text) for text in settings.detectors]
     files = {spec.label: source_of(spec.name) for spec in specs if OWN.fullmatch(spec.name)}
     return {label: file_digest(path) if path and path.is_file() else None for label, path in files.items()}

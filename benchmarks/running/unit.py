@@ -85,7 +85,7 @@ class Models:
         )
 
     def labelled_by(self, classes: Sequence[str]) -> Models:
-        """The same, with detectors whose labels index `classes`."""
+        """Return the same, with detectors whose labels index `classes`."""
         relabelled = {name: labelled_by(model, classes) for name, model in self.detectors.items()}
         return Models(self.restorers, relabelled, self.built)
 
@@ -127,7 +127,7 @@ class Prepared:
     travelled: np.ndarray | None = None  # the clean photo as it came from another process
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pixels as arrays: a tensor between processes takes a file descriptor and its size of shared memory."""
+        """Return pixels as arrays: a tensor sent to a process takes a file descriptor and its size of shared memory."""
         return self.__dict__ | {name: packed(getattr(self, name)) for name in ("clean", "degraded")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -136,19 +136,19 @@ class Prepared:
 
 
 def draw_id(image: str, draw: int) -> str:
-    """The name that seeds draw `draw` of an image; the first draw's is the image's own."""
+    """Return the name that seeds draw `draw` of an image; the first draw's is the image's own."""
     return image if draw == 0 else f"{image}#{draw}"
 
 
 def quality(image: Tensor, clean: Tensor) -> Quality:
-    """PSNR in dB, at most `MOST_DECIBELS`, and SSIM (None below 7 pixels)."""
+    """Return PSNR in dB, at most `MOST_DECIBELS`, and SSIM (None below 7 pixels)."""
     small = min(image.shape[1:]) < SSIM_WINDOW
     decibels = min(psnr(image[None], clean[None]).item(), MOST_DECIBELS)
     return decibels, (None if small else ssim(image[None], clean[None]).item())
 
 
 def measure(images: Sequence[np.ndarray], cleans: Sequence[np.ndarray]) -> list[Quality]:
-    """The quality of images against the clean ones; runs in a worker, and takes arrays as `packed` makes them."""
+    """Return the quality of images, arrays of `packed`, against the clean ones; runs in a worker."""
     torch.set_num_threads(1)
     return [quality(unpacked(image), unpacked(clean)) for image, clean in zip(images, cleans, strict=True)]
 
@@ -216,7 +216,7 @@ def _restored(
     images: list[Tensor],
     step: Callable[[int], None],
 ) -> list[Attempt]:
-    """The images restored, on the CPU a few at a time, so that it can be told how far a unit is."""
+    """Return the images restored, on the CPU a few at a time, so that `step` can report progress."""
     size = TOGETHER if settings.device == "cpu" else len(images)
     restored: list[Attempt] = []
     for first in range(0, len(images), size):
@@ -237,7 +237,7 @@ def _unrestored(name: str, items: list[Prepared], images: list[Tensor], models: 
 def _variants(
     settings: RunSettings, items: list[Prepared], models: Models, clock: Clock, step: Step, clean_known: bool = False
 ) -> list[Variant]:
-    """The photos of every variant; where what clean ones give is known, they are not restored again."""
+    """Return the photos of every variant; where what clean ones give is known, they are not restored again."""
     firsts = [item for item in items if item.draw == 0]
     if settings.as_they_are:
         variants = [_unrestored(AS_IS, items, [item.degraded for item in items], models)]

@@ -18,44 +18,44 @@ class RunFolder:
 
     @property
     def record(self) -> Path:
-        """What is needed to repeat the run; a folder without it holds no run."""
+        """Return the file of what is needed to repeat the run; a folder without it holds no run."""
         return self.path / "run.json"
 
     @property
     def inventory(self) -> Path:
-        """Checksums of the photos and annotations."""
+        """Return the file of the photos' and annotations' checksums."""
         return self.path / "inventory.json"
 
     @property
     def timing(self) -> Path:
-        """Seconds of each stage and peak memory."""
+        """Return the file of the seconds of each stage and the peak memory."""
         return self.path / "timing.json"
 
     @property
     def lock(self) -> Path:
-        """Held while a run writes here."""
+        """Return the file that is locked while a run writes here."""
         return self.path / ".lock"
 
     @property
     def examples(self) -> Path:
-        """Folder of `NUMBER_IMAGE.png`, photos side by side."""
+        """Return the folder of `NUMBER_IMAGE.png`, photos side by side."""
         return self.path / "examples"
 
     @property
     def gallery(self) -> Path:
-        """Folder of `IMAGE/VARIANT.jpg`, the photos that changed most."""
+        """Return the folder of `IMAGE/VARIANT.jpg`, the photos that changed most."""
         return self.path / "gallery"
 
     def results(self, detector: str | None = None) -> Path:
-        """The results under a detector; None: the first."""
+        """Return the file of the results under a detector; None: the first."""
         return self._of("results.json", detector)
 
     def table(self, form: str, detector: str | None = None) -> Path:
-        """The table of a detector as `csv`, `md` or `tex`; None: the first."""
+        """Return the file of a detector's table as `csv`, `md` or `tex`; None: the first."""
         return self._of(f"table.{form}", detector)
 
     def report(self, detector: str | None = None) -> Path:
-        """The page of a detector; None: the first."""
+        """Return the page of a detector; None: the first."""
         return self._of("report.html", detector)
 
     def _of(self, name: str, detector: str | None) -> Path:

@@ -17,7 +17,7 @@ COCO_TO_VOC = {"airplane": "aeroplane", "motorcycle": "motorbike", "couch": "sof
 
 
 def class_key(name: str) -> str:
-    """What a class name comes down to: "TV-Monitor" and "tv" are both "tvmonitor"."""
+    """Return what a class name comes down to: "TV-Monitor" and "tv" are both "tvmonitor"."""
     key = re.sub(r"[\s_\-]+", "", name).casefold()
     return COCO_TO_VOC.get(key, key)
 
@@ -38,7 +38,7 @@ class ClassIndex:
         return self._alike.get(class_key(name)) if exact is None else exact
 
     def labels(self, names: Sequence[str]) -> list[int]:
-        """The place of each name, -1 for those that are not among the classes."""
+        """Return the place of each name, -1 for those that are not among the classes."""
         return [-1 if (label := self(name)) is None else label for name in names]
 
 
@@ -46,7 +46,7 @@ VOC_INDEX = ClassIndex(VOC_CLASSES)
 
 
 def own_classes(names: Sequence[str]) -> tuple[str, ...]:
-    """The classes of a data set whose objects bear these names: VOC's twenty where all are of VOC, else its own, sorted.
+    """Return the classes of a data set whose objects bear these names: VOC's twenty where all are of VOC, else its own, sorted.
 
     Of several spellings of one class the first in the alphabet stands.
     """
@@ -59,7 +59,7 @@ def own_classes(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def listed_classes(names: Sequence[str]) -> tuple[str, ...]:
-    """The classes of a data set that lists its names: VOC's twenty where all are of VOC, else these, sorted.
+    """Return the classes of a data set that lists its names: VOC's twenty where all are of VOC, else these, sorted.
 
     Sorted, so that one set of photos has the same classes in every form.
     """

@@ -25,7 +25,7 @@ def is_coco(content: object) -> bool:
 
 
 def read_coco(path: str | Path, split: str | None = None, photos: Path | None = None) -> Listed:
-    """The data set of an `instances.json`; photos are sought in `photos`, else beside the file and in folders called images.
+    """Return the data set of an `instances.json`; photos lie in `photos`, else beside the file or in folders called images.
 
     Raises ValueError, naming the file and the entry, for what is malformed.
     """
@@ -34,7 +34,7 @@ def read_coco(path: str | Path, split: str | None = None, photos: Path | None = 
 
 
 def listed_from_coco(path: Path, content: object, split: str | None = None, photos: Path | None = None) -> Listed:
-    """`read_coco` of what the file holds."""
+    """Return the data set of what such a file holds; see `read_coco`."""
     if not is_coco(content):
         raise ValueError(f"{path}: not COCO's ground truth, which has images, annotations and categories")
     assert isinstance(content, Mapping)
@@ -72,18 +72,18 @@ def listed_from_coco(path: Path, content: object, split: str | None = None, phot
 
 
 def _name(path: Path) -> str:
-    """What the data set is called: as the folder that holds the file, or holds its folder `annotations`."""
+    """Return what the data set is called: as the folder that holds the file, or holds its folder `annotations`."""
     folder = path.resolve().parent
     return (folder.parent if folder.name == "annotations" else folder).name or path.stem
 
 
 def _number(value: object) -> str:
-    """How an image's number is written in COCO's files: 7 and "7" alike."""
+    """Return how an image's number is written in COCO's files: 7 and "7" alike."""
     return str(value)
 
 
 def _ids(names: list[str]) -> list[str]:
-    """Files' names without folders and suffix; with their folders, joined by dashes, where two would be called alike."""
+    """Return files' names without folders and suffix; with folders, joined by dashes, where two would be called alike."""
     bare = [SUFFIX.sub("", name.replace("\\", "/")) for name in names]
     stems = [name.rpartition("/")[2] for name in bare]
     return stems if len(set(stems)) == len(stems) else [name.replace("/", "-") for name in bare]
@@ -92,7 +92,7 @@ def _ids(names: list[str]) -> list[str]:
 def _found(
     path: Path, images: Mapping[str, str], ids: Mapping[str, str], split: str | None, photos: Path | None
 ) -> Iterator[tuple[str, Path]]:
-    """Where each image's photo lies, or would be expected."""
+    """Yield where each image's photo lies, or would be expected."""
     inner = [split, path.stem.removeprefix("instances_"), f"../{path.stem.removeprefix('instances_')}"]
     places = [photos] if photos else [path.parent / place for place in [*PLACES, *filter(None, inner)]]
     for number, name in images.items():

@@ -41,7 +41,7 @@ class Annotation:
     clipped: int = 0
 
     def digest(self) -> str:
-        """SHA-256 of what it says, whatever the file's form."""
+        """Return the SHA-256 of what it says, whatever the file's form."""
         told = [self.size, self.names, self.boxes.tolist(), self.difficult.tolist()]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
@@ -49,7 +49,7 @@ class Annotation:
 def make_annotation(
     whence: str | Path, size: tuple[int, int] | None, entries: Iterable[tuple[str, Sequence[float], bool]]
 ) -> Annotation:
-    """From (name, [x1, y1, x2, y2] continuous corners from 0, difficult) entries; errors name `whence`.
+    """Make an annotation of (name, [x1, y1, x2, y2] corners from 0, difficult) entries; errors name `whence`.
 
     Boxes that stand out a little are clipped to the picture; turned ones, and those far beyond the border, are refused.
     """
@@ -96,15 +96,15 @@ class Dataset:
     upright: bool = False
 
     def photo(self, image_id: str) -> Path:
-        """Where the photo lies; FileNotFoundError where it is missing, ValueError where it is no JPEG or PNG."""
+        """Return where the photo lies; FileNotFoundError where it is missing, ValueError where it is no JPEG or PNG."""
         raise NotImplementedError
 
     def annotation(self, image_id: str) -> Annotation:
-        """What is annotated; ValueError, naming the file, for what cannot be read."""
+        """Return what is annotated; ValueError, naming the file, for what cannot be read."""
         raise NotImplementedError
 
     def own_classes(self) -> tuple[str, ...]:
-        """The names of all classes of the data set."""
+        """Return the names of all classes of the data set."""
         return own_classes([name for image in self.ids for name in self._names(image)])
 
     def _names(self, image_id: str) -> tuple[str, ...]:
@@ -115,7 +115,7 @@ class Dataset:
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """The names that labels index: those chosen, or the data set's own."""
+        """Return the names that labels index: those chosen, or the data set's own."""
         return self.choice.classes if self.choice else self.own_classes()
 
     @cached_property
@@ -123,35 +123,35 @@ class Dataset:
         return ClassIndex(self.classes)
 
     def labels(self, names: Sequence[str]) -> list[int]:
-        """The labels of annotated names, -1 for classes that are left out."""
+        """Return the labels of annotated names, -1 for classes that are left out."""
         renamed = {class_key(old): new for old, new in self.choice.renamed.items()} if self.choice else {}
         return self._index.labels([renamed.get(class_key(name), name) for name in names])
 
     def objects(self, image_id: str) -> Objects:
-        """The objects of the data set's classes; others are left out."""
+        """Return the objects of the data set's classes; others are left out."""
         return self.labelled(self.annotation(image_id))
 
     def labelled(self, annotation: Annotation) -> Objects:
-        """The objects of an annotation that are of the data set's classes."""
+        """Return the objects of an annotation that are of the data set's classes."""
         labels = np.asarray(self.labels(annotation.names), np.int64)
         kept = labels >= 0
         return Objects.of(annotation.boxes[kept], labels[kept], annotation.difficult[kept])
 
     def source(self, image_id: str) -> Path:
-        """The file that its annotation stands in, or the folder of it."""
+        """Return the file that its annotation stands in, or the folder of it."""
         return self.folder
 
     def size(self, image_id: str) -> tuple[int, int] | None:
-        """(width, height) in pixels as annotated, None where it is not."""
+        """Return (width, height) in pixels as annotated, None where it is not."""
         return self.annotation(image_id).size
 
     def digest(self, image_id: str) -> str:
-        """SHA-256 of what is annotated."""
+        """Return the SHA-256 of what is annotated."""
         return self.annotation(image_id).digest()
 
 
 def choose_classes(data: D, classes: Sequence[str] | Mapping[str, str]) -> D:
-    """The same photos with these classes alone, in this order; a mapping renames the data set's own (own: new).
+    """Return the same photos with these classes alone, in this order; a mapping renames the data set's own (own: new).
 
     Raises ValueError for a class that the data set does not have.
     """
@@ -167,7 +167,7 @@ def choose_classes(data: D, classes: Sequence[str] | Mapping[str, str]) -> D:
 
 
 def read_objects(data: Dataset, ids: Sequence[str] | None = None) -> dict[str, Objects]:
-    """The objects of all photos by id; one `DataWarning` each tells how many boxes were clipped and objects left out."""
+    """Return the objects of all photos by id; one `DataWarning` each tells how many boxes were clipped and objects left out."""
     found, clipped, other = {}, 0, Counter[str]()
     for image in data.ids if ids is None else ids:
         annotation = data.annotation(image)
@@ -186,5 +186,5 @@ def read_objects(data: Dataset, ids: Sequence[str] | None = None) -> dict[str, O
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:
-    """A number with its noun: "1 box", "2 boxes"."""
+    """Return a number with its noun: "1 box", "2 boxes"."""
     return f"{count} {one if count == 1 else many or one + 's'}"

@@ -40,7 +40,7 @@ TURNED = range(5, 9)  # EXIF orientations that exchange width and height
 
 
 def decode(data: bytes) -> str:
-    """The text of a file by its byte-order mark, else by its XML declaration, else UTF-8; ValueError or LookupError."""
+    """Return the text of a file by its byte-order mark, else by its XML declaration, else UTF-8; ValueError or LookupError."""
     for mark, encoding in MARKS:
         if data.startswith(mark):
             return data.decode(encoding)
@@ -49,7 +49,7 @@ def decode(data: bytes) -> str:
 
 
 def read_text(path: Path) -> str:
-    """The text of a file; FileNotFoundError or ValueError naming it."""
+    """Return the text of a file; FileNotFoundError or ValueError naming it."""
     try:
         return decode(path.read_bytes())
     except (FileNotFoundError, IsADirectoryError):
@@ -59,7 +59,7 @@ def read_text(path: Path) -> str:
 
 
 def load_json(path: Path) -> Any:
-    """A JSON file's content; FileNotFoundError or ValueError naming it."""
+    """Return a JSON file's content; FileNotFoundError or ValueError naming it."""
     text = read_text(path)
     try:
         return json.loads(text)
@@ -81,7 +81,7 @@ class _Plain(TreeBuilder):
 
 
 def parse_xml(path: Path) -> Element:
-    """The root element of a small XML file without entities or namespaces; ValueError, naming the file, for anything else."""
+    """Return the root of a small XML file without entities or namespaces; ValueError, naming the file, for others."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -104,7 +104,7 @@ def parse_xml(path: Path) -> Element:
 
 
 def photos_by_name(folder: Path) -> dict[str, Path]:
-    """The pictures of a folder by their names without suffix; a JPEG or PNG before a picture of another kind."""
+    """Return the pictures of a folder by their names without suffix; a JPEG or PNG before a picture of another kind."""
     found: dict[str, Path] = {}
     if not folder.is_dir():
         return found
@@ -115,7 +115,7 @@ def photos_by_name(folder: Path) -> dict[str, Path]:
 
 
 def check_kind(path: Path) -> Path:
-    """The path of a JPEG or PNG by its suffix; ValueError, naming the kind, for another picture."""
+    """Return the path of a JPEG or PNG by its suffix; ValueError, naming the kind, for another picture."""
     kind = OTHER_PICTURES.get(path.suffix.lower())
     if kind:
         raise ValueError(f"{path}: is a {kind} picture; photos are JPEG or PNG: convert it to {path.with_suffix('.png').name}")
@@ -123,7 +123,7 @@ def check_kind(path: Path) -> Path:
 
 
 def _header(path: Path) -> tuple[tuple[int, int], int]:
-    """Size (width, height) as stored and EXIF orientation (1: none) of a JPEG or PNG."""
+    """Return the size (width, height) as stored and EXIF orientation (1: none) of a JPEG or PNG."""
     from PIL import JpegImagePlugin, PngImagePlugin
 
     reader = PngImagePlugin.PngImageFile if path.suffix.lower() == ".png" else JpegImagePlugin.JpegImageFile
@@ -139,11 +139,11 @@ def _header(path: Path) -> tuple[tuple[int, int], int]:
 
 
 def photo_size(path: Path, upright: bool = False) -> tuple[int, int]:
-    """(width, height) in pixels as stored, or as people see it where `upright`."""
+    """Return (width, height) in pixels as stored, or as people see it where `upright`."""
     (width, height), orientation = _header(path)
     return (height, width) if upright and orientation in TURNED else (width, height)
 
 
 def exif_orientation(path: Path) -> int:
-    """EXIF's orientation, 1 where the photo is stored as people see it."""
+    """Return EXIF's orientation, 1 where the photo is stored as people see it."""
     return _header(path)[1]

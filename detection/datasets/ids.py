@@ -14,7 +14,7 @@ MAX_LENGTH = 200  # characters; a file name with its suffix may have 255 bytes
 
 
 def check_id(name: str, whence: str) -> str:
-    """The id; ValueError, naming `whence`, for a name that is no plain file name."""
+    """Return the id; ValueError, naming `whence`, for a name that is no plain file name."""
     control = any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in name)
     odd = control or "/" in name or "\\" in name or ".." in name or name == "." or name.startswith("-")
     if odd or not 0 < len(name) <= MAX_LENGTH:
@@ -25,7 +25,7 @@ def check_id(name: str, whence: str) -> str:
 
 
 def read_ids(path: Path, known: Callable[[str], bool] = lambda name: False) -> list[str]:
-    """Image ids of a split file, in its order, one a line.
+    """Return the image ids of a split file, in its order, one a line.
 
     A line that is `known` is an id as it stands; else it loses the flag of the devkit's splits of one class, and a suffix
     where what remains is known.
@@ -47,18 +47,18 @@ def read_ids(path: Path, known: Callable[[str], bool] = lambda name: False) -> l
 
 
 def _file_name(name: str) -> str:
-    """An id without folders and suffix."""
+    """Return an id without folders and suffix."""
     return SUFFIX.sub("", re.split(r"[/\\]", name)[-1])
 
 
 def _bare(name: str) -> str:
-    """An id without folders, suffix, blanks, underscores and leading zeros."""
+    """Return an id without folders, suffix, blanks, underscores and leading zeros."""
     bare = re.sub(r"[\s_]", "", _file_name(name))
     return bare.lstrip("0") or "0" if bare.isdigit() else bare
 
 
 def match_ids(given: Iterable[str], images: Sequence[str], numbers: Mapping[str, str] | None = None) -> dict[str, str | None]:
-    """The image that each given id means, None where none or more than one fits.
+    """Return the image that each given id means, None where none or more than one fits.
 
     An image's own id goes first, then `numbers` (another name of each image, as COCO's files have), then ids that differ in
     folders and suffix only, then in leading zeros, blanks and underscores too. An image that one id names is not given
@@ -90,7 +90,7 @@ def match_ids(given: Iterable[str], images: Sequence[str], numbers: Mapping[str,
 
 
 def _unique(images: Sequence[str], form: Callable[[str], str]) -> dict[str, str | None]:
-    """Images by what an id comes down to, None where two come down to the same."""
+    """Return the images by what an id comes down to, None where two come down to the same."""
     found: dict[str, str | None] = {}
     for image in images:
         key = form(image)

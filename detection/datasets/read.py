@@ -16,12 +16,12 @@ COCO_FILES = ("_annotations.coco.json", "instances.json", "annotations.json")  #
 
 
 def find_splits(path: str | Path) -> list[str]:
-    """The splits of the data set at `path`; empty where there is none to be read."""
+    """Return the splits of the data set at `path`; empty where there is none to be read."""
     return list(_readers(Path(path)))
 
 
 def read_dataset(path: str | Path, split: str | None = None) -> Dataset:
-    """The data set at `path`, a folder or file; `split` may be left out where there is one alone.
+    """Return the data set at `path`, a folder or file; `split` may be left out where there is one alone.
 
     Raises FileNotFoundError or ValueError, saying what is there, for what is no data set.
     """
@@ -47,7 +47,7 @@ def _read_json(path: Path, split: str | None) -> Dataset:
 
 
 def _readers(path: Path) -> dict[str, Callable[[], Dataset]]:
-    """What reads each split of the data set at `path`."""
+    """Return what reads each split of the data set at `path`."""
     if path.is_file() and path.suffix.lower() in YAML:
         return {split: lambda split=split: read_yolo(path, split) for split in yolo_splits(path)}  # type: ignore[misc]
     if path.is_file():

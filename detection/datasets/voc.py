@@ -43,7 +43,7 @@ def _number(element: Element | None, tag: str, path: Path) -> float:
 
 
 def _size(root: Element, path: Path) -> tuple[int, int] | None:
-    """(width, height), None where they are missing or 0, as labelImg writes where it did not open the photo."""
+    """Return (width, height), None where missing or 0, as labelImg writes where it did not open the photo."""
     size = root.find("size")
     if size is None or not (_text(size, "width") or _text(size, "height")):
         return None
@@ -62,7 +62,7 @@ def _difficult(element: Element, path: Path) -> bool:
 
 
 def _corners(element: Element, number: int, path: Path) -> list[float]:
-    """Continuous corners from 0 of an object; ValueError, saying what there is instead, where it has no box."""
+    """Return an object's continuous corners from 0; ValueError, saying what there is instead, where it has no box."""
     box = element.find("bndbox")
     if box is None:
         shapes = [inner.tag for inner in element if inner.tag in ("polygon", "robndbox", "segmentation", "point", "ellipse")]
@@ -76,7 +76,7 @@ def _corners(element: Element, number: int, path: Path) -> list[float]:
 
 
 def voc_corners(whence: str | Path, name: str, box: tuple[float, ...]) -> list[float]:
-    """Continuous corners from 0 of VOC's own, which count pixels from 1 and include both ends; turned boxes are refused."""
+    """Return continuous corners from 0 of VOC's, which count pixels from 1, both ends included; turned boxes are refused."""
     xmin, ymin, xmax, ymax = box
     if xmax < xmin or ymax < ymin:
         told = ", ".join(f"{value:g}" for value in box)
@@ -85,7 +85,7 @@ def voc_corners(whence: str | Path, name: str, box: tuple[float, ...]) -> list[f
 
 
 def read_annotation(path: str | Path, size: tuple[int, int] | None = None) -> Annotation:
-    """One VOC XML file; ValueError, naming file and reason, where it breaks the format.
+    """Return the annotation of a VOC XML file; ValueError, naming file and reason, where it breaks the format.
 
     `size` is that of the photo, for files that do not tell it.
     """
@@ -124,7 +124,7 @@ class VOCSplit(Dataset):
         return check_kind(path)
 
     def annotation_file(self, image_id: str) -> Path:
-        """Where the annotation lies."""
+        """Return where the annotation lies."""
         return (self.folder if self.flat else self.folder / "Annotations") / f"{image_id}.xml"
 
     def annotation(self, image_id: str) -> Annotation:
@@ -150,7 +150,7 @@ class VOCSplit(Dataset):
 
 
 def _sets(folder: Path) -> Path | None:
-    """The folder of the split files: ImageSets/Main, or ImageSets itself where the files lie there."""
+    """Return the folder of the split files: ImageSets/Main, or ImageSets itself where the files lie there."""
     main = folder / "ImageSets" / "Main"
     if main.is_dir():
         return main
@@ -158,7 +158,7 @@ def _sets(folder: Path) -> Path | None:
 
 
 def list_splits(folder: Path) -> list[str]:
-    """The image sets of a folder, without the per-class ones (`dog_train`); `all` where there are annotations alone."""
+    """Return the image sets of a folder, without the per-class ones (`dog_train`); `all` where there are annotations alone."""
     sets = _sets(folder)
     if sets is None:
         return [ALL] if _annotated(folder) else []
@@ -167,12 +167,12 @@ def list_splits(folder: Path) -> list[str]:
 
 
 def _annotated(folder: Path) -> Path | None:
-    """Where the XML files lie: Annotations, or the folder itself beside photos."""
+    """Return where the XML files lie: Annotations, or the folder itself beside photos."""
     return next((place for place in (folder / "Annotations", folder) if any(place.glob("*.xml"))), None)
 
 
 def read_voc(folder: str | Path, split: str) -> VOCSplit:
-    """The split `split` of a `VOC20xx` folder with Annotations and ImageSets/Main (and JPEGImages for its photos).
+    """Return the split `split` of a `VOC20xx` folder with Annotations and ImageSets/Main (and JPEGImages for its photos).
 
     ImageSets may lack Main; a folder without ImageSets, with its annotations in Annotations or beside the photos, has the one
     split `all`. Raises FileNotFoundError for a folder or split that is not there and ValueError for a split that is empty
@@ -232,7 +232,7 @@ class Listed(Dataset):
 
 
 def listed_from_json(path: Path, content: object, split: str | None = None) -> Listed:
-    """Ground truth from {image id: {"width", "height", "split", "objects": [{"name", "bbox", "difficult"}]}}.
+    """Return ground truth of {image id: {"width", "height", "split", "objects": [{"name", "bbox", "difficult"}]}}.
 
     `bbox` holds VOC's own corners counted from 1; with `split`, only the images of that split.
     """
@@ -259,6 +259,6 @@ def listed_from_json(path: Path, content: object, split: str | None = None) -> L
 
 
 def read_annotations_json(path: str | Path, split: str | None = None) -> dict[str, Objects]:
-    """The ground truth of `listed_from_json`, by image id."""
+    """Return the ground truth of `listed_from_json`, by image id."""
     data = listed_from_json(Path(path), load_json(Path(path)), split)
     return {image: data.objects(image) for image in data.ids}

@@ -34,7 +34,7 @@ class YoloSplit(Dataset):
         return check_kind(path)
 
     def label_file(self, image_id: str) -> Path:
-        """Where the labels lie: in `labels` where the photo's path has `images`, else beside the photo."""
+        """Return where the labels lie: in `labels` where the photo's path has `images`, else beside the photo."""
         path = (self.photos or {})[image_id]
         parts = list(path.parts)
         for i in range(len(parts) - 2, -1, -1):
@@ -59,7 +59,7 @@ class YoloSplit(Dataset):
 
 
 def read_rows(path: Path) -> list[list[float]]:
-    """The rows of numbers of a label file; ValueError naming file and line."""
+    """Return the rows of numbers of a label file; ValueError naming file and line."""
     rows = []
     for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip():
@@ -75,7 +75,7 @@ def read_rows(path: Path) -> list[list[float]]:
 
 
 def corners(path: Path, values: list[float], size: tuple[int, int]) -> list[float]:
-    """Continuous corners in pixels of a normalised box [x, y, width, height] around its centre, or of a polygon."""
+    """Return corners in pixels of a normalised box [x, y, width, height] around its centre, or of a polygon."""
     if len(values) == 4:
         x, y, width, height = values
         xs, ys = [x - width / 2, x + width / 2], [y - height / 2, y + height / 2]
@@ -91,7 +91,7 @@ def corners(path: Path, values: list[float], size: tuple[int, int]) -> list[floa
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
-    """The content of a data.yaml; ValueError naming it."""
+    """Return the content of a data.yaml; ValueError naming it."""
     import yaml
 
     try:
@@ -104,7 +104,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
 
 
 def names_of(path: Path, content: Mapping[str, Any]) -> tuple[str, ...]:
-    """The class names of a data.yaml, a list or a mapping from their numbers."""
+    """Return the class names of a data.yaml, a list or a mapping from their numbers."""
     names = content["names"]
     if isinstance(names, Mapping):
         try:
@@ -118,13 +118,13 @@ def names_of(path: Path, content: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def yolo_splits(path: Path) -> list[str]:
-    """The splits that a data.yaml gives."""
+    """Return the splits that a data.yaml gives."""
     content = load_yaml(path)
     return [split for split in SPLITS if content.get(split)]
 
 
 def read_yolo(path: str | Path, split: str) -> YoloSplit:
-    """The split of a `data.yaml`: a folder of photos, a text file that lists them, or a list of such.
+    """Return the split of a `data.yaml`: a folder of photos, a text file that lists them, or a list of such.
 
     Raises FileNotFoundError for a split that is not there, and ValueError, naming the file, for what is malformed.
     """
@@ -147,7 +147,7 @@ def read_yolo(path: str | Path, split: str) -> YoloSplit:
 
 
 def _place(path: Path, content: Mapping[str, Any], given: str) -> Path:
-    """Where a split's photos lie; `../` before them is forgiven, as Roboflow writes it for a file one folder deeper."""
+    """Return where a split's photos lie; `../` before them is forgiven, as Roboflow writes it for a file one folder deeper."""
     root = Path(str(content.get("path") or "."))
     bare = given
     while bare.startswith("../"):

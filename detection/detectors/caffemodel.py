@@ -31,7 +31,7 @@ def _varint(data: memoryview, at: int) -> tuple[int, int]:
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
-    """(field number, wire type, value) of a message, in order."""
+    """Yield (field number, wire type, value) of a message, in order."""
     at = 0
     while at < len(data):
         tag, at = _varint(data, at)
@@ -92,7 +92,7 @@ def _blob(data: memoryview) -> np.ndarray:
 
 
 def read_caffemodel(path: str | Path) -> dict[str, list[np.ndarray]]:
-    """Layer name to its blobs (float32; weight, then bias); layers without blobs are left out.
+    """Return the blobs by layer (float32; weight, then bias); layers without blobs are left out.
 
     Raises FileNotFoundError for a missing file and ValueError, naming it, for one that is not a caffemodel.
     """

@@ -12,17 +12,17 @@ from vocbench.detection.detections import VOC_CLASSES, Detections, classes_of
 
 
 def default_classes(names: Sequence[str]) -> tuple[str, ...]:
-    """What a model's labels index where nothing else is asked for: VOC's classes where it knows any, else its own."""
+    """Return what a model's labels index where nothing else is asked for: VOC's classes where it knows any, else its own."""
     return VOC_CLASSES if any(VOC_INDEX(name) is not None for name in names) else tuple(names)
 
 
 def known_classes(detector: Any) -> tuple[str, ...]:
-    """The names of all classes that a detector can find: its `known`, else those that its labels index."""
+    """Return the names of all classes that a detector can find: its `known`, else those that its labels index."""
     return getattr(detector, "known", None) or classes_of(detector)
 
 
 def label_map(names: Sequence[str], classes: Sequence[str]) -> Tensor:
-    """(names,) the place of each name among the classes, -1 for those that are not there."""
+    """Return the place of each name among the classes (names,), -1 for those that are not there."""
     return torch.tensor(ClassIndex(classes).labels(list(names)), dtype=torch.int64)
 
 
@@ -46,7 +46,7 @@ class Relabelled(nn.Module):
 
 
 def labelled_by(detector: Any, classes: Sequence[str]) -> Any:
-    """The detector with labels that index `classes`: by its own method `label_by` where it has one."""
+    """Return the detector with labels that index `classes`: by its own method `label_by` where it has one."""
     if classes_of(detector) == tuple(classes):
         return detector
     own = getattr(detector, "label_by", None)

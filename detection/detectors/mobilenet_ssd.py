@@ -53,7 +53,7 @@ def _convolution(name: str, inputs: int, outputs: int, kernel: int, stride: int 
 
 
 def _trunk() -> list[tuple[str, nn.Conv2d]]:
-    """Every convolution before the heads, in order, by its name in the caffemodel."""
+    """Return every convolution before the heads, in order, by its name in the caffemodel."""
     layers = [_convolution("conv0", 3, 32, 3, 2)]
     for i, (inputs, outputs, stride) in enumerate(BLOCKS, 1):
         layers.append(_convolution(f"conv{i}/dw", inputs, inputs, 3, stride, inputs))
@@ -65,7 +65,7 @@ def _trunk() -> list[tuple[str, nn.Conv2d]]:
 
 
 def preprocess(images: Sequence[Tensor]) -> Tensor:
-    """Images (3, H, W) RGB in [0, 1] to the network's input (B, 3, 300, 300): BGR, bilinear, in [-1, 1]."""
+    """Turn images (3, H, W) RGB in [0, 1] into the network's input (B, 3, 300, 300): BGR, bilinear, in [-1, 1]."""
     resized = [interpolate(image[None], (SIDE, SIDE), mode="bilinear", align_corners=False) for image in images]
     return torch.cat(resized).flip(1) * 2 - 1
 
@@ -84,11 +84,11 @@ class MobileNetSSD(nn.Module):
         self.register_buffer("priors", priors(PRIORS, SIDE), persistent=False)
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width in pixels to which a photo of any size is resized."""
+        """Return the height and width in pixels to which a photo of any size is resized."""
         return SIDE, SIDE
 
     def features(self, x: Tensor, last: str = "conv17_2") -> dict[str, Tensor]:
-        """Maps after the ReLU of every layer up to `last`, by name, of a preprocessed batch (B, 3, h, w) of any size."""
+        """Return the maps after every layer's ReLU up to `last`, by name, of a preprocessed batch (B, 3, h, w) of any size."""
         maps = {}
         for name, layer in zip(self.names, self.trunk, strict=True):
             maps[name] = x = torch.relu(layer(x))
@@ -97,7 +97,7 @@ class MobileNetSSD(nn.Module):
         return maps
 
     def raw(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Box offsets (B, 1917, 4) and class scores (B, 1917, 21), background first, of a batch (B, 3, 300, 300)."""
+        """Return the box offsets (B, 1917, 4) and class scores (B, 1917, 21), background first, of a batch (B, 3, 300, 300)."""
         maps = self.features(x)
         offsets, scores = [], []
         for i, (name, _, _) in enumerate(HEADS):
@@ -120,7 +120,7 @@ class MobileNetSSD(nn.Module):
 
 
 def load_mobilenet_ssd(path: str | Path, suppression: Suppression | None = None) -> MobileNetSSD:
-    """The detector with the weights of a caffemodel, in evaluation mode; ValueError for a file of another network."""
+    """Return the detector with the weights of a caffemodel, in evaluation mode; ValueError for a file of another network."""
     blobs = read_caffemodel(path)
     network = MobileNetSSD(suppression)
     named = dict(zip(network.names, network.trunk, strict=True))

@@ -25,7 +25,7 @@ class PriorMap:
     step: float | None = None
 
     def shapes(self) -> list[tuple[float, float]]:
-        """(width, height) in pixels: the small square, the geometric mean square, then each ratio and its inverse."""
+        """Return (width, height) in pixels: the small square, the geometric mean square, then each ratio and its inverse."""
         shapes = [(self.smallest, self.smallest)]
         if self.largest is not None:
             shapes.append((sqrt(self.smallest * self.largest),) * 2)
@@ -36,7 +36,7 @@ class PriorMap:
 
 
 def priors(maps: Sequence[PriorMap], side: int, clip: bool = False) -> Tensor:
-    """Prior boxes (P, 4) as centre x, centre y, width, height in parts of the input's side; row by row, cell by cell."""
+    """Return prior boxes (P, 4) as centre x, centre y, width, height in parts of the input's side; by row, then cell."""
     boxes = []
     for prior_map in maps:
         step = prior_map.step or side / prior_map.side
@@ -47,7 +47,7 @@ def priors(maps: Sequence[PriorMap], side: int, clip: bool = False) -> Tensor:
 
 
 def decode(offsets: Tensor, prior_boxes: Tensor, variances: tuple[float, float] = (0.1, 0.2)) -> Tensor:
-    """Offsets (B, P, 4) against centre-size priors (P, 4) to corner boxes (B, P, 4) in parts of the image."""
+    """Turn offsets (B, P, 4) from centre-size priors (P, 4) into corner boxes (B, P, 4) in parts of the image."""
     centre = prior_boxes[:, :2] + offsets[..., :2] * variances[0] * prior_boxes[:, 2:]
     size = prior_boxes[:, 2:] * torch.exp(offsets[..., 2:] * variances[1])
     return torch.cat([centre - size / 2, centre + size / 2], -1)
@@ -64,7 +64,7 @@ class Suppression:
 
 
 def suppress(boxes: Tensor, scores: Tensor, size: tuple[int, int], settings: Suppression) -> Detections:
-    """One image's boxes (P, 4) in parts of the image and class scores (P, C) to detections in pixels of (width, height)."""
+    """Turn an image's boxes (P, 4) in its parts and class scores (P, C) into detections in pixels of (width, height)."""
     from torchvision.ops import batched_nms
 
     chosen_scores, order = scores.sort(dim=0, descending=True, stable=True)  # (P, C)

@@ -35,7 +35,7 @@ HEADS = (512, 1024, 512, 256, 256, 256)  # channels of the maps that boxes are p
 
 
 def _vgg() -> nn.ModuleList:
-    """VGG16 up to fc7 as one list; convolutions and ReLUs at the places that both layouts number."""
+    """Return VGG16 up to fc7 as one list; convolutions and ReLUs at the places that both layouts number."""
     layers: list[nn.Module] = []
     channels = 3
     for width, count in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
@@ -49,7 +49,7 @@ def _vgg() -> nn.ModuleList:
 
 
 def _extras() -> nn.ModuleList:
-    """conv8_1 to conv11_2; every second one gives a map."""
+    """Return conv8_1 to conv11_2; every second one gives a map."""
     return nn.ModuleList(
         [
             nn.Conv2d(1024, 256, 1),
@@ -76,7 +76,7 @@ class L2Norm(nn.Module):
 
 
 def preprocess(images: Sequence[Tensor]) -> Tensor:
-    """Images (3, H, W) RGB in [0, 1] to (B, 3, 300, 300) RGB of 255 less the mean."""
+    """Turn images (3, H, W) RGB in [0, 1] into (B, 3, 300, 300) RGB of 255 less the mean."""
     resized = torch.cat([interpolate(image[None], (SIDE, SIDE), mode="bilinear", align_corners=False) for image in images])
     return resized * 255 - resized.new_tensor(MEAN)[:, None, None]
 
@@ -96,11 +96,11 @@ class SSD300(nn.Module):
         self.register_buffer("priors", priors(PRIORS, SIDE, clip=True), persistent=False)
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width in pixels to which a photo of any size is resized."""
+        """Return the height and width in pixels to which a photo of any size is resized."""
         return SIDE, SIDE
 
     def maps(self, x: Tensor) -> list[Tensor]:
-        """The six maps of a preprocessed batch (B, 3, 300, 300): sides 38, 19, 10, 5, 3 and 1."""
+        """Return the six maps of a preprocessed batch (B, 3, 300, 300): sides 38, 19, 10, 5, 3 and 1."""
         found = []
         for i, layer in enumerate(self.vgg):
             x = layer(x)
@@ -114,7 +114,7 @@ class SSD300(nn.Module):
         return found
 
     def raw(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Box offsets (B, 8732, 4) and class scores (B, 8732, 21), background first."""
+        """Return the box offsets (B, 8732, 4) and class scores (B, 8732, 21), background first."""
         offsets, scores = [], []
         for i, found in enumerate(self.maps(x)):
             offsets.append(self.offsets[i](found).permute(0, 2, 3, 1).reshape(len(x), -1, 4))
@@ -144,7 +144,7 @@ LAYOUTS = (
 
 
 def rename(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict of either layout under this module's names."""
+    """Return a state dict of either layout under this module's names."""
     renamed = {}
     for name, tensor in state.items():
         for pattern, replacement in LAYOUTS:
@@ -154,7 +154,7 @@ def rename(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _unwrapped(path: Path, content: object) -> dict[str, Tensor]:
-    """The tensors of a checkpoint, also where training programs keep them beside the optimiser; ValueError naming the file."""
+    """Return the tensors of a checkpoint, also where they lie beside the optimiser; ValueError naming the file."""
     for _ in range(3):
         if isinstance(content, dict):
             content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), content)
@@ -164,7 +164,7 @@ def _unwrapped(path: Path, content: object) -> dict[str, Tensor]:
 
 
 def load_ssd300_voc(path: str | Path, suppression: Suppression | None = None) -> SSD300:
-    """The detector of a `.pth` of either layout, in evaluation mode; ValueError, naming the file, for anything else."""
+    """Return the detector of a `.pth` of either layout, in evaluation mode; ValueError, naming the file, for others."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such weights file of SSD300")

@@ -16,12 +16,12 @@ from vocbench.detection.detectors.labels import default_classes, label_map
 
 
 def voc_label(name: str) -> int:
-    """The VOC label of a class name, -1 where VOC has none."""
+    """Return the VOC label of a class name, -1 where VOC has none."""
     return VOC_INDEX.labels([name])[0]
 
 
 def coco_names() -> list[str]:
-    """COCO's 80 classes in their order, as torchvision tells them."""
+    """Return COCO's 80 classes in their order, as torchvision lists them."""
     from torchvision.models.detection import SSD300_VGG16_Weights
 
     return [name for name in SSD300_VGG16_Weights.COCO_V1.meta["categories"] if name not in ("__background__", "N/A")]
@@ -47,7 +47,7 @@ class TorchvisionDetector(nn.Module):
         return self
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width in pixels to which a photo of any size is resized."""
+        """Return the height and width in pixels to which a photo of any size is resized."""
         wide, high = self.network.transform.fixed_size  # type: ignore[union-attr, misc]
         return int(high), int(wide)
 
@@ -63,7 +63,7 @@ class TorchvisionDetector(nn.Module):
 
 
 def load_torchvision(name: str) -> TorchvisionDetector:
-    """`ssd300` or `ssdlite` with torchvision's COCO weights.
+    """Return `ssd300` or `ssdlite` with torchvision's COCO weights.
 
     Raises OSError, in one line, where they cannot be downloaded, ValueError where the file is damaged.
     """

@@ -63,20 +63,20 @@ def threads_kept() -> Iterator[None]:
 
 
 def to_bgr(image: Tensor) -> np.ndarray:
-    """(3, H, W) RGB in [0, 1] to (H, W, 3) uint8 BGR, the form in which ultralytics takes an array."""
+    """Turn (3, H, W) RGB in [0, 1] into (H, W, 3) uint8 BGR, the form in which ultralytics takes an array."""
     levels = image.detach().float().clamp(0, 1).mul(255).round().to(torch.uint8)
     return np.ascontiguousarray(levels.permute(1, 2, 0).flip(2).cpu().numpy())
 
 
 def from_bgr(picture: np.ndarray) -> Tensor:
-    """(H, W, 3) uint8 BGR to (3, H, W) RGB in [0, 1]; ValueError for another form."""
+    """Turn (H, W, 3) uint8 BGR into (3, H, W) RGB in [0, 1]; ValueError for another form."""
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
         raise ValueError(f"a picture must be (H, W, 3) uint8 BGR, got {picture.shape} {picture.dtype}")
     return torch.from_numpy(np.ascontiguousarray(picture[:, :, ::-1].transpose(2, 0, 1))).float() / 255
 
 
 def class_names(given: Mapping[int, str]) -> list[str]:
-    """A model's class names; 80 or 20 bare numbers, as a `.yaml` has, stand for COCO's or VOC's in order."""
+    """Return a model's class names; 80 or 20 bare numbers, as a `.yaml` has, stand for COCO's or VOC's in order."""
     names = [given[i] for i in range(len(given))]
     if names != [str(i) for i in range(len(names))]:
         return names
@@ -104,7 +104,7 @@ class UltralyticsDetector(nn.Module):
         return self
 
     def input_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width in pixels of a photo inside the letterbox that the model sees."""
+        """Return the height and width in pixels of a photo inside the letterbox that the model sees."""
         high, wide = self.side if isinstance(self.side, (list, tuple)) else (self.side, self.side)
         factor = min(high / height, wide / width)
         return max(round(height * factor), 1), max(round(width * factor), 1)
@@ -127,7 +127,7 @@ class UltralyticsDetector(nn.Module):
 
 
 def load_ultralytics(path: str | Path, device: str = "cpu", trust: bool = False) -> UltralyticsDetector:
-    """The model of a `.pt`, `.onnx` or `.yaml` file.
+    """Return the model of a `.pt`, `.onnx` or `.yaml` file.
 
     Raises ValueError without `trust` for what may run code, and for files that do not load; FileNotFoundError.
     """
@@ -163,7 +163,7 @@ def load_ultralytics(path: str | Path, device: str = "cpu", trust: bool = False)
 
 @contextmanager
 def _under_its_name(path: Path) -> Iterator[Path]:
-    """The path under which ultralytics opens this very file: it opens, or downloads, yolov5su.pt in place of a yolov5s.pt."""
+    """Yield a path at which ultralytics opens this very file: for yolov5s.pt it opens, or downloads, yolov5su.pt."""
     from ultralytics.utils.checks import check_yolov5u_filename
 
     if path.suffix != ".pt" or check_yolov5u_filename(path.name, verbose=False) == path.name:
@@ -240,7 +240,7 @@ def filtering_validator(change: Change, base: type | None = None) -> type:
 
 
 def _picture_in(batch: Mapping[str, Any], i: int) -> tuple[slice, ...]:
-    """Where image `i` of a validator's batch holds its picture: all but the bars of the letterbox."""
+    """Return where image `i` of a validator's batch holds its picture: all but the bars of the letterbox."""
     height, width = batch["img"].shape[2:]
     told, shapes = batch.get("ratio_pad"), batch.get("ori_shape")
     if not told or not shapes or not isinstance(told[i][0], tuple):  # a batch that was not letterboxed

@@ -19,7 +19,7 @@ BLUR_RADIUS = 10  # pixels: a 21x21 kernel
 
 
 def gaussian_taps(sigma: float, radius: int = BLUR_RADIUS) -> np.ndarray:
-    """The one-dimensional Gaussian kernel (2 radius + 1,), summing to 1; sigma in pixels, 0 gives a single tap."""
+    """Return the one-dimensional Gaussian kernel (2 radius + 1,), summing to 1; sigma in pixels, 0 gives a single tap."""
     if sigma <= 0:
         return np.eye(2 * radius + 1)[radius]
     taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)

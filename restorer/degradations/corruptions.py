@@ -21,7 +21,7 @@ _lock = threading.Lock()  # the library draws from numpy's global generator
 
 
 def corrupt(image: Tensor, name: str, severity: float, generator: Generator) -> Tensor:
-    """(3, H, W) in [0, 1], at least 32 pixels a side, under a named corruption; random parts come from `generator`.
+    """Apply a named corruption to (3, H, W) in [0, 1], at least 32 pixels a side; random parts come from `generator`.
 
     Raises ValueError where the library is missing, does not know the name, or fails.
     """
@@ -48,7 +48,7 @@ def corrupt(image: Tensor, name: str, severity: float, generator: Generator) -> 
 
 
 def _impulse_noise(image: Tensor, severity: int, generator: Generator) -> Tensor:
-    """As the library does it, but for the random numbers, which it takes from a generator that cannot be seeded."""
+    """Add impulse noise as the library does, whose own random numbers cannot be seeded."""
     from skimage.util import random_noise
 
     share = (0.03, 0.06, 0.09, 0.17, 0.27)[severity - 1]
@@ -68,7 +68,7 @@ def _library() -> ModuleType:
 
 @functools.cache
 def usable() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The common corruptions that work here, and those that fail; both empty where the library cannot be imported."""
+    """Return the common corruptions that work here, and those that fail; both empty where the library cannot be imported."""
     try:
         imagecorruptions = _library()
     except ValueError:

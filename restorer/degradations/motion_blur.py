@@ -16,7 +16,7 @@ SAMPLES = 2000
 
 
 def trajectory(length: float, generator: np.random.Generator, samples: int = SAMPLES) -> np.ndarray:
-    """Positions (samples,) complex in pixels of a shaken camera that travels `length` pixels in all, from 0."""
+    """Return positions (samples,), complex in pixels, of a shaken camera that travels `length` pixels in all, from 0."""
     anxiety = 0.1 * generator.random()  # how strongly the hand shakes
     pull = 0.7 * generator.random()
     shake = 10 * generator.random()
@@ -36,7 +36,7 @@ def trajectory(length: float, generator: np.random.Generator, samples: int = SAM
 
 
 def rasterise(path: np.ndarray, canvas: int = CANVAS) -> np.ndarray:
-    """The share of samples at each pixel of a square canvas, (canvas, canvas) summing to 1.
+    """Return the share of samples at each pixel of a square canvas, (canvas, canvas) summing to 1.
 
     The path's middle lies on the middle pixel, of an even canvas the one before its middle, so that blurring shifts nothing.
     Every sample is shared out bilinearly among four pixels; what leaves the canvas stays at its border.
@@ -54,7 +54,7 @@ def rasterise(path: np.ndarray, canvas: int = CANVAS) -> np.ndarray:
 
 
 def motion_blur(image: Tensor, length: float, generator: np.random.Generator) -> Tensor:
-    """(3, H, W) blurred along a random trajectory of `length` pixels, borders replicated; length 0 changes nothing."""
+    """Blur (3, H, W) along a random trajectory of `length` pixels, borders replicated; length 0 changes nothing."""
     if length <= 0:
         return image.clone()
     from scipy.signal import fftconvolve

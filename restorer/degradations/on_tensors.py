@@ -40,7 +40,7 @@ CHROMINANCE = (
 
 
 def quantisation(table: tuple[tuple[int, ...], ...], quality: Tensor) -> Tensor:
-    """The table scaled for each quality (B,), as libjpeg's jpeg_quality_scaling does: (B, 8, 8)."""
+    """Return the table scaled for each quality (B,), as libjpeg's jpeg_quality_scaling does: (B, 8, 8)."""
     quality = quality.clamp(1, 100)
     scale = torch.where(quality < 50, (5000 / quality).floor(), 200 - 2 * quality)  # (B,)
     base = torch.tensor(table, dtype=torch.float32, device=quality.device)
@@ -56,7 +56,7 @@ def _dct_matrix(device: torch.device) -> Tensor:
 
 
 def _requantise(plane: Tensor, table: Tensor) -> Tensor:
-    """A plane (B, H, W) of whole 8x8 blocks in 0..255 after quantising its blocks' DCT by (B, 8, 8)."""
+    """Return a plane (B, H, W) of whole 8x8 blocks in 0..255 after quantising its blocks' DCT by (B, 8, 8)."""
     batch, height, width = plane.shape
     dct = _dct_matrix(plane.device)
     blocks = plane.reshape(batch, height // 8, 8, width // 8, 8).transpose(2, 3) - 128  # (B, h, w, 8, 8)
@@ -79,19 +79,19 @@ def _to_rgb(luma: Tensor, cb: Tensor, cr: Tensor) -> Tensor:
 
 
 def _widen(plane: Tensor) -> Tensor:
-    """Twice as wide: each sample is 3/4 the nearer and 1/4 the further neighbour, borders repeated."""
+    """Return it twice as wide: each sample is 3/4 the nearer and 1/4 the further neighbour, borders repeated."""
     left, right = (pad(plane[:, None], side, mode="replicate")[:, 0] for side in ((1, 0, 0, 0), (0, 1, 0, 0)))
     pair = [3 * plane + left[..., :-1], 3 * plane + right[..., 1:]]
     return torch.stack(pair, 3).flatten(2) / 4
 
 
 def _upsample(plane: Tensor) -> Tensor:
-    """(B, h, w) to (B, 2h, 2w), rounded."""
+    """Enlarge (B, h, w) to (B, 2h, 2w), rounded."""
     return _widen(_widen(plane).transpose(1, 2)).transpose(1, 2).round()
 
 
 def jpeg_batch(images: Tensor, quality: Tensor) -> Tensor:
-    """Images (B, 3, H, W) in [0, 1] as their JPEG of quality (B,) decodes; quality 0 leaves an image untouched."""
+    """Return images (B, 3, H, W) in [0, 1] as their JPEG of quality (B,) decodes; quality 0 leaves an image untouched."""
     height, width = images.shape[2:]
     grown = pad(images, (0, -width % 16, 0, -height % 16), mode="replicate")
     ycc = _to_ycc((grown.clamp(0, 1) * 255).round())  # (B, 3, H', W')
@@ -104,7 +104,7 @@ def jpeg_batch(images: Tensor, quality: Tensor) -> Tensor:
 
 
 def degrade_batch(crops: Tensor, levels: Sequence[Levels], seeds: Sequence[int]) -> Tensor:
-    """Crops (B, 3, S, S) each degraded at its own levels, on their device; noise from the samples' seeds."""
+    """Degrade crops (B, 3, S, S), each at its own levels, on their device; noise from the samples' seeds."""
     if any(set(level) - ON_TENSORS for level in levels):  # recipes with other degradations go one by one
         return _degrade_singly(crops, levels, seeds)
     blurred = blur_batch(crops, [level.get("blur", 0.0) for level in levels])
@@ -130,7 +130,7 @@ def _noise(like: Tensor, seed: int) -> Tensor:
 
 
 def _blur_matrix(taps: Tensor, size: int) -> Tensor:
-    """Matrices (B, size, size) that convolve a line with taps (B, 21), the line's ends replicated."""
+    """Return matrices (B, size, size) that convolve a line with taps (B, 21), the line's ends replicated."""
     radius = taps.shape[1] // 2
     rows = torch.arange(size, device=taps.device)[:, None]
     columns = (rows + torch.arange(-radius, radius + 1, device=taps.device)).clamp(0, size - 1)  # (size, 21)
@@ -139,7 +139,7 @@ def _blur_matrix(taps: Tensor, size: int) -> Tensor:
 
 
 def blur_batch(images: Tensor, sigmas: Sequence[float]) -> Tensor:
-    """Images (B, 3, H, W), each blurred by its own sigma in pixels on a 21x21 kernel, borders replicated."""
+    """Blur images (B, 3, H, W), each by its own sigma in pixels on a 21x21 kernel, borders replicated."""
     taps = torch.from_numpy(np.stack([gaussian_taps(sigma) for sigma in sigmas])).to(images)  # (B, 21)
     down = _blur_matrix(taps, images.shape[2])[:, None]  # (B, 1, H, H)
     across = _blur_matrix(taps, images.shape[3])[:, None].transpose(2, 3)  # (B, 1, W, W)
@@ -147,7 +147,7 @@ def blur_batch(images: Tensor, sigmas: Sequence[float]) -> Tensor:
 
 
 def jpeg_shifted(images: Tensor, quality: Tensor, seeds: Sequence[int]) -> Tensor:
-    """JPEG with each image's blocks at a random phase of 16 x 16 pixels, as a cut from a whole photo has it."""
+    """Apply JPEG with each image's blocks at a random phase of 16 x 16 pixels, as a cut from a whole photo has it."""
     grown = pad(images, (16, 16, 16, 16), mode="replicate")
     size_y, size_x = images.shape[2] + 16, images.shape[3] + 16
     phases = [(seed % 16, seed // 16 % 16) for seed in seeds]

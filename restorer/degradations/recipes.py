@@ -45,7 +45,7 @@ JPEG_EDGES = (100.0, 80.0, 60.0, 50.0, 40.0, 35.0, 30.0, 25.0, 20.0, 15.0, 10.0)
 
 
 def _level_triples(lowest: int, highest: int) -> list[tuple[int, int, int]]:
-    """All (blur, noise, JPEG) levels 1 to 10 whose sum minus 2 lies in [lowest, highest]."""
+    """Return all (blur, noise, JPEG) levels 1 to 10 whose sum minus 2 lies in [lowest, highest]."""
     levels = range(1, 11)
     return [triple for triple in product(levels, levels, levels) if lowest <= sum(triple) - 2 <= highest]
 
@@ -70,7 +70,7 @@ def _within(edges: tuple[float, ...], level: int, generator: Generator) -> float
 
 
 def _uniform(**ranges: tuple[float, float]) -> Callable[[Generator], Levels]:
-    """Every named degradation at a level uniform in its range; JPEG's quality is a whole number."""
+    """Return every named degradation at a level uniform in its range; JPEG's quality is a whole number."""
 
     def draw(generator: Generator) -> Levels:
         drawn = {name: float(generator.uniform(*ranges[name])) for name in DEGRADATIONS if name in ranges}
@@ -80,7 +80,7 @@ def _uniform(**ranges: tuple[float, float]) -> Callable[[Generator], Levels]:
 
 
 def _some_of(draw: Callable[[Generator], Levels]) -> Callable[[Generator], Levels]:
-    """A random number of the degradations that `draw` gives, at least one."""
+    """Return a random number of the degradations that `draw` draws, at least one."""
 
     def draw_some(generator: Generator) -> Levels:
         levels = draw(generator)
@@ -92,7 +92,7 @@ def _some_of(draw: Callable[[Generator], Levels]) -> Callable[[Generator], Level
 
 
 def _only(draw: Callable[[Generator], Levels], *names: str) -> Callable[[Generator], Levels]:
-    """The same draws, of which only the named degradations are applied."""
+    """Return the same draws, of which only the named degradations are applied."""
     return lambda generator: {name: level for name, level in draw(generator).items() if name in names}
 
 
@@ -117,7 +117,7 @@ RECIPES: dict[str, Callable[[Generator], Levels]] = {
 
 
 def image_generator(seed: int, image_id: str) -> Generator:
-    """The generator of one image of one run, a function of the run's seed and the image's id only."""
+    """Return the generator of one image of one run, a function of the run's seed and the image's id only."""
     digest = hashlib.sha256(f"{seed}:{image_id}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "little"))
 
@@ -146,12 +146,12 @@ def apply_levels(image: Tensor, levels: Mapping[str, float], generator: Generato
 
 
 def degrade(image: Tensor, recipe: str, seed: int, image_id: str) -> tuple[Tensor, Levels]:
-    """The degraded image (3, H, W) and the levels drawn for it by `recipe`, from (seed, image_id) alone."""
+    """Return the degraded image (3, H, W) and the levels drawn for it by `recipe`, from (seed, image_id) alone."""
     generator = image_generator(seed, image_id)
     levels = draw_levels(recipe, generator)
     return apply_levels(image, levels, generator), levels
 
 
 def level_degrade(image: Tensor, levels: Mapping[str, float], seed: int, image_id: str) -> Tensor:
-    """The image degraded at fixed levels; its noise comes from (seed, image_id) alone."""
+    """Return the image degraded at fixed levels; its noise comes from (seed, image_id) alone."""
     return apply_levels(image, levels, image_generator(seed, image_id))

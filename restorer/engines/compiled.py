@@ -39,7 +39,7 @@ def compiler() -> list[str] | None:
 
 
 def _told(command: list[str]) -> str:
-    """What a short command prints, or nothing where it fails."""
+    """Return what a short command prints, or nothing where it fails."""
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
     except (OSError, subprocess.SubprocessError):
@@ -122,7 +122,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _complaint(error: Exception) -> str:
-    """The compiler's first line that names an error, or whatever else went wrong."""
+    """Return the compiler's first line that names an error, or whatever else went wrong."""
     if isinstance(error, subprocess.CalledProcessError):
         lines = [line.strip() for line in error.stderr.splitlines() if line.strip()]
         return next((line for line in lines if "error" in line.lower()), lines[0] if lines else f"exit {error.returncode}")

@@ -88,7 +88,7 @@ def _torch_export(network: nn.Module, path: Path) -> None:
 
 
 def _step(network: nn.Module) -> int:
-    """By what the sides of a photo for an exported program must be divisible: what the resolution is divided by inside."""
+    """Return by what an exported program's sides must be divisible: what the resolution is divided by inside."""
     return max((getattr(part, "factor", 1) for part in network.modules()), default=1)
 
 
@@ -109,7 +109,7 @@ FORMATS: dict[str, tuple[str, Callable[[nn.Module, Path], None], Callable[[Path]
 
 
 def check_path(name: str, path: str | Path) -> Path:
-    """The path, if the format can be written there; ValueError or OSError otherwise.
+    """Return the path, if the format can be written there; ValueError or OSError otherwise.
 
     Its suffix must be the format's, its folder there, nothing in its place (nor in that of OpenVINO's .bin), and installed what
     the format needs.
@@ -131,7 +131,7 @@ def check_path(name: str, path: str | Path) -> Path:
 
 
 def _files(name: str, path: Path) -> list[Path]:
-    """What a format consists of; the file that is opened comes last."""
+    """Return what a format consists of; the file that is opened comes last."""
     return [path.with_suffix(".bin"), path] if name == "openvino" else [path]
 
 

@@ -28,7 +28,7 @@ class Folded(NamedTuple):
 
 
 def _taps(weights: list[Tensor]) -> Tensor:
-    """Depthwise weights (16, 1, k, k) of k = 3, 5, 7 as (83, 16)."""
+    """Return depthwise weights (16, 1, k, k) of k = 3, 5, 7 as (83, 16)."""
     return torch.cat([weight.flatten(1) for weight in weights], 1).t()
 
 

@@ -72,6 +72,6 @@ class FusedOwan(nn.Module):
 
 
 def fuse(network: Owan) -> FusedOwan:
-    """The fused form of a trained network, in evaluation mode; the operations are those of `OPERATIONS`, in its order."""
+    """Return the fused form of a trained network, in evaluation mode; its operations are `OPERATIONS`, in their order."""
     assert len(OPERATIONS) == 8
     return FusedOwan(network).eval()

@@ -79,7 +79,7 @@ def packed(parameters: Sequence[Tensor], factor: int, attention: str) -> Tensor:
 
 
 def restore(image: Tensor, parameters: Sequence[Tensor], factor: int, attention: str) -> Tensor:
-    """What OWAN makes of (B, 3, H, W) float32 images on the CPU, not clipped; without gradients."""
+    """Return what OWAN makes of (B, 3, H, W) float32 images on the CPU, not clipped; without gradients."""
     image, weights = image.detach().contiguous(), packed(parameters, factor, attention)
     restored = torch.empty_like(image, memory_format=torch.contiguous_format)
     count, _, height, width = image.shape
@@ -109,7 +109,7 @@ def _(image: Tensor, parameters: Sequence[Tensor], factor: int, attention: str) 
 
 
 def owan(image: Tensor, parameters: Sequence[Tensor], factor: int, attention: str) -> Tensor:
-    """`restore` as an operator that `torch.compile` and `torch.export` keep in their graphs."""
+    """Run `restore` as an operator that `torch.compile` and `torch.export` keep in their graphs."""
     return _owan(image, list(parameters), factor, attention)
 
 
@@ -173,5 +173,5 @@ _layer.register_autograd(_backward, setup_context=_keep)
 
 
 def layer(x: Tensor, matrices: Tensor, first: Tensor, taps1: Tensor, taps2: Tensor, dilated: Tensor) -> Tensor:
-    """One operation layer on (B, H, W, 16), x >= 0, differentiable; matrices (B, 8, 16, 16), the rest as of `folding.fold`."""
+    """Apply a layer to (B, H, W, 16) >= 0, differentiably; matrices (B, 8, 16, 16), the rest as of `folding.fold`."""
     return _layer(x, matrices, first, taps1, taps2, dilated)

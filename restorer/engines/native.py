@@ -30,7 +30,7 @@ def _group(group: Group, x: Tensor) -> Tensor:
 
 
 def forward(network: Owan, image: Tensor) -> Tensor:
-    """What `network(image)` gives, (B, 3, H, W) float32 on the CPU, layer by layer and differentiable."""
+    """Return what `network(image)` gives, (B, 3, H, W) float32 on the CPU, layer by layer and differentiable."""
     with torch.autocast("cpu", enabled=False):
         x = network.head(network.enter(image).contiguous(memory_format=torch.channels_last))
         for group in network.groups:
@@ -56,7 +56,7 @@ def check_batch(image: Tensor) -> None:
 
 
 def plain(network: nn.Module, image: Tensor) -> Tensor:
-    """What the network itself makes of images of any precision on any device, in theirs."""
+    """Return what the network itself makes of images of any precision on any device, in theirs."""
     own = next(network.parameters())
     if own.is_meta:
         raise ValueError("the network's parameters are on the device 'meta', where tensors hold nothing; load weights first")
@@ -85,7 +85,7 @@ class NativeOwan(nn.Module):
         self.kind = describe(network)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) floats on any device to the same shape, type and device, not clipped."""
+        """Map (B, 3, H, W) floats on any device to the same shape, type and device, not clipped."""
         refuse_tracing("native")
         check_batch(image)
         parameters = list(self.network.parameters())

@@ -76,7 +76,7 @@ def _compile(network: nn.Module, size: int, threads: int, cache: Path) -> Any:
 
 
 def _request(network: nn.Module, size: int, cache: Path) -> Any:
-    """The infer request of these weights, compiled where this process has none; for the holder of the lock."""
+    """Return the infer request of these weights, compiled where this process has none; for the holder of the lock."""
     key = (_digest(network), size, torch.get_num_threads())
     if key not in _Process.requests:
         _Process.began = os.getpid()
@@ -111,7 +111,7 @@ class OpenVinoEngine(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, size, size) floats on any device to the same shape, type and device."""
+        """Map (B, 3, size, size) floats on any device to the same shape, type and device."""
         refuse_tracing("openvino")
         check_batch(images)
         if not self._applies(images):

@@ -58,7 +58,7 @@ def _blocks(network: Any, attention: str) -> Iterator[Tensor]:
 
 
 def _taps(weight: Tensor) -> Tensor:
-    """A depthwise weight (16, 1, k, k) as (k * k, 16)."""
+    """Return a depthwise weight (16, 1, k, k) as (k * k, 16)."""
     return weight.flatten(1).t()
 
 
@@ -70,7 +70,7 @@ def _attention(module: Any, kind: str) -> Iterator[Tensor]:
 
 
 def _full(weight: Tensor) -> Iterator[Tensor]:
-    """A 3x3 convolution (out, in <= 16, 3, 3) as (9, 16, 16) [tap][in][out] for every 16 outputs, filled up with zeros."""
+    """Return a 3x3 convolution (out, in <= 16, 3, 3) as (9, 16, 16) [tap][in][out] for every 16 outputs, zeros filled up."""
     outputs, inputs = weight.shape[:2]
     grown = pad(weight.flatten(2), (0, 0, 0, CHANNELS - inputs, 0, -outputs % CHANNELS))
     for block in grown.split(CHANNELS):  # (16 out, 16 in, 9)

@@ -14,7 +14,7 @@ WHOLE = 256  # pixels a side, where photos are restored whole
 
 
 def _photo(size: int) -> Tensor:
-    """scikit-image's portrait of an astronaut, (3, size, size)."""
+    """Return scikit-image's portrait of an astronaut, (3, size, size)."""
     from skimage.data import astronaut
 
     whole = torch.from_numpy(astronaut()).permute(2, 0, 1)[None].float() / 255

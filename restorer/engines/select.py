@@ -52,7 +52,7 @@ class TorchEngine(nn.Module):
         return next(self.network.parameters(), torch.empty(0))
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) floats on any device to the same shape, type and device."""
+        """Map (B, 3, H, W) floats on any device to the same shape, type and device."""
         moved = images.to(self._own()).contiguous(memory_format=torch.channels_last)
         if self.any_number and len(moved) > 1:
             return torch.cat([self.network(image) for image in moved.split(1)]).to(images)
@@ -60,19 +60,19 @@ class TorchEngine(nn.Module):
 
 
 def torch_engine(network: nn.Module, placement: Placement) -> nn.Module:
-    """PyTorch, on any device."""
+    """Return PyTorch's engine, for any device."""
     return TorchEngine(network, placement.device)
 
 
 def native_engine(network: nn.Module, placement: Placement) -> nn.Module:
-    """OWAN's compiled layers, on a CPU with a C++ compiler."""
+    """Return OWAN's compiled layers, for a CPU with a C++ compiler."""
     if not isinstance(network, Owan) or not placement.on_cpu:
         raise ValueError("the engine 'native' runs OWAN on a CPU; use `engine='torch'` here")
     return native.NativeOwan(network)
 
 
 def openvino_engine(network: nn.Module, placement: Placement) -> nn.Module:
-    """OpenVINO on the fused network, on a CPU and for tiles only."""
+    """Return OpenVINO on the fused network, for a CPU and for tiles only."""
     if not placement.on_cpu or placement.tiling.size is None or find_spec("openvino") is None:
         raise ValueError(
             "the engine 'openvino' needs the package openvino, a CPU and tiles of one size; use `engine='torch'` here"
@@ -81,7 +81,7 @@ def openvino_engine(network: nn.Module, placement: Placement) -> nn.Module:
 
 
 def triton_engine(network: nn.Module, placement: Placement) -> nn.Module:
-    """OWAN's Triton kernels with float16 activations, on CUDA."""
+    """Return OWAN's Triton kernels with float16 activations, for CUDA."""
     from vocbench.restorer.engines.triton_layer import TritonOwan
 
     if not isinstance(network, Owan):
@@ -90,7 +90,7 @@ def triton_engine(network: nn.Module, placement: Placement) -> nn.Module:
 
 
 def _checked_triton(network: Owan, placement: Placement) -> nn.Module | None:
-    """The Triton engine in the fastest precision that agrees with the plain network here; None elsewhere, with a notice."""
+    """Return the Triton engine in the fastest precision that agrees with the plain network here; None elsewhere."""
     from vocbench.restorer.engines import triton_layer
 
     reason = "triton is not installed"
@@ -110,7 +110,7 @@ def _checked_triton(network: Owan, placement: Placement) -> nn.Module | None:
 
 
 def auto_engine(network: nn.Module, placement: Placement) -> nn.Module:
-    """The fastest engine at hand; one line of notice where neither compiled one is."""
+    """Return the fastest engine at hand; log a notice where neither compiled one is."""
     if placement.on_cpu and isinstance(network, Owan):
         if native.available():
             return native_engine(network, placement)
@@ -141,7 +141,7 @@ BATCH = 16
 
 
 def fastest_batch(network: nn.Module, placement: Placement, engine: str = "auto") -> int:
-    """The number of tiles at a time that is fastest here: measured once for each engine, device and tile, then remembered.
+    """Return how many tiles at a time are fastest here: measured once for each engine, device and tile.
 
     Only where it matters: on a CPU every engine computes tile by tile.
     """
@@ -185,6 +185,6 @@ def _seconds_per_tile(network: nn.Module, placement: Placement, engine: str) -> 
 
 
 def make_engine(network: nn.Module, placement: Placement, engine: str = "auto") -> nn.Module:
-    """The network under a named engine: (batch, 3, H, W) to the same shape, where and for what tiles `placement` says."""
+    """Return the network under a named engine: (batch, 3, H, W) to the same shape, where `placement` says."""
     check_engine(engine)
     return ENGINES[engine](network, placement)

@@ -48,7 +48,7 @@ if find_spec("triton") is not None:
 
     @triton.jit
     def _shifted(base, row, column, inside, dy: tl.constexpr, dx: tl.constexpr, height, width, depth: tl.constexpr, channel):
-        """(P, 16) values `dy` rows down and `dx` columns right, zero outside the tile."""
+        """Return (P, 16) values `dy` rows down and `dx` columns right, zero outside the tile."""
         r, c = row + dy, column + dx
         known = inside & (r >= 0) & (r < height) & (c >= 0) & (c < width)
         return tl.load(base + (r * width + c)[:, None] * depth + channel[None, :], mask=known[:, None], other=0.0).to(
@@ -61,7 +61,7 @@ if find_spec("triton") is not None:
 
     @triton.jit
     def _mixed(values, matrix, channel, half: tl.constexpr):
-        """(P, 16) values times a matrix (out, in) kept row by row, on the tensor cores in half precision."""
+        """Return (P, 16) values times a matrix (out, in) kept row by row, on the tensor cores in half precision."""
         transposed = tl.load(matrix + channel[None, :] * 16 + channel[:, None])  # (in, out)
         if half:
             return tl.dot(values.to(transposed.dtype), transposed, out_dtype=tl.float32)
@@ -69,7 +69,7 @@ if find_spec("triton") is not None:
 
     @triton.jit
     def _place(height, width, size: tl.constexpr):
-        """The block's pixels: which tile, number in the tile, row, column, and whether they are inside."""
+        """Return the block's pixels: which tile, number in the tile, row, column, and whether they are inside."""
         pixel = tl.program_id(0) * size + tl.arange(0, size)
         return tl.program_id(1).to(tl.int64), pixel, pixel // width, pixel % width, pixel < height * width
 
@@ -98,7 +98,7 @@ if find_spec("triton") is not None:
     @triton.jit
     def _depthwise(base, taps, row, column, inside, height, width, channel, begin: tl.constexpr, reach: tl.constexpr,
                    dilation: tl.constexpr, depth: tl.constexpr, size: tl.constexpr):  # fmt: skip
-        """(P, 16) sums over a kernel of 2 * reach + 1 pixels whose taps begin at number `begin`."""
+        """Return (P, 16) sums over a kernel of 2 * reach + 1 pixels whose taps begin at number `begin`."""
         total = tl.zeros((size, 16), tl.float32)
         for dy in tl.static_range(-reach, reach + 1):
             for dx in tl.static_range(-reach, reach + 1):
@@ -148,7 +148,7 @@ if find_spec("triton") is not None:
 
 
 def layer(x: Tensor, prepared: tuple[Tensor, ...], weights: Tensor, middle: Tensor | None = None) -> Tensor:
-    """The operation layer on x (B, H, W, 16) >= 0 in half or single precision, with attention weights (B, 8) in float32.
+    """Apply the operation layer to x (B, H, W, 16) >= 0 in half or single precision, by attention (B, 8) in float32.
 
     `prepared` is what `_moved` gives for the layer; `middle` is working space (B, H, W, 48) in x's type, made where it is not
     given.
@@ -250,7 +250,7 @@ class TritonOwan(nn.Module):
         return result.clone()
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) on any device to the same shape on the same device."""
+        """Map (B, 3, H, W) on any device to the same shape on the same device."""
         refuse_tracing("triton")
         check_batch(images)
         parameters = self._own()
@@ -271,6 +271,6 @@ def _forget_weights(module: TritonOwan, keys: Any) -> None:
 
 
 def _moved(prepared: Folded, device: torch.device | str, dtype: torch.dtype) -> tuple[Tensor, ...]:
-    """`folding.fold` on the device: matrices before the ReLU in `dtype`, the others, to be scaled, and taps as they are."""
+    """Return `folding.fold` on the device: matrices before the ReLU in `dtype`, those to be scaled and taps unchanged."""
     matrices, first, *taps = (tensor.detach().to(device) for tensor in prepared)
     return matrices.contiguous(), first.to(dtype).contiguous(), *(one.contiguous() for one in taps)

@@ -13,7 +13,7 @@ Photo = np.ndarray  # (H, W, 3) float64 in [0, 1]
 
 
 def noise_level(photo: Photo) -> float:
-    """Standard deviation of white noise in [0, 1], by the median of the finest wavelet details (Donoho and Johnstone, 1994).
+    """Return the deviation of white noise in [0, 1] by the finest wavelet details (Donoho and Johnstone, 1994).
 
     The mean of the channels; one without any detail has none.
     """
@@ -27,7 +27,7 @@ def noise_level(photo: Photo) -> float:
 
 
 def non_local_means(photo: Photo) -> Photo:
-    """Non-local means (Buades et al., 2005), 5x5 patches within 13x13, filtering 0.8 of the estimated noise."""
+    """Apply non-local means (Buades et al., 2005), 5x5 patches within 13x13, filtering 0.8 of the estimated noise."""
     from skimage.restoration import denoise_nl_means
 
     sigma = noise_level(photo)
@@ -35,28 +35,28 @@ def non_local_means(photo: Photo) -> Photo:
 
 
 def median(photo: Photo) -> Photo:
-    """Median of 3x3 pixels in each channel."""
+    """Take the median of 3x3 pixels in each channel."""
     from scipy.ndimage import median_filter
 
     return median_filter(photo, (3, 3, 1), mode="nearest")
 
 
 def bilateral(photo: Photo) -> Photo:
-    """Bilateral filter (Tomasi and Manduchi, 1998), 3 pixels wide, three times the estimated noise deep."""
+    """Apply a bilateral filter (Tomasi and Manduchi, 1998), 3 pixels wide, three times the estimated noise deep."""
     from skimage.restoration import denoise_bilateral
 
     return denoise_bilateral(photo, sigma_color=3 * noise_level(photo) + 0.02, sigma_spatial=3, win_size=9, channel_axis=-1)
 
 
 def total_variation(photo: Photo) -> Photo:
-    """Total variation (Chambolle, 2004), its weight growing with the estimated noise."""
+    """Minimise total variation (Chambolle, 2004), its weight growing with the estimated noise."""
     from skimage.restoration import denoise_tv_chambolle
 
     return denoise_tv_chambolle(photo, weight=noise_level(photo) + 1e-6, channel_axis=-1)
 
 
 def richardson_lucy(photo: Photo) -> Photo:
-    """Total variation, then ten rounds of Richardson and Lucy against a Gaussian blur of 2 pixels; the blur is a guess."""
+    """Minimise total variation, then ten rounds of Richardson and Lucy against a guessed Gaussian blur of 2 pixels."""
     from scipy.ndimage import gaussian_filter
 
     calm = total_variation(photo).clip(1e-3, 1)

@@ -42,7 +42,7 @@ class DnCNN(nn.Module):
 
 
 def start_near_identity(network: DnCNN, spread: float = 0.3) -> DnCNN:
-    """The network with weights from which the L1 loss learns; returns it.
+    """Give the network weights from which the L1 loss learns, and return it.
 
     From random weights, eighteen layers mix a pixel's noise with that of thousands of others, and the loss first pulls the
     output to zero, where hardly any gradient is left. Here every inner layer hands its input on, plus `spread` times random
@@ -64,7 +64,7 @@ def start_near_identity(network: DnCNN, spread: float = 0.3) -> DnCNN:
 
 
 def fold(network: DnCNN) -> DnCNN:
-    """The same function in evaluation mode with every batch norm folded into the convolution before it."""
+    """Return the same function in evaluation mode with every batch norm folded into the convolution before it."""
     network, folded = network.eval(), DnCNN(folded=True).eval()
     source = list(network.model)
     made: list[nn.Module] = []
@@ -78,7 +78,7 @@ def fold(network: DnCNN) -> DnCNN:
 
 
 def load_dncnn(source: str | Path | WeightsFile) -> DnCNN:
-    """A DnCNN with or without batch norms; ValueError, naming the file, for weights of another network."""
+    """Return a DnCNN with or without batch norms; ValueError, naming the file, for weights of another network."""
     file = open_weights(source)
     state = file.state
     folded = not any(name.endswith("running_mean") for name in state)

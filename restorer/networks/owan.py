@@ -40,7 +40,7 @@ def pointwise(channels_in: int, channels_out: int) -> nn.Conv2d:
 
 
 def separable(channels: int, kernel: int) -> nn.Sequential:
-    """Two depthwise-pointwise pairs with a ReLU between them."""
+    """Return two depthwise-pointwise pairs with a ReLU between them."""
     return nn.Sequential(
         depthwise(channels, kernel),
         pointwise(channels, channels),
@@ -51,12 +51,12 @@ def separable(channels: int, kernel: int) -> nn.Sequential:
 
 
 def dilated(channels: int, kernel: int) -> nn.Sequential:
-    """One depthwise-pointwise pair at dilation rate 2."""
+    """Return one depthwise-pointwise pair at dilation rate 2."""
     return nn.Sequential(depthwise(channels, kernel, dilation=2), pointwise(channels, channels))
 
 
 def operations(channels: int) -> nn.ModuleList:
-    """The eight parallel operations of a layer, in the order of `OPERATIONS`."""
+    """Return the eight parallel operations of a layer, in the order of `OPERATIONS`."""
     convolutions = [separable(channels, kernel) for kernel in (1, 3, 5, 7)]
     convolutions += [dilated(channels, kernel) for kernel in (3, 5, 7)]
     return nn.ModuleList([*convolutions, nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)])

@@ -49,7 +49,7 @@ RELEASED_NAMES = (
 
 
 def rename_released(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The released state dict under this module's names; names of this module stay as they are."""
+    """Return the released state dict under this module's names; names of this module stay as they are."""
     renamed = {}
     for name, tensor in state.items():
         for pattern, replacement in RELEASED_NAMES:
@@ -70,7 +70,7 @@ def guess_network(state: Mapping[str, Tensor]) -> str:
 
 
 def load_owan(source: str | Path | WeightsFile, network: str | None = None) -> Owan:
-    """The network saved in the authors' `model_best.pth` or in a `.safetensors` of this project, in evaluation mode.
+    """Return the network saved in the authors' `model_best.pth` or in a `.safetensors` of this project, in evaluation mode.
 
     Where `network` of `NETWORKS` is given, only that one. Raises FileNotFoundError for a missing file and ValueError for a
     damaged file or one of another network.

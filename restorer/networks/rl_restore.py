@@ -65,7 +65,7 @@ class LargeTool(nn.Module):
 
 
 def same_pad(x: Tensor, kernel: int, stride: int) -> Tensor:
-    """TensorFlow's 'SAME' padding: the odd pixel goes to the bottom and right."""
+    """Pad as TensorFlow's 'SAME': the odd pixel goes to the bottom and right."""
     sides = []
     for size in (x.shape[3], x.shape[2]):
         total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
@@ -85,7 +85,7 @@ class Agent(nn.Module):
         self.value = nn.Linear(UNITS, TOOLS + 1)
 
     def forward(self, patches: Tensor, last: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Values (P, 13) and the new state; `last` (P, 12) is one-hot, all zeros for none and for stop."""
+        """Return values (P, 13) and the new state; `last` (P, 12) is one-hot, all zeros for none and for stop."""
         x = patches
         for convolution in self.convolutions:
             x = torch.relu(convolution(same_pad(x, convolution.kernel_size[0], 2)))  # type: ignore[index, arg-type]
@@ -98,7 +98,7 @@ class Agent(nn.Module):
 
 
 def _last_action(actions: Tensor, like: Tensor) -> Tensor:
-    """One-hot (P, 12) of the last actions; stop has no slot."""
+    """Return the last actions, one-hot (P, 12); stop has no slot."""
     return one_hot(actions, TOOLS + 1)[:, :TOOLS].to(like)
 
 
@@ -143,7 +143,7 @@ class RLRestore(nn.Module):
 
     @torch.inference_mode()
     def restore_patches(self, patches: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Patches (P, 3, 63, 63), each by its own tools, as in the paper's tables.
+        """Restore patches (P, 3, 63, 63), each by its own tools, as in the paper's tables.
 
         Gives the restored patches, not clipped, the actions (P, 3) from 0 with 12 for stop, and every step's values (P, 13).
         The authors feed patches with height and width swapped; transpose them to repeat their figures.
@@ -165,7 +165,7 @@ class RLRestore(nn.Module):
 
 
 def vote_patches(image: Tensor) -> Tensor:
-    """The patches (P, 3, 63, 63) that vote for an image (1, 3, H, W): without overlap from the top left, the rest left out."""
+    """Return the patches (P, 3, 63, 63) that vote for an image (1, 3, H, W): from the top left, without overlap."""
     x = reflect_to(image[0], PATCH, PATCH)
     rows, columns = x.shape[1] // PATCH, x.shape[2] // PATCH
     cut = x[:, : rows * PATCH, : columns * PATCH].reshape(3, rows, PATCH, columns, PATCH)
@@ -173,7 +173,7 @@ def vote_patches(image: Tensor) -> Tensor:
 
 
 def _convolution(arrays: dict, name: str, weights: str, biases: str) -> dict[str, Tensor]:
-    """TensorFlow's (kh, kw, in, out) weights as PyTorch's."""
+    """Return TensorFlow's (kh, kw, in, out) weights as PyTorch's."""
     return {
         f"{name}.weight": torch.from_numpy(arrays[weights]).permute(3, 2, 0, 1).contiguous(),
         f"{name}.bias": torch.from_numpy(arrays[biases]),
@@ -181,7 +181,7 @@ def _convolution(arrays: dict, name: str, weights: str, biases: str) -> dict[str
 
 
 def _memory(kernel: Tensor, bias: Tensor) -> dict[str, Tensor]:
-    """TensorFlow's BasicLSTMCell (gates i, j, f, o; forget bias 1 added when run) as PyTorch's LSTMCell (i, f, g, o)."""
+    """Return TensorFlow's BasicLSTMCell (i, j, f, o; forget bias 1 added when run) as PyTorch's LSTMCell (i, f, g, o)."""
     i, j, f, o = kernel.t().split(UNITS)
     bi, bj, bf, bo = bias.split(UNITS)
     weight = torch.cat([i, f, j, o])  # (200, 94)
@@ -195,7 +195,7 @@ def _memory(kernel: Tensor, bias: Tensor) -> dict[str, Tensor]:
 
 
 def convert_checkpoints(folder: str | Path) -> dict[str, Tensor]:
-    """The authors' `models` and `toolbox` folders as one state dict of `RLRestore`; ValueError where they are others."""
+    """Return the authors' `models` and `toolbox` folders as one state dict of `RLRestore`; ValueError where they are others."""
     try:
         state = _converted(Path(folder))
     except (KeyError, RuntimeError) as error:  # a variable that is not there, or of another shape
@@ -225,7 +225,7 @@ def _converted(folder: Path) -> dict[str, Tensor]:
 
 
 def _prefix(folder: Path, pattern: str) -> Path:
-    """The one checkpoint of a folder, or of its subfolder that fits, whose name fits."""
+    """Return the one checkpoint of a folder, or of its subfolder that fits, whose name fits."""
     found = sorted({*folder.glob(f"{pattern}.index"), *folder.glob(f"{pattern}/*.index")})
     if not found:
         raise FileNotFoundError(f"{folder}: no checkpoint {pattern}.index; {EXPECTED}")
@@ -238,7 +238,7 @@ def import_checkpoints(folder: str | Path, out: str | Path) -> None:
 
 
 def load_rl_restore(source: str | Path | WeightsFile) -> RLRestore:
-    """The network of a file made by `import_checkpoints`, in evaluation mode; ValueError for a file of another network."""
+    """Return the network of a file of `import_checkpoints`, in evaluation mode; ValueError for one of another network."""
     file, network = open_weights(source), RLRestore()
     check_state(file.path, "RL-Restore", network.state_dict(), file.state)
     network.load_state_dict(file.state)

@@ -20,7 +20,7 @@ class Foreign(nn.Module):
 
 
 def load_spandrel(path: str | Path, device: str = "cpu") -> Foreign:
-    """The restorer of a file that spandrel recognises; ValueError for unknown files and for networks that change the size."""
+    """Return the restorer of a file that spandrel recognises; ValueError for others, and where the size would change."""
     try:
         from spandrel import ImageModelDescriptor, ModelLoader
     except ImportError:

@@ -38,7 +38,7 @@ _CRC = _table()
 
 
 def crc32c(data: bytes) -> int:
-    """CRC-32 with the Castagnoli polynomial."""
+    """Return the CRC-32 with the Castagnoli polynomial."""
     value = 0xFFFFFFFF
     for byte in data:
         value = _CRC[(value ^ byte) & 0xFF] ^ value >> 8
@@ -46,7 +46,7 @@ def crc32c(data: bytes) -> int:
 
 
 def masked_crc32c(data: bytes) -> int:
-    """The checksum as TensorFlow stores it: turned right by 15 bits, plus a constant."""
+    """Return the checksum as TensorFlow stores it: turned right by 15 bits, plus a constant."""
     value = crc32c(data)
     return ((value >> 15 | value << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
@@ -75,7 +75,7 @@ def _block(data: bytes, offset: int, size: int) -> bytes:
 
 
 def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of a block."""
+    """Yield the keys and values of a block."""
     if len(block) < 4:
         raise _Damaged("a block of less than 4 bytes")
     (restarts,) = struct.unpack_from("<I", block, len(block) - 4)
@@ -96,7 +96,7 @@ def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _fields(message: bytes) -> dict[int, list]:
-    """Values of a protobuf message by field number: numbers, or bytes."""
+    """Return the values of a protobuf message by field number: numbers, or bytes."""
     found: dict[int, list] = {}
     at = 0
     while at < len(message):
@@ -134,7 +134,7 @@ def _tensor(entry: bytes, values: bytes) -> np.ndarray:
 
 
 def read_checkpoint(prefix: str | Path) -> dict[str, np.ndarray]:
-    """Variable name to array of the checkpoint `PREFIX.index` with its one data file.
+    """Return the arrays by variable name of the checkpoint `PREFIX.index` with its one data file.
 
     Raises FileNotFoundError for a missing file and ValueError, naming the checkpoint, for a damaged one.
     """

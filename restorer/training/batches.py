@@ -18,7 +18,7 @@ class Patches:
     """The steps' batches, each made while the step before runs: sizes drawn per step, samples shared out exactly."""
 
     def __init__(self, settings: Training, process: Process, names: Sequence[str] | None = None):
-        """`names` are the held-out photos of a training that goes on."""
+        """Begin to make batches; `names` are the held-out photos of a training that goes on."""
         self.settings, self.process = settings, process
         self.photos = part(settings.clean, settings.held, names)
         mixture = dict(settings.mixture)
@@ -28,11 +28,11 @@ class Patches:
 
     @property
     def held(self) -> list[Path]:
-        """The photos held out for validation."""
+        """Return the photos held out for validation."""
         return self.photos.held
 
     def next(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The batch of a step; the following one is begun."""
+        """Return the batch of a step; the following one is begun."""
         now = self._ahead.pop(step, None) or self._worker.submit(self.batch, step)
         self._ahead = {step + 1: self._worker.submit(self.batch, step + 1)}
         return now.result()
@@ -52,7 +52,7 @@ class Patches:
         return degraded, clean, torch.tensor([sample.is_photo for sample in samples])
 
     def validation(self, count: int = 16) -> dict[str, tuple[Tensor, Tensor]]:
-        """Per recipe of the mixture, `count` degraded and clean patches of the held-out photos."""
+        """Return, per recipe of the mixture, `count` degraded and clean patches of the held-out photos."""
         sets = {}
         for recipe, _ in self.settings.mixture:
             held = PhotoPatches(self.held, {recipe: 1.0}, seed=2**31 + self.settings.seed)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write_curve(out: Path, rows: Sequence[dict[str, float]]) -> None:
-    """`curve.csv` and `curve.png`: loss and validation PSNR over the steps."""
+    """Write `curve.csv` and `curve.png`: loss and validation PSNR over the steps."""
     with open(out / "curve.csv.part", "w", newline="") as file:
         names = dict.fromkeys(name for row in rows for name in row)  # a resumed run may measure more than before
         writer = csv.DictWriter(file, list(names))

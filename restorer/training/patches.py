@@ -39,7 +39,7 @@ class Sample:
 
 
 def parse_mixture(text: str) -> dict[str, float]:
-    """`voc=0.6,moderate=0.3,clean=0.1` as shares that sum to 1; a lone name means 1."""
+    """Return `voc=0.6,moderate=0.3,clean=0.1` as shares that sum to 1; a lone name means 1."""
     shares: dict[str, float] = {}
     for part in text.split(","):
         name, _, share = part.partition("=")
@@ -67,7 +67,7 @@ class PhotoPatches:
         drawn: float = 0.0,
         memory: int = MEMORY,
     ):
-        """`drawn` is the share of samples that are flat, smooth or drawn pictures; a third of it more get bars."""
+        """Read the photos; `drawn` is the share of flat, smooth or drawn samples, a third of which more get bars."""
         self.photos, self.mixture, self.seed, self.scales = list(photos), mixture, seed, tuple(scales)
         self.drawn = drawn
         self._recent = Recent(memory)
@@ -77,7 +77,7 @@ class PhotoPatches:
         return self._recent.get((number, scale), lambda: _scaled(self.photos[number], scale))
 
     def sample(self, size: int, step: int, index: int) -> Sample:
-        """Sample `index` of step `step`: a crop for a patch of `size` pixels, its recipe and levels."""
+        """Return sample `index` of step `step`: a crop for a patch of `size` pixels, its recipe and levels."""
         random = np.random.default_rng([self.seed, step, index])
         number = int(random.integers(len(self.photos)))
         areas = np.square(self.scales)  # a smaller scale has fewer patches
@@ -97,7 +97,7 @@ class PhotoPatches:
         return Sample(crop, levels, recipe)
 
     def batch(self, size: int, step: int, indices: Sequence[int], device: torch.device | str = "cpu"):
-        """Degraded and clean patches, each (B, 3, size, size) float32 in [0, 1], and their samples."""
+        """Return degraded and clean patches, each (B, 3, size, size) float32 in [0, 1], and their samples."""
         samples = [self.sample(size, step, index) for index in indices]
         crops = torch.stack([torch.from_numpy(sample.crop) for sample in samples]).to(device)
         crops = crops.permute(0, 3, 1, 2).float().div(255)  # (B, 3, S, S)
@@ -116,7 +116,7 @@ def _scaled(path: Path, scale: float) -> np.ndarray:
 
 
 def _cut(array: np.ndarray, size: int, random: np.random.Generator) -> np.ndarray:
-    """A random patch with its margin, the photo's border replicated, flipped at random: (S, S, 3)."""
+    """Return a random patch with its margin, the photo's border replicated, flipped at random: (S, S, 3)."""
     height, width = array.shape[:2]
     if min(height, width) < size:
         missing = [(0, max(0, size - side)) for side in (height, width)]

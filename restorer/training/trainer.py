@@ -220,7 +220,7 @@ class Trainer:
         raise FloatingPointError(f"{what}; lower `learning_rate` or `clip` and resume from {self.out / 'checkpoint.pt'}")
 
     def _alternate(self) -> None:
-        """Input-independent attention and kernels learn in turns, each on its own batch, as DARTS does (its first order)."""
+        """Let input-independent attention and kernels learn in turns, each on its own batch, as first-order DARTS does."""
         attention = [p for name, p in self.network.named_parameters() if name.endswith("attention.logits")]
         if not attention:
             return
@@ -230,7 +230,7 @@ class Trainer:
                 parameter.grad = None
 
     def rates(self, steps: int = 3) -> dict[str, float]:
-        """Patches per second of this process: data alone, the step alone, and both one after the other.
+        """Return patches per second of this process: data alone, the step alone, and both one after the other.
 
         Changes nothing. Of several processes all must call it, as their steps wait for each other.
         """
@@ -242,7 +242,7 @@ class Trainer:
         return {"data": count / data, "step": count / step, "together": count / (data + step)}
 
     def _gradient(self, degraded: Tensor, clean: Tensor, photos: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The L1 loss and the whole loss of a batch, its gradient left in the parameters; `photos` (B,) bool is on the CPU."""
+        """Return a batch's L1 loss and whole loss, its gradient left in the parameters; `photos` (B,) bool is on the CPU."""
         self.optimizer.zero_grad(set_to_none=True)
         with _autocast(self.process.device):
             restored = self.runner(degraded.contiguous(memory_format=torch.channels_last))
@@ -261,7 +261,7 @@ class Trainer:
     def evaluate(
         self, state: Mapping[str, Tensor], validation: dict[str, tuple[Tensor, Tensor]], score: Score | None = None
     ) -> dict[str, float]:
-        """Mean PSNR and SSIM of the weights `state` on each validation set, and their score on the held-out photos."""
+        """Return mean PSNR and SSIM of the weights `state` on each validation set, and their score on the held-out photos."""
         kept = {name: tensor.clone() for name, tensor in self.network.state_dict().items()}
         self.network.load_state_dict(state)
         self.network.eval()
@@ -324,7 +324,7 @@ class Trainer:
 
 
 def _seconds(work: Callable[[int], object], times: int, device: torch.device) -> float:
-    """Mean wall time of work(i), after one call to warm up; waits for CUDA."""
+    """Return the mean wall time of work(i), after one call to warm up; waits for CUDA."""
 
     def wait() -> None:
         if device.type == "cuda":
