@@ -33,6 +33,7 @@ DEFAULT_MIXTURE = "voc=0.6,moderate=0.3,clean=0.1"
 @click.option(
     "--gates-factor", default=10.0, show_default=True, help="Of the learning rate, for the gates of owan-half and alike."
 )
+@click.option("--only", default="", metavar="PREFIX", help="Train the parameters whose names begin so, as gates; others stay.")
 @click.option("--warmup", default=0, show_default=True, help="Steps of linear rise.")
 @click.option("--betas", nargs=2, type=float, default=(0.9, 0.99), show_default=True, help="Of Adam.")
 @click.option("--clip", default=1.0, show_default=True, help="Norm of the gradient; 0 for none.")

@@ -21,6 +21,7 @@ class Training:
     batch: int = 32  # patches of the first size; other sizes get about as many pixels
     learning_rate: float = 1e-3
     gates_factor: float = 10.0  # of the learning rate, for the gates of a network at a part of the resolution
+    only: str = ""  # how the names of the parameters begin that are trained; the others stay as they are
     warmup: int = 0  # steps of linear rise
     betas: tuple[float, float] = (0.9, 0.99)
     clip: float = 1.0  # norm of the gradient, 0 for none

@@ -86,11 +86,21 @@ Score = Callable[[nn.Module, Sequence[Path]], float]  # of a network on the held
 
 def _groups(network: nn.Module, settings: Training) -> list[dict[str, Any]]:
     """Return Adam's groups of parameters: fresh gates of a network at a part of the resolution learn faster than the rest."""
-    named = list(network.named_parameters())
+    named = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
     gates = [parameter for name, parameter in named if name.startswith("gates.")]
     others = [parameter for name, parameter in named if not name.startswith("gates.")]
     groups = [{"params": others, "factor": 1.0}, {"params": gates, "factor": settings.gates_factor}]
     return [group for group in groups if group["params"]]
+
+
+def _freeze(network: nn.Module, only: str) -> None:
+    """Leave gradients to the parameters whose names begin with `only`; ValueError where there is none."""
+    names = [name for name, _ in network.named_parameters()]
+    if not any(name.startswith(only) for name in names):
+        parts = sorted({name.split(".")[0] for name in names})
+        raise ValueError(f"no parameter's name begins with {only!r}; they begin with {', '.join(parts)}")
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name.startswith(only))
 
 
 class Trainer:
@@ -118,6 +128,8 @@ class Trainer:
         self.patches = Patches(settings, self.process)
         self._look_at_photos()
         device = self.process.device
+        if settings.only:
+            _freeze(network, settings.only)
         self.network = network.to(device).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.plain = (forward or network).to(device)
         self.runner = DistributedDataParallel(self.plain) if self.process.count > 1 else self.plain

@@ -251,6 +251,19 @@ def test_one_process_is_its_own_group():
     assert Process().shared(3.5) == 3.5
 
 
+def test_only_the_named_part_of_a_network_is_trained(folder, tmp_path):
+    network = build("owan-half")
+    begun = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    list(Trainer(network, settings(folder, steps=2, validate=2, batch=1, only="gates."), tmp_path / "out", save).run())
+    moved = {name.split(".")[0] for name, tensor in network.state_dict().items() if not torch.equal(tensor, begun[name])}
+    assert moved == {"gates"}
+
+
+def test_a_part_that_a_network_lacks_is_told_with_those_it_has(folder, tmp_path):
+    with pytest.raises(ValueError, match="no parameter's name begins with 'gates'; they begin with conv"):
+        Trainer(Tiny(), settings(folder, only="gates"), tmp_path / "out", save)
+
+
 def test_a_gpu_for_several_processes_is_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")
