@@ -185,14 +185,15 @@ _DESCRIBED = ("versions", "git_commit", "code_sha256", "sources_sha256", "hardwa
 def changes(now: RunRecord, then: RunRecord) -> tuple[list[str], list[str]]:
     """Return what differs between two records' software and hardware: what may change a number, and what may not.
 
-    What the earlier record does not tell, as it is of an earlier version, is passed over.
+    What the earlier record does not have, as it is of an earlier version, is passed over; code is then known by its commit.
     """
     harmful: list[str] = []
     harmless: list[str] = []
     for phrase in differences({name: now.versions.get(name) for name in then.versions}, then.versions):
         (harmless if phrase.partition(":")[0] in HARMLESS else harmful).append(phrase)
-    if then.code_sha256 not in (None, now.code_sha256):
-        commits = differences({"git_commit": now.git_commit}, {"git_commit": then.git_commit})
+    commits = differences({"git_commit": now.git_commit}, {"git_commit": then.git_commit})
+    other_code = bool(then.git_commit and commits) if then.code_sha256 is None else then.code_sha256 != now.code_sha256
+    if other_code:
         harmful.append(f"vocbench's code{' (' + commits[0] + ')' if commits else ''}")
     if then.sources_sha256 is not None:
         sources = now.sources_sha256 or {}

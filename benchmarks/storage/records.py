@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
+import msgspec.structs
 from msgspec import UNSET, Meta, Struct, UnsetType
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.pipeline.names import PROTOCOLS
@@ -15,6 +17,7 @@ T = TypeVar("T")
 Number = int | float  # a whole number stays one
 Seconds = Annotated[float, Meta(ge=0)]
 SHOWN = 60  # letters of a wrong value in a message
+EARLIER = {"guard": False}  # settings of runs begun before there was a choice, where today's default is another
 
 
 class Photos(Struct, frozen=True, kw_only=True):
@@ -114,15 +117,16 @@ def parse_json(text: str, kind: type[T], what: str) -> T:
 
 def read_record(path: Path) -> RunRecord:
     """Return a run.json; ValueError naming it where keys are missing, of another type, or of settings that no run has."""
-    record = read_json(path, RunRecord)
-    unknown = read_json(path, _Settings).settings.keys() - RunSettings.__dataclass_fields__.keys()
+    record, given = read_json(path, RunRecord), read_json(path, _Settings).settings
+    unknown = given.keys() - RunSettings.__dataclass_fields__.keys()
+    missing = {name: value for name, value in EARLIER.items() if name not in given}
     try:
         if unknown:
             raise ValueError(f"there is no setting {min(unknown)!r}; the run is of a newer version")
         _check(record.settings)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    return record
+    return msgspec.structs.replace(record, settings=replace(record.settings, **missing))
 
 
 class _Settings(Struct):

@@ -108,6 +108,8 @@ def test_a_resume_with_a_changed_model_of_ones_own_is_refused(tmp_path, monkeypa
         ({"code_sha256": "b"}, ["vocbench's code"], []),
         ({"code_sha256": "b", "git_commit": "d"}, ["vocbench's code (git_commit: 'd' before, 'c' now)"], []),
         ({"git_commit": "d"}, [], []),
+        ({"git_commit": "d", "code_sha256": None}, ["vocbench's code (git_commit: 'd' before, 'c' now)"], []),
+        ({"git_commit": None, "code_sha256": None}, [], []),
         ({"versions": {"torch": "2.7"}}, [], []),
         ({"versions": {"openvino": "1"}}, ["openvino: '1' before, None now"], []),
     ],

@@ -21,9 +21,9 @@ COLUMNS = {
 }  # fmt: skip
 
 
-def settings(folder):
+def settings(folder, guard=False):
     return RunSettings(data=str(folder), split="val", recipe="voc", restorers=("flat=tests.support.fakes:Flatten",),
-                       detectors=("keen=tests.support.fakes:EasyDetector",), unit=2, examples=0)  # fmt: skip
+                       detectors=("keen=tests.support.fakes:EasyDetector",), unit=2, examples=0, guard=guard)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +79,12 @@ def test_it_goes_on_to_the_numbers_of_an_undisturbed_run(begun, whole):
     assert json.loads((out / "timing.json").read_text())["wall"] > 20
     assert sum(one["unit"] == 0 for table in Store(out / "store").tables() for one in table.to_pylist()) == 6
     assert pq.read_table(pa.BufferReader(part)).num_rows == 6
+
+
+def test_it_does_not_go_on_with_a_guard_that_it_did_not_have(begun):
+    folder, out = begun
+    with pytest.raises(ValueError, match=r"was begun with other settings: guard: False before, True now; use the same"):
+        run(settings(folder, guard=True), out, resume=True)
 
 
 @pytest.mark.parametrize(
