@@ -16,6 +16,7 @@ from torch import Tensor
 from vocbench.restorer.images import from_uint8, to_uint8
 
 BLUR_RADIUS = 10  # pixels: a 21x21 kernel
+BAND = 64  # rows blurred at a time, whose sums stay in the processor's caches; changes no bit of the result
 
 
 def gaussian_taps(sigma: float, radius: int = BLUR_RADIUS) -> np.ndarray:
@@ -31,14 +32,25 @@ def gaussian_blur(image: Tensor, sigma: float, generator: Generator | None = Non
     if sigma <= 0:
         return image.clone()
     taps = gaussian_taps(sigma)
-    blurred = image.double().cpu().numpy()
-    for axis in (1, 2):
-        width = [(0, 0)] * 3
-        width[axis] = (BLUR_RADIUS, BLUR_RADIUS)
-        padded = np.pad(blurred, width, mode="edge")
-        size = blurred.shape[axis]
-        blurred = sum(tap * padded.take(range(i, i + size), axis) for i, tap in enumerate(taps))
-    return torch.from_numpy(blurred).float()
+    border = (BLUR_RADIUS, BLUR_RADIUS)
+    padded = np.pad(image.double().cpu().numpy(), [(0, 0), border, border], mode="edge")
+    blurred = np.empty(image.shape, np.float32)
+    for channel, made in zip(padded, blurred, strict=True):
+        for top in range(0, len(made), BAND):
+            rows = channel[top : top + BAND + 2 * BLUR_RADIUS]
+            made[top : top + BAND] = _weighted(_weighted(rows, taps, 0), taps, 1)
+    return torch.from_numpy(blurred)
+
+
+def _weighted(values: np.ndarray, taps: np.ndarray, axis: int) -> np.ndarray:
+    """Return the sums of (h, w) shifted along an axis times the taps, in their order; shorter by a tap less than there are."""
+    size = values.shape[axis] - len(taps) + 1
+    shifted = (values[i : i + size] if axis == 0 else values[:, i : i + size] for i in range(len(taps)))
+    total = taps[0] * next(shifted)
+    product = np.empty_like(total)
+    for tap, part in zip(taps[1:], shifted, strict=True):
+        total += np.multiply(part, tap, out=product)
+    return total
 
 
 def gaussian_noise(image: Tensor, sigma: float, generator: Generator) -> Tensor:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from vocbench.restorer.quality import psnr, ssim
+from vocbench.restorer.quality import BAND, psnr, ssim
 
 
 def test_psnr_and_ssim_are_scikit_images():
@@ -13,6 +13,18 @@ def test_psnr_and_ssim_are_scikit_images():
         assert psnr(image, clean)[i].item() == pytest.approx(peak_signal_noise_ratio(two, one, data_range=1), abs=1e-9)
         wanted = structural_similarity(one, two, channel_axis=0, data_range=1)
         assert ssim(image, clean)[i].item() == pytest.approx(wanted, abs=1e-9)
+
+
+def test_ssim_in_bands_has_scikit_images_digits():
+    """Flat areas too, where variances are differences of almost equal numbers; of colour and of grey."""
+    generator = torch.Generator().manual_seed(2)
+    clean = torch.rand(1, 3, 2 * BAND + 17, 61, generator=generator)
+    clean[..., :30] = 0.7
+    image = (clean + 0.05 * torch.randn(clean.shape, generator=generator)).clamp(0, 1)
+    for channels in (3, 1):
+        one, two = image[0, :channels].double().numpy(), clean[0, :channels].double().numpy()
+        wanted = structural_similarity(one, two, channel_axis=0, data_range=1)
+        assert ssim(image[:, :channels], clean[:, :channels]).item() == pytest.approx(wanted, abs=1e-13)
 
 
 def test_ssim_is_that_of_its_definition_by_pooling():

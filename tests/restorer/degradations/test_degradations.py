@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 from scipy.ndimage import correlate
-from vocbench.restorer.degradations.blur_noise_jpeg import gaussian_blur, gaussian_noise, gaussian_taps, jpeg
+from vocbench.restorer.degradations.blur_noise_jpeg import BAND, gaussian_blur, gaussian_noise, gaussian_taps, jpeg
 from vocbench.restorer.degradations.recipes import RECIPES, degrade, draw_levels, image_generator, level_degrade
 from vocbench.restorer.images import to_uint8
 
@@ -15,6 +15,15 @@ def test_blur_is_the_21_by_21_gaussian_with_replicated_borders(photo):
     assert kernel.shape == (21, 21)
     wanted = np.stack([correlate(channel, kernel, mode="nearest") for channel in photo.double().numpy()])
     np.testing.assert_allclose(gaussian_blur(photo, 3.3).numpy(), wanted, atol=1e-6)
+
+
+def test_blur_in_bands_is_that_of_the_whole_to_the_bit():
+    """Of a picture of two bands and a part, by sums over whole shifted pictures, first down and then across."""
+    image = torch.rand(3, 2 * BAND + 5, 23, generator=torch.Generator().manual_seed(0))
+    wanted = np.pad(image.double().numpy(), [(0, 0), (10, 10), (10, 10)], mode="edge")
+    for axis, size in ((1, 2 * BAND + 5), (2, 23)):
+        wanted = sum(tap * wanted.take(range(i, i + size), axis) for i, tap in enumerate(gaussian_taps(2.7)))
+    assert torch.equal(gaussian_blur(image, 2.7), torch.from_numpy(wanted).float())
 
 
 def test_blur_of_sigma_zero_changes_nothing(photo):
