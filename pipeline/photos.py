@@ -14,7 +14,7 @@ from vocbench.detection.detections import Detections
 from vocbench.pipeline.chain import detect_photos, restore_photo
 from vocbench.pipeline.models import load_detector, load_restorer
 from vocbench.pipeline.names import DEFAULT_RESTORER
-from vocbench.restorer.images import from_uint8, read_image, to_uint8
+from vocbench.restorer.images import from_uint8, read_photo, to_uint8
 
 Photo: TypeAlias = "str | Path | Image.Image | np.ndarray | Tensor"
 Array = TypeVar("Array", np.ndarray, Tensor)
@@ -37,7 +37,7 @@ def _grey_array(image: Tensor) -> np.ndarray:
 def _opened(photo: Photo) -> tuple[Tensor, Callable[[Tensor], Any]]:
     """Return the photo as an image (3, H, W) in [0, 1], and what brings an image back into the photo's own form."""
     if isinstance(photo, (str, Path)):
-        return read_image(photo, upright=True), lambda image: Image.fromarray(to_uint8(image))
+        return read_photo(photo).image, lambda image: Image.fromarray(to_uint8(image))
     if isinstance(photo, Image.Image):
         if photo.mode not in ("RGB", "L"):
             raise ValueError(f"a picture of PIL must have the mode RGB or L, got {photo.mode}; convert it first")
@@ -59,7 +59,7 @@ def restore(photo: Array, restorer: str | Path | nn.Module = ..., *, device: str
 def restore(
     photo: Photo, restorer: str | Path | nn.Module = DEFAULT_RESTORER, *, device: str = "auto"
 ) -> Image.Image | np.ndarray | Tensor:
-    """Return a photo restored, in the form in which it was given; a file becomes a picture of PIL, upright.
+    """Return a photo restored, in the form in which it was given; a file or an http address becomes a picture of PIL, upright.
 
     Arrays are (H, W, 3) or grey (H, W) uint8 RGB; tensors (3, H, W) float RGB in [0, 1]. `restorer` is what `load_restorer`
     takes, which stays loaded for the next call, or a module. Raises ValueError and OSError, naming the file.

@@ -5,14 +5,18 @@ Pictures are (H, W, 3) uint8 in OpenCV's order, BGR.
 
 from __future__ import annotations
 
+import logging
+import sys
 import threading
 import time
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+logger = logging.getLogger(__name__)
 RATE = 25.0  # frames a second of a source that does not say
 PATIENCE = 10.0  # seconds without a frame after which a camera or stream is given up
 CODECS = {".mp4": "mp4v", ".avi": "MJPG", ".mkv": "mp4v"}  # suffix: what OpenCV's own build can write
@@ -27,13 +31,53 @@ class Frame(NamedTuple):
 
 
 def _open(source: str | Path | int) -> Any:
+    with _quiet_opencv():
+        capture = _capture(source)
+        if not capture.isOpened():
+            capture.release()
+            raise OSError(_unopened(source))
+    return capture
+
+
+def _capture(source: str | Path | int) -> Any:
+    """Return OpenCV's reader; one of a stream waits `PATIENCE` seconds for an answer and for each frame."""
     import cv2
 
-    capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
-    if not capture.isOpened():
-        capture.release()
-        raise OSError(f"{source}: OpenCV cannot open this video or camera")
-    return capture
+    if isinstance(source, int) or "://" not in str(source):
+        return cv2.VideoCapture(source if isinstance(source, int) else str(source))
+    patience = round(1000 * PATIENCE)
+    limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, patience, cv2.CAP_PROP_READ_TIMEOUT_MSEC, patience]
+    return cv2.VideoCapture(str(source), cv2.CAP_FFMPEG, limits)
+
+
+@contextmanager
+def _quiet_opencv() -> Iterator[None]:
+    """Keep back what OpenCV writes to standard error of each way to open something that it tries."""
+    from cv2.utils import logging as opencv
+
+    kept = opencv.getLogLevel()
+    opencv.setLogLevel(opencv.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        opencv.setLogLevel(kept)
+
+
+def _unopened(source: str | Path | int) -> str:
+    """Return what to say, and what to do, of a source that cannot be opened."""
+    if isinstance(source, int):
+        return f"camera {source}: cannot be opened; is it connected, counted from 0, and free of other programs?{_cameras()}"
+    if "://" in str(source):
+        return f"{source}: no video could be had within {PATIENCE:g} s; check address, user and password, and the network"
+    return f"{source}: OpenCV cannot open this video; is it one, and whole? ffmpeg -i FILE out.mp4 converts others"
+
+
+def _cameras() -> str:
+    """Return which cameras Linux has, as a sentence; empty elsewhere."""
+    if not sys.platform.startswith("linux"):
+        return ""
+    found = sorted(path.name.removeprefix("video") for path in Path("/dev").glob("video[0-9]*"))
+    return f" There {'are' if len(found) > 1 else 'is'} {' '.join(found)}" if found else " There is none here"
 
 
 class Video:
@@ -94,6 +138,8 @@ class Video:
                 begun = at if begun is None else begun
                 self.lost += missed
                 yield Frame(round((at - begun) * self.rate), at - begun, picture)
+            if not newest.ended:
+                logger.warning("%s: no frame came for %g s, which is taken for its end", self.source, PATIENCE)
         finally:
             newest.stop()
 
@@ -104,16 +150,16 @@ class _Newest:
     def __init__(self, capture: Any):
         self._capture, self._ready = capture, threading.Condition()
         self._kept: tuple[float, np.ndarray] | None = None
-        self._missed, self._ended = 0, False
+        self._missed, self.ended = 0, False
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
-        while not self._ended:
+        while not self.ended:
             read, picture = self._capture.read()
             with self._ready:
                 if not read:
-                    self._ended = True
+                    self.ended = True
                 else:
                     self._missed += self._kept is not None
                     self._kept = time.monotonic(), picture
@@ -122,7 +168,7 @@ class _Newest:
     def take(self) -> tuple[float, np.ndarray, int] | None:
         """Return when the newest picture came, the picture, and how many were missed before it; None at the end."""
         with self._ready:
-            self._ready.wait_for(lambda: self._kept is not None or self._ended, PATIENCE)
+            self._ready.wait_for(lambda: self._kept is not None or self.ended, PATIENCE)
             if self._kept is None:
                 return None
             (at, picture), missed = self._kept, self._missed
@@ -131,8 +177,8 @@ class _Newest:
 
     def stop(self) -> None:
         """End the thread, which may be waiting for a picture."""
-        self._ended = True
-        self._thread.join(PATIENCE)
+        self.ended = True
+        self._thread.join(2 * PATIENCE)  # a capture must not be released while it reads
 
 
 class VideoWriter:

@@ -11,11 +11,15 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 
 import platformdirs
+from vocbench.restorer.web import file_name, is_url
 
 logger = logging.getLogger(__name__)
+LOOKED_AT = 10_000  # files of a folder among which a name is looked for
 PHOTOS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")  # suffixes that are looked for in folders
 
 
@@ -112,35 +116,58 @@ def _to_disk(path: Path) -> None:
 
 @dataclass(frozen=True)
 class FoundPhoto:
-    """A photo, and its place below a folder of results: a photo given alone has its name, one of a folder its path in it."""
+    """A photo, and its place below a folder of results.
 
-    path: Path
+    The source is a file or, as a str, an address. A photo given alone has its name as place, one of a folder its path there.
+    """
+
+    source: Path | str
     place: Path
 
 
 def find_photos(given: Iterable[str | Path], leave_out: Path | None = None) -> list[FoundPhoto]:
-    """Return the photos of files, folders (at any depth, hidden ones left out) and patterns such as `photos/**/*.jpg`.
+    """Return the photos of files, folders (at any depth, hidden ones left out), patterns such as `a/**/*.jpg`, and addresses.
 
-    What lies below `leave_out` in a folder is not looked at: results of an earlier call. Raises FileNotFoundError for what is
-    not there and ValueError for a folder without photos.
+    Addresses, http:// or https:// in a str, are not read here. What lies below `leave_out` in a folder is not looked at:
+    results of an earlier call. Raises FileNotFoundError for what is not there and ValueError for a folder without photos.
     """
-    found: dict[Path, FoundPhoto] = {}
-    for path in (one for pattern in map(Path, given) for one in _expanded(pattern)):
+    found: dict[Path | str, FoundPhoto] = {}
+    for photo in (one for text in given for one in _found(text, leave_out)):
+        found.setdefault(photo.source.resolve() if isinstance(photo.source, Path) else photo.source, photo)
+    return list(found.values())
+
+
+def _found(text: str | Path, leave_out: Path | None) -> Iterator[FoundPhoto]:
+    """Yield the photos of one file, folder, pattern or address."""
+    if is_url(text):
+        yield FoundPhoto(str(text), file_name(str(text)))
+        return
+    for path in _expanded(Path(text)):
         photos = _photos_of(path, leave_out) if path.is_dir() else [FoundPhoto(path, Path(path.name))]
         if not photos:
             raise ValueError(f"{path}: this folder holds no photos ({', '.join(PHOTOS)})")
-        for photo in photos:
-            found.setdefault(photo.path.resolve(), photo)
-    return list(found.values())
+        yield from photos
 
 
 def _expanded(path: Path) -> list[Path]:
     if path.exists():
         return [path]
-    matches = sorted(glob.glob(str(path), recursive=True)) if glob.has_magic(str(path)) else []
+    if not glob.has_magic(str(path)):
+        raise FileNotFoundError(f"{path}: no such photo or folder{closest_name(path)}")
+    matches = sorted(glob.glob(str(path), recursive=True))
     if not matches:
-        raise FileNotFoundError(f"{path}: no such photo or folder")
+        raise FileNotFoundError(f"{path}: nothing matches this pattern; no such photo or folder")
     return [Path(match) for match in matches]
+
+
+def closest_name(path: Path) -> str:
+    """Return a question that suggests the name closest to that of a missing file in its folder; empty where none is close."""
+    try:
+        names = [one.name for one in islice(path.parent.iterdir(), LOOKED_AT)]
+    except OSError:
+        return ""
+    close = get_close_matches(path.name, names, n=1, cutoff=0.6)
+    return f"; did you mean {str(path.with_name(close[0]))!r}?" if close else ""
 
 
 def _photos_of(folder: Path, leave_out: Path | None) -> list[FoundPhoto]:

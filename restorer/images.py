@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
 from PIL import BmpImagePlugin, Image, ImageOps, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 from torch import Tensor
 from vocbench.restorer.files import write_whole
+from vocbench.restorer.web import is_url, read_url
 
 logger = logging.getLogger(__name__)
 MAX_MEGAPIXELS = 50  # a 12-megapixel phone photo four times over; larger ones are refused by name
@@ -85,17 +86,25 @@ def read_image(path: str | Path, upright: bool = False) -> Tensor:
         return from_uint8(_rgb_array(ImageOps.exif_transpose(file) if upright else file))
 
 
-def read_photo(path: str | Path, max_megapixels: float = MAX_MEGAPIXELS) -> Photo:
-    """Return a picture file with its alpha, colour profile, EXIF and resolution; raises as `read_image`.
+def read_photo(source: str | Path, max_megapixels: float = MAX_MEGAPIXELS) -> Photo:
+    """Return a picture with its alpha, colour profile, EXIF and resolution; raises as `read_image`.
 
-    16 bits a channel are read as 8, which is logged.
+    The source is a file or an http or https address, whose failures are OSErrors and name it (see `web.read_url`). 16 bits a
+    channel are read as 8, which is logged.
     """
-    path = Path(path)
-    with _opened(path, max_megapixels) as file:
+    if is_url(source):
+        return _photo(io.BytesIO(read_url(str(source))), str(source), max_megapixels)
+    with _stream(Path(source)) as stream:
+        return _photo(stream, str(source), max_megapixels)
+
+
+def _photo(stream: BinaryIO, name: str, max_megapixels: float) -> Photo:
+    """Return the picture of a stream, which messages call `name`."""
+    with _decoded(stream, name, max_megapixels) as file:
         file.load()
         single = file.mode in ("1", "L", "LA", "I") or file.mode.startswith("I;16")
-        if file.mode.startswith("I;16") or file.mode == "I" or _png_depth(path) == 16:
-            logger.warning("%s: its 16 bits a channel are read as 8", path)
+        if file.mode.startswith("I;16") or file.mode == "I" or _png_depth(stream) == 16:
+            logger.warning("%s: its 16 bits a channel are read as 8", name)
         resolution, profile = file.info.get("dpi"), file.info.get("icc_profile")
         exif = file.getexif()
         if isinstance(file, TiffImagePlugin.TiffImageFile):
@@ -107,7 +116,7 @@ def read_photo(path: str | Path, max_megapixels: float = MAX_MEGAPIXELS) -> Phot
             alpha = np.asarray(upright.convert("RGBA"))[:, :, 3].copy()
         levels = _rgb_array(upright)
         if file.mode == "CMYK" and profile:
-            logger.warning("%s: CMYK is read as RGB without its colour profile", path)
+            logger.warning("%s: CMYK is read as RGB without its colour profile", name)
             profile = None
         return Photo(
             from_uint8(levels),
@@ -131,10 +140,10 @@ def _about(exif: Image.Exif) -> Image.Exif:
     return kept
 
 
-def _png_depth(path: Path) -> int | None:
+def _png_depth(stream: BinaryIO) -> int | None:
     """Return the bits a channel of a PNG, which Pillow does not tell of colour ones; None for other files."""
-    with open(path, "rb") as stream:
-        start = stream.read(25)
+    stream.seek(0)
+    start = stream.read(25)
     return start[24] if len(start) == 25 and start.startswith(b"\x89PNG") else None
 
 
@@ -145,40 +154,51 @@ def check_image(path: str | Path) -> tuple[int, int]:
         return file.size
 
 
-@contextmanager
-def _opened(path: Path, limit: float | None = None) -> Iterator[Image.Image]:
-    """Open a picture, its header read; what goes wrong in the block names the file too."""
+def _stream(path: Path) -> BinaryIO:
+    """Return the file open for reading; FileNotFoundError where there is none."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such photo")
-    with open(path, "rb") as stream:
-        start = stream.read(16)
-        reader = next((READERS[magic] for magic in READERS if start.startswith(magic)), None)
-        if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
-            reader = WebPImagePlugin.WebPImageFile
-        if reader is None:
-            raise ValueError(f"{path}: not a JPEG or PNG picture, nor WebP, TIFF or BMP; convert it or remove it from the list")
-        stream.seek(0)
-        try:
-            file = reader(stream)
-            width, height = file.size
-            _check_size(path, width, height, limit)
-            yield file
-        except _TooLarge as error:
-            raise ValueError(str(error)) from None
-        except (OSError, SyntaxError, ValueError, struct.error) as error:
-            raise ValueError(f"{path}: damaged or truncated picture ({error}); replace the file") from None
+    return open(path, "rb")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """Open the picture of a file, its header read; what goes wrong in the block names the file too."""
+    with _stream(path) as stream, _decoded(stream, str(path)) as file:
+        yield file
+
+
+@contextmanager
+def _decoded(stream: BinaryIO, name: str, limit: float | None = None) -> Iterator[Image.Image]:
+    """Open the picture of a stream, its header read; what goes wrong in the block has the name too."""
+    start = stream.read(16)
+    reader = next((READERS[magic] for magic in READERS if start.startswith(magic)), None)
+    if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
+        reader = WebPImagePlugin.WebPImageFile
+    if reader is None:
+        raise ValueError(f"{name}: not a JPEG or PNG picture, nor WebP, TIFF or BMP; convert it or remove it from the list")
+    stream.seek(0)
+    try:
+        file = reader(stream)
+        width, height = file.size
+        _check_size(name, width, height, limit)
+        yield file
+    except _TooLarge as error:
+        raise ValueError(str(error)) from None
+    except (OSError, SyntaxError, ValueError, struct.error) as error:
+        raise ValueError(f"{name}: damaged or truncated picture ({error}); replace the file") from None
 
 
 class _TooLarge(Exception):
     """A picture above the limit of megapixels."""
 
 
-def _check_size(path: Path, width: int, height: int, limit: float | None) -> None:
+def _check_size(name: str, width: int, height: int, limit: float | None) -> None:
     megapixels, most = width * height / 1e6, MAX_MEGAPIXELS if limit is None else limit
     if megapixels > most:
         size = f"{megapixels:.0f}" if megapixels >= 1000 else f"{megapixels:.4g}"
         advice = "scale it down first" if limit is None else "scale it down, or raise `max_megapixels`"
-        raise _TooLarge(f"{path}: {width}x{height} is {size} megapixels, above the limit of {most:g}; {advice}")
+        raise _TooLarge(f"{name}: {width}x{height} is {size} megapixels, above the limit of {most:g}; {advice}")
 
 
 def encode_image(image: Tensor, suffix: str) -> bytes:

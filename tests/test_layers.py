@@ -24,7 +24,7 @@ MAY_IMPORT = {
 # Inside a folder: its modules and folders from the lowest layer up. Those of one layer may import each other.
 LAYERS = {
     "restorer": [
-        {"contract", "files", "cutting", "weight_files", "images", "tiling", "quality"},
+        {"contract", "web", "files", "cutting", "weight_files", "images", "tiling", "quality"},
         {"guard"},
         {"degradations"},
         {"networks"},

@@ -79,12 +79,12 @@ def rows(detections: Detections, score: float, classes: Sequence[str]) -> list[d
     ]
 
 
-def say(path: Path, compared: Compared, went: list[dict], came: list[dict], target: Path) -> None:
+def say(source: Path | str, compared: Compared, went: list[dict], came: list[dict], target: Path) -> None:
     """Print what became of the objects of a photo."""
     kept = len(compared.changes.kept)
     change = f"{len(came)} came, {len(went)} went" if came or went else "no change"
     counts = f"{objects(kept + len(went))} before, {objects(kept + len(came))} after {compared.restorer}"
-    click.echo(f"{path}: {counts}: {change} -> {target}")
+    click.echo(f"{source}: {counts}: {change} -> {target}")
     for sign, listed in (("+", came), ("-", went)):
         for row in listed:
             click.echo(f"  {sign} {row['class']:12s} {row['score']:.3f}  {row['box']}")

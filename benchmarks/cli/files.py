@@ -19,7 +19,7 @@ def data() -> None:
 
 
 @data.command("fetch", examples=["vocbench data fetch voc2007 --root data"])
-@click.argument("name", type=click.Choice(["voc2007", "voc2012"]))
+@click.argument("name", type=Named("data set", ("voc2007", "voc2012")))
 @click.option("--root", required=True, type=click.Path(path_type=Path), help="Folder that gets VOCdevkit/VOC20xx.")
 def data_fetch(name: str, root: Path) -> None:
     """Download VOC through torchvision, which checks each archive by MD5, and unpack it."""

@@ -16,6 +16,7 @@ from vocbench.pipeline.names import DETECTORS, ENGINES, NETWORKS, RESTORERS, SCA
 from vocbench.pipeline.specs import OWN as OWN_FACTORY
 from vocbench.pipeline.specs import parse_spec
 from vocbench.restorer.cutting import Tiling
+from vocbench.restorer.files import closest_name
 
 
 def did_you_mean(given: str, known: Sequence[str]) -> str:
@@ -49,6 +50,14 @@ class Command(click.Command):
     def __init__(self, *args: Any, examples: Sequence[str] = (), **given: Any):
         super().__init__(*args, **given)
         self.examples = tuple(examples)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.MissingParameter as error:
+            about = [getattr(error.param, "help", None), f"An example: {self.examples[0]}" if self.examples else None]
+            error.message = error.message or " ".join(filter(None, about))
+            raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         options = [param for param in self.get_params(ctx) if isinstance(param, click.Option)]
@@ -108,11 +117,23 @@ class Model(click.ParamType):
         except ValueError as error:
             self.fail(str(error), param, ctx)
         if spec.name not in self.names and not OWN_FACTORY.fullmatch(spec.name):
-            known = f"{', '.join(self.names)}, or FILE.py:factory for your own"
-            self.fail(unknown(self.kind, spec.name, self.names, known), param, ctx)
+            self.fail(self._unknown(spec.name), param, ctx)
         if spec.weights and spec.name != "ultralytics" and not Path(spec.weights).is_file():
-            self.fail(f"{spec.weights}: no such weights file; `vocbench weights list` names the known ones", param, ctx)
+            question = closest_name(Path(spec.weights)) or "; `vocbench weights list` names the known ones"
+            self.fail(f"{spec.weights}: no such weights file{question}", param, ctx)
         return str(value)
+
+    def _unknown(self, name: str) -> str:
+        """Return the message for a name that is none of the table's, with what was probably meant."""
+        files = ", FILE.pt or FILE.onnx of ultralytics" if "ultralytics" in self.names else ""
+        known = f"{', '.join(one for one in self.names if one != 'ultralytics')}{files}, or FILE.py:factory for your own"
+        if name.endswith(".py"):
+            return f"{name}: name the function too that returns the {self.kind}, {name}:FUNCTION"
+        if name.endswith((".safetensors", ".pth", ".pt", ".ckpt")):
+            return f"{name}: is a file of weights; name the {self.kind} before it, such as {self.names[0]}:{name}"
+        if files and re.match(r"(yolo|rtdetr)", name, re.I):
+            return f"unknown detector {name!r}; a model of ultralytics is named as its file, such as {name}.pt"
+        return unknown(self.kind, name, self.names, known)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list:
         from click.shell_completion import CompletionItem
@@ -186,9 +207,14 @@ def choose_device(device: str, elsewhere: bool = False) -> str:
 
 
 restore_at_option = click.option(
-    "--restore-at", default="native", show_default=True, type=click.Choice(SCALES),
+    "--restore-at", default="native", show_default=True, type=Named("size", SCALES),
     help="At a photo's own size, or, faster, at what the detector shrinks it to.",
 )  # fmt: skip
+
+
+score_option = click.option(
+    "--score", default=0.3, show_default=True, type=click.FloatRange(0, 1), metavar="N", help="Boxes below it are left out."
+)
 
 
 def model_options(command: Callable) -> Callable:
@@ -252,7 +278,8 @@ def read_config(context: click.Context, parameter: click.Parameter, path: Path |
 def only_split(data: str) -> str:
     """Return the image set of a data set that has one; where it has several, the user must say which."""
     if not Path(data).exists():
-        raise FileNotFoundError(f"{data}: no such folder or file; expected a VOC20xx folder, COCO's JSON or a YOLO data.yaml")
+        expected = "expected a VOC20xx folder, COCO's JSON or a YOLO data.yaml"
+        raise FileNotFoundError(f"{data}: no such folder or file; {expected}{closest_name(Path(data))}")
     from vocbench.detection.datasets.read import find_splits, read_dataset
 
     names = find_splits(data)

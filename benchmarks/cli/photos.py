@@ -7,12 +7,21 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 from vocbench.benchmarks.cli import before_after
 from vocbench.benchmarks.cli.messages import in_options
-from vocbench.benchmarks.cli.options import DETECTOR, RESTORER, Command, choose_device, model_options, restore_at_option
+from vocbench.benchmarks.cli.options import (
+    DETECTOR,
+    RESTORER,
+    Command,
+    Named,
+    choose_device,
+    model_options,
+    restore_at_option,
+    score_option,
+)
 from vocbench.benchmarks.cli.progress import Progress
 from vocbench.pipeline.names import DEFAULT_RESTORER
 from vocbench.pipeline.specs import Options
@@ -22,7 +31,10 @@ if TYPE_CHECKING:
     from torch import Tensor
     from vocbench.restorer.images import Photo
 
-FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PHOTO|FOLDER|PATTERN...")
+    Restoring: TypeAlias = Callable[["Source", Tensor], Tensor]
+
+FILES = click.argument("files", nargs=-1, required=True, metavar="PHOTO|FOLDER|PATTERN|URL...")
+Source: TypeAlias = "Path | str"  # a photo's file, or its address
 SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 MEGAPIXELS = click.option(
     "--max-megapixels", default=50.0, show_default=True, type=click.FloatRange(0, min_open=True), metavar="N",
@@ -34,20 +46,20 @@ def _options(tile, engine, device, batch, guard, trust_weights) -> Options:
     return Options(tile, engine, choose_device(device), batch, trust_weights, guard)
 
 
-def _targets(found: list[FoundPhoto], out: Path, suffix: str, skip_existing: bool = False) -> dict[Path, Path]:
+def _targets(found: list[FoundPhoto], out: Path, suffix: str, skip_existing: bool = False) -> dict[Source, Path]:
     """Return where each photo's result goes: never onto a file, never two into one; those that are there may be skipped."""
-    inputs = {photo.path.resolve() for photo in found}
-    targets: dict[Path, Path] = {}
+    inputs = {photo.source.resolve() for photo in found if isinstance(photo.source, Path)}
+    targets: dict[Source, Path] = {}
     for photo in found:
         target = out / photo.place.with_suffix(suffix)
         if target in targets.values():
-            raise ValueError(f"{photo.path}: another of the photos is also called {photo.place.stem}; use separate folders")
+            raise ValueError(f"{photo.source}: another of the photos is also called {photo.place.stem}; use separate folders")
         if target.resolve() in inputs:
             raise ValueError(f"{target}: would overwrite a photo; choose another --out")
         if target.exists() and not skip_existing:
             raise ValueError(f"{target}: already there; choose another --out, or go on with --skip-existing")
-        targets[photo.path] = target
-    return {path: target for path, target in targets.items() if not target.exists()}
+        targets[photo.source] = target
+    return {source: target for source, target in targets.items() if not target.exists()}
 
 
 @dataclass
@@ -70,40 +82,40 @@ class Failures:
 
 
 def _each(
-    paths: list[Path], max_megapixels: float, restorer: Callable, failures: Failures
-) -> Iterator[tuple[Path, Photo, Photo]]:
+    sources: list[Source], max_megapixels: float, restorer: Callable, failures: Failures
+) -> Iterator[tuple[Source, Photo, Photo]]:
     """Yield each photo, as it is and restored; those that fail are noted and left out."""
     from vocbench.restorer.images import grey_as, read_photo
 
-    with Progress(len(paths)) as shown:
-        for path in paths:
+    with Progress(len(sources)) as shown:
+        for source in sources:
             try:
-                photo = read_photo(path, max_megapixels)
-                restored = replace(photo, image=grey_as(photo, restorer(path, photo.image)))
+                photo = read_photo(source, max_megapixels)
+                restored = replace(photo, image=grey_as(photo, restorer(source, photo.image)))
             except (ValueError, OSError) as error:
                 failures.reasons.append(" ".join(str(error).split()))
             else:
-                yield path, photo, restored
-            shown.advance(note=path.name)
+                yield source, photo, restored
+            shown.advance(note=Path(source).name)
 
 
-def _restorer(text: str | None, options: Options) -> Callable[[Path, Tensor], Tensor]:
-    """Return what restores the image of a path, or leaves it alone where no restorer is named."""
+def _restorer(text: str | None, options: Options) -> Restoring:
+    """Return what restores the image of a source, or leaves it alone where no restorer is named."""
     if text is None:
-        return lambda path, image: image
+        return lambda source, image: image
     from vocbench.pipeline.chain import restore_photo
     from vocbench.pipeline.models import build_restorer, parse_restorer
 
     spec = parse_restorer(text)
     model = build_restorer(spec, options)
-    return lambda path, image: restore_photo(spec.label, model, str(path), image)
+    return lambda source, image: restore_photo(spec.label, model, str(source), image)
 
 
-def _at_detector(restorer: Callable[[Path, Tensor], Tensor], detector: Callable) -> Callable[[Path, Tensor], Tensor]:
-    """Return what restores the image of a path at the size that the detector sees."""
+def _at_detector(restorer: Restoring, detector: Callable) -> Restoring:
+    """Return what restores the image of a source at the size that the detector sees."""
     from vocbench.pipeline.scale import shrunk
 
-    return lambda path, image: restorer(path, shrunk(image, detector))
+    return lambda source, image: restorer(source, shrunk(image, detector))
 
 
 @click.command(
@@ -117,7 +129,7 @@ def _at_detector(restorer: Callable[[Path, Tensor], Tensor], detector: Callable)
 @FILES
 @click.option("--restorer", default=DEFAULT_RESTORER, show_default=True, type=RESTORER, help="What restores.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the restored photos.")
-@click.option("--format", "form", default="png", show_default=True, type=click.Choice(list(SUFFIXES)), help="Of the files.")
+@click.option("--format", "form", default="png", show_default=True, type=Named("format", tuple(SUFFIXES)), help="Of the files.")
 @click.option("--quality", default=95, show_default=True, type=click.IntRange(1, 100), metavar="N", help="Of JPEG and WebP.")
 @click.option("--skip-existing", is_flag=True, help="Leave out photos whose result is there already.")
 @MEGAPIXELS
@@ -125,8 +137,9 @@ def _at_detector(restorer: Callable[[Path, Tensor], Tensor], detector: Callable)
 def restore(files, restorer: str, out: Path, form: str, quality: int, skip_existing: bool, max_megapixels, **given) -> None:
     """Restore photos at their own size, upright where EXIF says how.
 
-    Photos are JPEG, PNG, WebP, TIFF or BMP files; folders are searched at any depth, and their tree is kept. Colour profile,
-    EXIF, resolution and transparency are kept, and grey photos stay grey. A photo that fails is listed at the end.
+    Photos are JPEG, PNG, WebP, TIFF or BMP files, or their http(s) addresses; folders are searched at any depth, and their
+    tree is kept. Colour profile, EXIF, resolution and transparency are kept, and grey photos stay grey. A photo that fails is
+    listed at the end.
     """
     found = find_photos(files, out)
     targets = _targets(found, out, SUFFIXES[form], skip_existing)
@@ -137,10 +150,10 @@ def restore(files, restorer: str, out: Path, form: str, quality: int, skip_exist
     from vocbench.restorer.images import write_photo
 
     failures = Failures()
-    for path, _, photo in _each(list(targets), max_megapixels, _restorer(restorer, _options(**given)), failures):
-        make_folder(targets[path].parent)
-        write_photo(targets[path], photo, quality)
-        click.echo(f"{path} -> {targets[path]}")
+    for source, _, photo in _each(list(targets), max_megapixels, _restorer(restorer, _options(**given)), failures):
+        make_folder(targets[source].parent)
+        write_photo(targets[source], photo, quality)
+        click.echo(f"{source} -> {targets[source]}")
     failures.report(len(targets))
 
 
@@ -149,13 +162,14 @@ def restore(files, restorer: str, out: Path, form: str, quality: int, skip_exist
     examples=[
         "vocbench detect street.jpg --compare",
         "vocbench detect photos/ --restorer owan-half --json",
+        "vocbench detect https://example.org/street.jpg --compare",
         "vocbench detect 'photos/**/*.jpg' --restorer owan-half --detector yolo11n.pt --trust-weights --out drawn",
     ],
 )
 @FILES
 @click.option("--restorer", type=RESTORER, help=f"Restore the photos first; with --compare, default {DEFAULT_RESTORER}.")
 @click.option("--detector", default="mobilenet-ssd", show_default=True, type=DETECTOR, help="What detects.")
-@click.option("--score", default=0.3, show_default=True, help="Boxes below it are left out.")
+@score_option
 @click.option("--compare", is_flag=True, help="Before and after side by side in one JPEG a photo, and what came and went.")
 @click.option(
     "--out",
@@ -169,8 +183,8 @@ def restore(files, restorer: str, out: Path, form: str, quality: int, skip_exist
 def detect(files, restorer, detector, score, compare, out, as_json, max_megapixels, restore_at, **given) -> None:  # fmt: skip
     """Detect objects in photos, print them, and draw them with --out.
 
-    Photos are files, folders (searched at any depth) or patterns. A photo that fails is listed at the end. With --compare
-    every photo is detected as it is and restored: what came is marked +, what went -.
+    Photos are files, folders (searched at any depth), patterns or http(s) addresses. A photo that fails is listed at the end.
+    With --compare every photo is detected as it is and restored: what came is marked +, what went -.
     """
     if compare:
         restorer, out = restorer or DEFAULT_RESTORER, out or Path("runs") / time.strftime("%Y%m%d-%H%M%S-compare")
@@ -184,8 +198,8 @@ def detect(files, restorer, detector, score, compare, out, as_json, max_megapixe
         restored = _at_detector(restored, model)
     one = _Detecting(spec.label, model, score, targets, as_json)
     results: dict[str, Any] = {}
-    for path, photo, after in _each([one.path for one in found], max_megapixels, restored, failures):
-        results[str(path)] = one.compare(path, photo, after, restorer) if compare else one.detect(path, photo, after)
+    for source, photo, after in _each([one.source for one in found], max_megapixels, restored, failures):
+        results[str(source)] = one.compare(source, photo, after, restorer) if compare else one.detect(source, photo, after)
     if as_json:
         click.echo(json.dumps(results, indent=2))
     if out and results:
@@ -202,7 +216,7 @@ class _Detecting:
     label: str
     model: Callable
     score: float
-    targets: dict[Path, Path]
+    targets: dict[Source, Path]
     quiet: bool
 
     @property
@@ -211,20 +225,20 @@ class _Detecting:
 
         return classes_of(self.model)
 
-    def _found(self, path: Path, seen: Tensor, image: Tensor) -> Any:
+    def _found(self, source: Source, seen: Tensor, image: Tensor) -> Any:
         """Return the detections on what is seen of an image, in the image's pixels."""
         from vocbench.pipeline.chain import detect_photos
         from vocbench.pipeline.scale import enlarged
 
-        return enlarged(detect_photos(self.label, self.model, [str(path)], [seen])[0], seen, image)
+        return enlarged(detect_photos(self.label, self.model, [str(source)], [seen])[0], seen, image)
 
-    def detect(self, path: Path, photo: Photo, after: Photo) -> list[dict[str, Any]]:
+    def detect(self, source: Source, photo: Photo, after: Photo) -> list[dict[str, Any]]:
         """Detect, draw and print one photo, of which `after` is seen; gives what JSON says of it."""
         from vocbench.detection.drawing import draw_boxes
         from vocbench.pipeline.scale import grown
         from vocbench.restorer.images import Photo, from_uint8, to_uint8, write_photo
 
-        detections, target = self._found(path, after.image, photo.image), self.targets.get(path)
+        detections, target = self._found(source, after.image, photo.image), self.targets.get(source)
         rows = before_after.rows(detections, self.score, self.classes)
         if target:
             make_folder(target.parent)
@@ -233,12 +247,12 @@ class _Detecting:
             )
             write_photo(target, Photo(drawn, profile=None if photo.single else photo.profile))
         if not self.quiet:
-            click.echo(f"{path}: {before_after.objects(len(rows))}" + (f" -> {target}" if target else ""))
+            click.echo(f"{source}: {before_after.objects(len(rows))}" + (f" -> {target}" if target else ""))
             for row in rows:
                 click.echo(f"  {row['class']:12s} {row['score']:.3f}  {row['box']}")
         return rows
 
-    def compare(self, path: Path, photo: Photo, after: Photo, restorer: str) -> dict[str, Any]:
+    def compare(self, source: Source, photo: Photo, after: Photo, restorer: str) -> dict[str, Any]:
         """Detect one photo as it is and restored, draw and print both; gives what JSON says of it."""
         from vocbench.detection.changes import find_changes
         from vocbench.pipeline.models import parse_restorer
@@ -246,10 +260,10 @@ class _Detecting:
         from vocbench.restorer.images import Photo, write_photo
 
         images = photo.image, grown(after.image, photo.image)
-        found = self._found(path, photo.image, photo.image), self._found(path, after.image, photo.image)
+        found = self._found(source, photo.image, photo.image), self._found(source, after.image, photo.image)
         changes = find_changes(*found, self.score)
         compared = before_after.Compared(images, found, changes, parse_restorer(restorer).label, self.classes)
-        target = self.targets[path]
+        target = self.targets[source]
         make_folder(target.parent)
         write_photo(target, Photo(before_after.picture(compared), profile=None if photo.single else photo.profile))
         rows = [before_after.rows(one, self.score, self.classes) for one in found]
@@ -258,7 +272,7 @@ class _Detecting:
             for one, chosen in zip(found, (changes.went, changes.came), strict=True)
         )
         if not self.quiet:
-            before_after.say(path, compared, went, came, target)
+            before_after.say(source, compared, went, came, target)
         return {"before": rows[0], "after": rows[1], "came": came, "went": went, "picture": str(target)}
 
 

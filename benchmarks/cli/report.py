@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 from vocbench.benchmarks.cli.machine import facts
-from vocbench.benchmarks.cli.options import Command, json_option
+from vocbench.benchmarks.cli.options import Command, Named, json_option
 from vocbench.benchmarks.cli.show import show
 from vocbench.restorer.files import make_folder, write_whole
 
@@ -172,7 +172,7 @@ FORMS = {"coco": _coco, "voc": _devkit, "json": _json, "yolo": _yolo, "fiftyone"
     examples=["vocbench export-predictions runs/first --format coco --variant owan --out predictions"],
 )
 @click.argument("run", type=FOLDER)
-@click.option("--format", "form", type=click.Choice(list(FORMS)), required=True)
+@click.option("--format", "form", type=Named("format", tuple(FORMS)), required=True, help="Whose form.")
 @click.option("--variant", help="Default: distorted, or as-is.")
 @click.option("--detector", help="Default: the run's first.")
 @click.option("--out", required=True, type=FOLDER, help="Folder to write; made if missing.")

@@ -14,17 +14,29 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from vocbench.benchmarks.cli.before_after import rows
-from vocbench.benchmarks.cli.options import DETECTOR, RESTORER, Command, choose_device, model_options
+from vocbench.benchmarks.cli.options import (
+    DETECTOR,
+    RESTORER,
+    Command,
+    choose_device,
+    did_you_mean,
+    model_options,
+    restore_at_option,
+    score_option,
+)
 from vocbench.benchmarks.cli.progress import Progress
 from vocbench.pipeline.names import DEFAULT_RESTORER
 from vocbench.pipeline.specs import Options
-from vocbench.restorer.files import make_folder
+from vocbench.restorer.files import PHOTOS, closest_name, make_folder
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
     from vocbench.detection.detections import Detections
+    from vocbench.pipeline.gate import Limits
     from vocbench.pipeline.videos import Video
+
+SCHEMES = ("rtsp", "rtsps", "rtmp", "http", "https", "udp", "tcp", "srt")  # of streams, for FFmpeg
 
 
 @click.command(
@@ -40,30 +52,32 @@ if TYPE_CHECKING:
 @click.option("--restorer", default=DEFAULT_RESTORER, show_default=True, type=RESTORER, help="What restores.")
 @click.option("--gate/--no-gate", default=True, show_default=True, help="Leave frames alone that need no restoring.")
 @click.option("--detector", default="mobilenet-ssd", show_default=True, type=DETECTOR, help="What detects.")
-@click.option("--score", default=0.3, show_default=True, help="Boxes below it are left out.")
+@score_option
 @click.option("--compare", is_flag=True, help="Show each frame as it is, with its boxes, at the left of the restored one.")
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), metavar="N", help="Only the first N of the source.")
 @click.option("--out", type=click.Path(path_type=Path), help="The file: .mp4, .avi or .mkv; default below runs/.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a frame.")
+@restore_at_option
 @model_options
-def video(source, restorer, gate, detector, score, compare, seconds, out, as_json, device, **given) -> None:
+def video(source, restorer, gate, detector, score, compare, seconds, out, as_json, restore_at, device, **given) -> None:
     """Restore a video, detect in it, and save it with the boxes drawn.
 
     The source is a file, a camera's number from 0, or a URL such as rtsp://… The saved file has the source's frame rate, and no
-    sound; in place of a damaged frame it repeats the one before. Of a camera the newest frame is taken each time. Ctrl-C ends
-    with a sound file.
+    sound; in place of a damaged frame it repeats the one before. Of a camera the newest frame is taken each time. The gate
+    looks at a frame's own size, with --restore-at detector too. Ctrl-C ends with a sound file.
     """
     out = out or Path("runs") / time.strftime("%Y%m%d-%H%M%S-video") / f"{_stem(source)}.mp4"
     camera = int(source) if source.isdecimal() else None
     if out.exists():
         raise ValueError(f"{out}: already there; choose another --out")
-    if camera is None and "://" not in source and not Path(source).is_file():
-        raise FileNotFoundError(f"{source}: no such video; expected a file, a camera's number or a URL such as rtsp://…")
+    if camera is None:
+        _check(source)
     from vocbench.pipeline.videos import Video, VideoWriter
 
     frames = Video(source if camera is None else camera)
     writer, total = VideoWriter(out, frames.rate), frames.total
-    stage, counts = _stage(restorer, detector, gate, Options(device=choose_device(device), **given), score), Counts()
+    options = Options(device=choose_device(device), **given)
+    stage, counts = _stage(restorer, detector, gate, restore_at == "detector", options, score), Counts()
     if total and seconds:
         total = min(total, round(seconds * frames.rate))
     wanted = takewhile(lambda frame: seconds is None or frame.seconds < seconds, frames)
@@ -85,6 +99,28 @@ def video(source, restorer, gate, detector, score, compare, seconds, out, as_jso
     _report(source, frames, counts, out, as_json)
     if stopped:
         raise KeyboardInterrupt
+
+
+def _check(source: str) -> None:
+    """Raise for what is neither a file that may be a video nor the address of a stream."""
+    scheme, address, _ = source.partition("://")
+    path = Path(source)
+    if address and scheme.lower() not in SCHEMES:
+        question = did_you_mean(scheme, SCHEMES)
+        raise ValueError(
+            f"{source}: addresses of videos begin with {'://, '.join(SCHEMES)}://" + f"; {question}" * bool(question)
+        )
+    if address:
+        return
+    if path.is_dir():
+        raise ValueError(f"{source}: is a folder; give one video, a camera's number or a URL such as rtsp://…")
+    if path.suffix.lower() in PHOTOS:
+        raise ValueError(f"{source}: is a photo by its name; `vocbench detect` and `vocbench restore` take photos")
+    if not path.is_file():
+        question = closest_name(path)
+        raise FileNotFoundError(
+            f"{source}: no such video; expected a file, a camera's number or a URL such as rtsp://…{question}"
+        )
 
 
 def _stem(source: str) -> str:
@@ -144,47 +180,61 @@ def _stopping() -> Iterator[list[int]]:
 
 @dataclass(frozen=True)
 class _Stage:
-    """A restorer and a detector, and how their results are drawn."""
+    """A restorer and a detector, where frames are restored, and how results are drawn.
+
+    The limits of a gate are for frames at their own size: it looks at the frame as it is, whatever size is restored.
+    """
 
     names: tuple[str, str]
     restorer: nn.Module
     detector: Callable
     score: float
+    limits: Limits | None = None  # of the gate, None: every frame is restored
+    at_detector: bool = False  # whether frames are restored at the size that the detector sees
 
     def show(self, picture: np.ndarray, name: str, compare: bool) -> tuple[np.ndarray, dict[str, Any]]:
         """Restore and detect a frame (H, W, 3) uint8 BGR; gives it drawn, and what JSON says of it."""
         import numpy as np
         from vocbench.detection.detections import classes_of
         from vocbench.detection.drawing import side_by_side
-        from vocbench.pipeline.chain import RestorerError, restore_photos
+        from vocbench.pipeline.gate import needs_restoring
         from vocbench.restorer.images import from_uint8
 
         image = from_uint8(picture[:, :, ::-1])
-        (restored,) = restore_photos(self.names[0], self.restorer, [name], [image])
-        if restored.error:
-            raise RestorerError(restored.error)
-        drawn, found = self._drawn(restored.image, name)
-        told = {"restored": restored.note != "passed", "objects": rows(found, self.score, classes_of(self.detector))}
+        wanted = self.limits is None or needs_restoring(image, self.limits)
+        drawn, found = self._drawn(self._restored(image, name) if wanted else image, image, name)
+        told = {"restored": wanted, "objects": rows(found, self.score, classes_of(self.detector))}
         if compare:
-            drawn = side_by_side([self._drawn(image, name)[0], drawn])
+            drawn = side_by_side([self._drawn(image, image, name)[0], drawn])
         return np.ascontiguousarray(drawn[:, :, ::-1]), told
 
-    def _drawn(self, image: Tensor, name: str) -> tuple[np.ndarray, Detections]:
+    def _restored(self, image: Tensor, name: str) -> Tensor:
+        """Return a frame restored, at its own size or smaller; raises `RestorerError`."""
+        from vocbench.pipeline.chain import restore_photo
+        from vocbench.pipeline.scale import shrunk
+
+        seen = shrunk(image, self.detector) if self.at_detector else image
+        return restore_photo(self.names[0], self.restorer, name, seen)
+
+    def _drawn(self, seen: Tensor, image: Tensor, name: str) -> tuple[np.ndarray, Detections]:
+        """Return what is seen of a frame at the frame's size with the boxes found in it, and these in the frame's pixels."""
         from vocbench.detection.detections import classes_of
         from vocbench.detection.drawing import draw_boxes
         from vocbench.pipeline.chain import detect_photos
+        from vocbench.pipeline.scale import enlarged, grown
         from vocbench.restorer.images import to_uint8
 
-        (found,) = detect_photos(self.names[1], self.detector, [name], [image])
-        return draw_boxes(to_uint8(image), found, self.score, classes=classes_of(self.detector)), found
+        found = enlarged(detect_photos(self.names[1], self.detector, [name], [seen])[0], seen, image)
+        return draw_boxes(to_uint8(grown(seen, image)), found, self.score, classes=classes_of(self.detector)), found
 
 
-def _stage(restorer: str, detector: str, gate: bool, options: Options, score: float) -> _Stage:
-    from vocbench.pipeline.gate import Gated
+def _stage(restorer: str, detector: str, gate: bool, at_detector: bool, options: Options, score: float) -> _Stage:
+    from vocbench.pipeline.gate import LIMITS, Gated
     from vocbench.pipeline.models import build_detector, build_restorer, parse_detector, parse_restorer
 
     specs = parse_restorer(restorer), parse_detector(detector)
     model = build_restorer(specs[0], options)
-    if gate and not isinstance(model, Gated):
-        model = Gated(model)
-    return _Stage((specs[0].label, specs[1].label), model, build_detector(specs[1], options), score)
+    limits = LIMITS if gate else None
+    if isinstance(model, Gated):  # which would look at the frame shrunk
+        model, limits = model.restorer, model.limits
+    return _Stage((specs[0].label, specs[1].label), model, build_detector(specs[1], options), score, limits, at_detector)

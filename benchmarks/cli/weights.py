@@ -62,7 +62,7 @@ def weights_verify(as_json: bool) -> None:
 
 
 @weights.command("import", examples=["vocbench weights import rl-restore RL-Restore/models"])
-@click.argument("name", type=click.Choice(["rl-restore"]))
+@click.argument("name", type=Named("weights", ("rl-restore",)))
 @click.argument("folder", type=click.Path(path_type=Path))
 def weights_import(name: str, folder: Path) -> None:
     """Turn the authors' own files into one checked file in the cache."""

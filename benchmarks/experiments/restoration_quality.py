@@ -67,8 +67,8 @@ def _by_name(folder: Path) -> dict[str, Path]:
     for photo in find_photos([folder]):
         name = photo.place.with_suffix("").as_posix()
         if name in named:
-            raise ValueError(f"{photo.path}: {named[name].name} has the same name; keep one of them")
-        named[name] = photo.path
+            raise ValueError(f"{photo.source}: {named[name].name} has the same name; keep one of them")
+        named[name] = Path(photo.source)
     return named
 
 

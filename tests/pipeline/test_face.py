@@ -19,6 +19,7 @@ from vocbench.restorer.weight_files import save_weights
 from tests.support.commands import ROOT
 from tests.support.fakes import BlobDetector, Brighten
 from tests.support.forms import as_coco, as_voc, as_yolo, draw_objects, draw_photos
+from tests.support.web import Answer, server
 
 LAZY = """
 import sys
@@ -143,3 +144,12 @@ def test_a_data_set_of_any_form_is_read(form, tmp_path):
     data = read_dataset(form(tmp_path / "data", photos, tmp_path / "photos"), "val")
     assert sorted(data.ids) == sorted(photos)
     assert [len(data.objects(image).labels) for image in sorted(data.ids)] == [len(photos[name]) for name in sorted(photos)]
+
+
+def test_a_photo_at_an_address_is_restored_and_detected(tmp_path):
+    write_image(tmp_path / "a.png", torch.full((3, 20, 30), 0.2))
+    with server({"/a.png": Answer((tmp_path / "a.png").read_bytes())}) as address:
+        restored = restore(f"{address}/a.png", Brighten())
+        found = detect(f"{address}/a.png", BlobDetector(), score=0.0)
+    assert (restored.size, restored.getpixel((0, 0))) == ((30, 20), (102, 102, 102))  # 0.2 * 0.5 + 0.3 of 255
+    assert len(found.boxes) == 2

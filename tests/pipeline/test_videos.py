@@ -2,15 +2,17 @@ import queue
 
 import numpy as np
 import pytest
+from vocbench.pipeline import videos
 from vocbench.pipeline.videos import RATE, Video, VideoWriter
 
 from tests.support.clips import make_clip, read_clip
+from tests.support.web import Answer, server
 
 
 class FakeCamera:
     """Gives pictures as they are put into `coming`, None ends it; `coming.join()` waits until all are taken."""
 
-    def __init__(self, source):
+    def __init__(self, *source):
         self.coming, self.began = queue.Queue(), False
 
     def isOpened(self):
@@ -72,3 +74,57 @@ def test_a_video_can_be_left_before_its_end(tmp_path):
     video.close()
     assert list(video) == []
     assert video.lost == 0
+
+
+def test_a_camera_that_falls_silent_is_left_with_a_notice(monkeypatch, caplog):
+    import cv2
+
+    monkeypatch.setattr(cv2, "VideoCapture", FakeCamera)
+    monkeypatch.setattr(videos, "PATIENCE", 0.05)
+    video = Video("rtsp://a.org/stream")
+    video._capture.coming.put(np.zeros((4, 4, 3), np.uint8))
+    assert next(video).number == 0
+    assert list(video) == []
+    assert caplog.messages == ["rtsp://a.org/stream: no frame came for 0.05 s, which is taken for its end"]
+
+
+def test_a_stream_is_asked_for_with_limits_of_time(monkeypatch):
+    import cv2
+
+    asked = []
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *given: asked.append(given) or FakeCamera(*given))
+    Video("rtsp://a.org/stream").close()
+    ((source, interface, limits),) = asked
+    assert (source, interface) == ("rtsp://a.org/stream", cv2.CAP_FFMPEG)
+    assert dict(zip(limits[::2], limits[1::2], strict=True)) == {
+        cv2.CAP_PROP_OPEN_TIMEOUT_MSEC: 10000, cv2.CAP_PROP_READ_TIMEOUT_MSEC: 10000
+    }  # fmt: skip
+
+
+def test_a_stream_of_a_camera_on_the_net_is_read(tmp_path):
+    """Pictures one after the other, as such cameras serve them: motion JPEG, without a number of frames."""
+    import cv2
+
+    pieces = []
+    for level in (40, 120, 200):
+        jpeg = cv2.imencode(".jpg", np.full((48, 64, 3), level, np.uint8))[1].tobytes()
+        pieces.append(b"--next\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n" % (len(jpeg), jpeg))
+    kind = "multipart/x-mixed-replace; boundary=next"
+    with server({"/live": Answer(b"".join(pieces), kind=kind)}) as address:
+        video = Video(f"{address}/live")
+        assert video.total is None
+        frames = list(video)
+    assert frames[-1].picture.mean() == pytest.approx(200, abs=3)
+    assert len(frames) + video.lost == 3
+
+
+def test_what_cannot_be_opened_is_named_with_what_to_do_and_nothing_else_is_said(capfd, monkeypatch):
+    with pytest.raises(
+        OSError, match=r"^camera 98: cannot be opened; is it connected, counted from 0, and free of other programs\?"
+    ):
+        Video(98)
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(
+        OSError, match=r"^rtsp://127\.0\.0\.1:1/x: no video could be had within 10 s; check address, user and pass"
+    ):
+        Video("rtsp://127.0.0.1:1/x")

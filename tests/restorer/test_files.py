@@ -39,7 +39,9 @@ def test_patterns_are_expanded_and_a_photo_counts_once(album):
 def test_what_is_not_there_is_named(album, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.jpg: no such photo"):
         find_photos([tmp_path / "none.jpg"])
-    with pytest.raises(FileNotFoundError, match=r"\*\.tif: no such photo"):
+    with pytest.raises(FileNotFoundError, match=r"no such photo or folder; did you mean '.*album/2024/a\.jpg'\?"):
+        find_photos([album / "2024" / "a.jgp"])
+    with pytest.raises(FileNotFoundError, match=r"\*\.tif: nothing matches this pattern"):
         find_photos([str(album / "*.tif")])
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"empty: this folder holds no photos \(\.jpg"):
@@ -92,3 +94,13 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
         part.write_bytes(b"new")
         raise KeyError
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"old")]
+
+
+def test_addresses_are_photos_with_the_name_of_their_last_part(album):
+    found = find_photos(["https://a.org/b/c.jpg?x=1", str(album / "b.PNG"), "https://a.org/b/c.jpg?x=1"])
+    assert [(one.source, str(one.place)) for one in found] == [
+        ("https://a.org/b/c.jpg?x=1", "c.jpg"),
+        (album / "b.PNG", "b.PNG"),
+    ]
+    with pytest.raises(ValueError, match=r"ftp://a\.org/c\.jpg: photos are read from http"):
+        find_photos(["ftp://a.org/c.jpg"])

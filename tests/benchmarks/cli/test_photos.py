@@ -1,12 +1,15 @@
 """`restore` and `detect` on folders, broken photos, and photos of other forms."""
 
 import json
+from io import BytesIO
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image, ImageCms
 from vocbench.benchmarks.cli.main import cli
+
+from tests.support.web import Answer, server
 
 DETECTOR = ["--detector", "tests.support.fakes:BlobDetector"]
 
@@ -142,3 +145,35 @@ def test_a_large_photo_is_compared_at_a_size_to_look_at(tmp_path):
     invoke("detect", tmp_path / "large.png", *COMPARE, "--out", tmp_path / "out")
     with Image.open(tmp_path / "out" / "large.jpg") as made:
         assert made.width == 2 * 1280 + 8
+
+
+@pytest.fixture
+def site(tmp_path):
+    """Two photos of one grey, and nothing else, at addresses."""
+    picture = BytesIO()
+    Image.new("RGB", (40, 36), (90, 90, 90)).save(picture, "PNG")
+    with server({path: Answer(picture.getvalue()) for path in ("/a.png", "/b?id=7")}) as address:
+        yield address
+
+
+def test_photos_at_addresses_are_restored_beside_files(site, album, tmp_path):
+    given = f"{site}/a.png", album / "c.png", f"{site}/b?id=7", f"{site}/none.jpg"
+    done = invoke("restore", *given, "--restorer", "identity", "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    assert names(tmp_path / "out") == ["a.png", "b.png", "c.png"]
+    assert f"{site}/a.png -> {tmp_path}/out/a.png\n" in done.stdout
+    assert done.stderr.endswith(
+        f"1 of 4 photos failed:\n  {site}/none.jpg: the server answered 404 Not Found; check the address\n"
+    )
+
+
+def test_a_photo_at_an_address_is_detected_and_compared(site, tmp_path):
+    done = invoke("detect", f"{site}/a.png", *DETECTOR, "--json")
+    assert list(json.loads(done.stdout)) == [f"{site}/a.png"]
+    invoke("detect", f"{site}/a.png", *COMPARE, "--out", tmp_path / "out")
+    assert names(tmp_path / "out") == ["a.jpg"]
+
+
+def test_an_address_of_another_kind_is_refused_before_anything_is_read(tmp_path):
+    with pytest.raises(ValueError, match=r"s3://bucket/a\.png: photos are read from http:// and https:// addresses"):
+        invoke("detect", "s3://bucket/a.png", *DETECTOR)

@@ -2,12 +2,16 @@
 
 import json
 import signal
+from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from torch import Tensor, nn
 from vocbench.benchmarks.cli.main import cli
+from vocbench.detection.detections import Detections
+from vocbench.pipeline import gate
 
 from tests.support.clips import damage, make_clip, read_clip
 from tests.support.commands import vocbench
@@ -22,7 +26,7 @@ def invoke(*arguments):
 @pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv"])
 def test_a_clip_gives_a_playable_file_with_as_many_frames(tmp_path, suffix):
     clip, out = make_clip(tmp_path / "clip.avi", 12), tmp_path / f"out{suffix}"
-    done = invoke(clip, *FAKES, "--no-gate", "--score", 2, "--out", out)  # no box is drawn
+    done = invoke(clip, *FAKES, "--no-gate", "--score", 1, "--out", out)  # no box is drawn
     assert done.exit_code == 0
     assert done.stdout.startswith(f"{clip}: 12 frames, 12 restored (100 %), ")
     assert done.stdout.endswith(f" frames/s -> {out} (10 frames/s)\n")
@@ -44,7 +48,7 @@ def test_the_gate_leaves_frames_alone_and_says_of_which(tmp_path):
 def test_damaged_frames_are_counted_and_the_file_is_as_long(tmp_path):
     clip = make_clip(tmp_path / "clip.avi")
     damage(clip, 12, 13)
-    done = invoke(clip, *FAKES, "--no-gate", "--score", 2, "--out", tmp_path / "out.mp4")
+    done = invoke(clip, *FAKES, "--no-gate", "--score", 1, "--out", tmp_path / "out.mp4")
     assert "28 frames, 28 restored (100 %), 2 damaged" in done.stdout
     _, frames = read_clip(tmp_path / "out.mp4")
     assert len(frames) == 30
@@ -57,6 +61,57 @@ def test_the_first_seconds_alone_side_by_side(tmp_path):
     _, frames = read_clip(tmp_path / "out.avi")
     assert len(frames) == 5
     assert frames[0].shape == (48, 64 + 8 + 64, 3)
+
+
+class Seen(nn.Module):
+    """Notes the sizes of the images that it restores, and brightens them."""
+
+    sizes: ClassVar[list] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.sizes.append(tuple(images.shape[2:]))
+        return images * 0.5 + 0.3
+
+
+class Small(nn.Module):
+    """A detector that sees 30 rows and 40 columns, and finds one object in all of it."""
+
+    sizes: ClassVar[list] = []
+
+    def input_size(self, height, width):
+        return 30, 40
+
+    def forward(self, images):
+        self.sizes += [tuple(image.shape[1:]) for image in images]
+        return [
+            Detections(torch.tensor([[0.0, 0, image.shape[2], image.shape[1]]]), torch.tensor([0.9]), torch.tensor([11]))
+            for image in images
+        ]
+
+
+SMALL = ["--restorer", f"{__name__}:Seen", "--detector", f"{__name__}:Small", "--restore-at", "detector"]
+
+
+def test_frames_are_restored_at_the_detectors_size_and_boxes_are_in_the_frames_pixels(tmp_path, monkeypatch):
+    monkeypatch.setattr(Seen, "sizes", [])
+    clip = make_clip(tmp_path / "clip.avi", 3, (64, 48))
+    done = invoke(clip, *SMALL, "--no-gate", "--out", tmp_path / "out.mp4", "--json")
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one["objects"][0]["box"] for one in told] == [[0.0, 0.0, 64.0, 48.0]] * 3
+    assert Seen.sizes == [(30, 40)] * 3
+    assert read_clip(tmp_path / "out.mp4")[1][0].shape == (48, 64, 3)
+
+
+def test_the_gate_looks_at_frames_of_their_own_size_whatever_size_is_restored(tmp_path, monkeypatch):
+    """A frame that passes reaches the detector as it is; shrunk, it would be judged by limits for another size."""
+    monkeypatch.setattr(Seen, "sizes", [])
+    monkeypatch.setattr(Small, "sizes", [])
+    looked_at = []
+    monkeypatch.setattr(gate, "needs_restoring", lambda image, limits: looked_at.append(tuple(image.shape[1:])) or False)
+    clip = make_clip(tmp_path / "clip.avi", 2, (64, 48))
+    done = invoke(clip, *SMALL, "--out", tmp_path / "out.mp4")
+    assert "2 frames, 0 restored (0 %)" in done.stdout
+    assert (looked_at, Seen.sizes, Small.sizes) == ([(48, 64)] * 2, [], [(48, 64)] * 2)
 
 
 class Interrupting(nn.Module):
@@ -85,9 +140,13 @@ def test_an_interrupted_video_is_a_sound_file(tmp_path):
     ("source", "out", "message"),
     [
         ("none.mp4", "out.mp4", r"none\.mp4: no such video; expected a file, a camera's number or a URL"),
+        ("clip.av", "out.mp4", r"clip\.av: no such video; .*; did you mean 'clip\.avi'\?"),
+        ("rstp://a/b", "out.mp4", r"rstp://a/b: addresses of videos begin with rtsp://, .*; did you mean 'rtsp'\?"),
+        (".", "out.mp4", r"\.: is a folder; give one video"),
+        ("photo.JPG", "out.mp4", r"photo\.JPG: is a photo by its name; `vocbench detect` and `vocbench restore` take photos"),
         ("clip.avi", "clip.avi", r"clip\.avi: already there; choose another --out"),
         ("clip.avi", "out.gif", r"out\.gif: videos are written as \.mp4, \.avi, \.mkv"),
-        ("note.mp4", "out.mp4", r"note\.mp4: OpenCV cannot open this video or camera"),
+        ("note.mp4", "out.mp4", r"note\.mp4: OpenCV cannot open this video; is it one, and whole\?"),
     ],
 )
 def test_what_is_no_video_is_named_and_nothing_is_written(tmp_path, monkeypatch, source, out, message):
