@@ -2,8 +2,8 @@
 
 python -m vocbench.benchmarks.experiments.stand_in --data VOCdevkit/VOC2012 --split val --limit 100 --workers 2
 
-The shares are those of results.json: what the main process did or waited for. While it waits for `prepare`, workers read,
-degrade and measure; `measure` is what it waits for at the end, when there is nothing left to prepare.
+The shares are those of results.json: what the main process did or waited for, and below what workers did beside it. While it
+waits for `prepare`, they read, degrade and measure; `measure` is what it waits for at the end, when nothing is left to prepare.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import click
 import torch
 from torch import Tensor, nn
+from vocbench.benchmarks.results.judge import WORKED
 from vocbench.benchmarks.running.driver import run
 from vocbench.benchmarks.running.local_workers import Here
 from vocbench.benchmarks.settings import RunSettings
@@ -55,6 +56,8 @@ def lines(busy: dict[str, Any], photos: int) -> list[str]:
     named = {stage: busy[stage] for stage in STAGES}
     named["other"] = 1 - sum(named.values())
     told = [f"{name:8s} {100 * share:5.1f} %" for name, share in named.items()]
+    whole = sum(busy[name] for name in WORKED) or 1.0
+    told += [f"of the workers' time: {name.removeprefix('workers_'):8s} {100 * busy[name] / whole:5.1f} %" for name in WORKED]
     return [*told, f"{1000 * busy['wall_seconds'] / photos:.1f} ms a photo, of which the restorer took {1000 * SECONDS:.0f}"]
 
 

@@ -37,6 +37,7 @@ from vocbench.detection.average_precision import Evaluation, evaluate
 
 STAGES = ("degrade", "restore", "detect")
 SPENT = ("prepare", "restore", "detect", "measure")  # stages of the driver
+WORKED = ("workers_read", "workers_degrade", "workers_measure")
 MEASURED = ("psnr", "ssim", *(f"seconds_{stage}" for stage in STAGES))
 
 
@@ -207,12 +208,15 @@ def _notes(rows: VariantRows) -> dict[str, int]:
 def busy(folder: Path) -> dict[str, Number | None]:
     """Return the share of the run's wall time that each stage took in the main process, and the peak memory of its processes.
 
+    `workers_read`, `workers_degrade` and `workers_measure` are what workers did beside it, as shares of the same wall time, in
+    sums over the workers: 2 is two workers that did nothing else.
+
     `peak_memory_bytes` is the largest resident memory of any of them in any session, `peak_cuda_bytes` the same of a GPU's
     memory; None where it was not measured or not used.
     """
     spent = RunFolder(folder).read_timing()
     if spent is None:
         return {}
-    shares: dict[str, Number | None] = {stage: getattr(spent, stage) / (spent.wall or 1.0) for stage in SPENT}
+    shares: dict[str, Number | None] = {stage: getattr(spent, stage) / (spent.wall or 1.0) for stage in (*SPENT, *WORKED)}
     peaks = {"peak_memory_bytes": spent.peak_memory_bytes, "peak_cuda_bytes": spent.peak_cuda_bytes}
     return shares | {"wall_seconds": spent.wall} | {name: max(counts, default=None) for name, counts in peaks.items()}

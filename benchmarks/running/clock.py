@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+WORKED = ("workers_read", "workers_degrade", "workers_measure")
+
 
 def peak_memory() -> dict[str, int]:
     """Return the peak memory so far in bytes: resident, of this process or an ended child, and of CUDA where it is used."""
@@ -25,16 +27,23 @@ def peak_memory() -> dict[str, int]:
 class Clock:
     """Seconds that the driver spent in each stage, and the peak memory of the processes seen.
 
-    Workers read, degrade and measure beside it: `prepare` and `measure` are what it waited for them.
+    Workers read, degrade and measure beside it: `prepare` and `measure` are what it waited for them, and `worked` what each
+    of the three took them, in sums over all workers.
     """
 
     spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("prepare", "restore", "detect", "measure"), 0.0))
+    worked: dict[str, float] = field(default_factory=lambda: dict.fromkeys(WORKED, 0.0))
     peaks: dict[str, int] = field(default_factory=dict)
     batches: dict[str, int] = field(default_factory=dict)  # of each network's tiles, the fewest seen
 
     def note_batches(self, batches: Mapping[str, int]) -> None:
         """Take in the numbers of tiles that a process's networks get at a time."""
         self.batches |= {name: min(count, self.batches.get(name, count)) for name, count in batches.items()}
+
+    def note_work(self, **seconds: float) -> None:
+        """Add seconds that workers spent, by the names in `WORKED`."""
+        for name, count in seconds.items():
+            self.worked[name] += count
 
     def note(self, peaks: Mapping[str, int]) -> None:
         """Take in the peaks of a process."""

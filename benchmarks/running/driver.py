@@ -251,6 +251,6 @@ def _add_timing(out: Path, clock: Clock, wall: float) -> None:
     folder = RunFolder(out)
     kept = folder.read_timing() or Timing()
     clock.note(peak_memory())
-    total = {name: getattr(kept, name) + seconds for name, seconds in {**clock.spent, "wall": wall}.items()}
+    total = {name: getattr(kept, name) + seconds for name, seconds in {**clock.spent, **clock.worked, "wall": wall}.items()}
     peaks = {name: (*getattr(kept, name), count) for name, count in clock.peaks.items()}
     folder.write_timing(replace(kept, **total, **peaks))

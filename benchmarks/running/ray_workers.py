@@ -20,7 +20,8 @@ import torch
 from vocbench.benchmarks.classes import labelled
 from vocbench.benchmarks.running.clock import Clock, peak_memory
 from vocbench.benchmarks.running.local_workers import Crew, Plan
-from vocbench.benchmarks.running.unit import Artist, Equipment, build_models, compute, prepare
+from vocbench.benchmarks.running.prepared import prepare
+from vocbench.benchmarks.running.unit import Artist, Equipment, build_models, compute
 from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.settings import RunSettings, file_digest
 from vocbench.benchmarks.storage.row import Row
@@ -254,6 +255,7 @@ class _RayCrew:
                 clock.note_batches(told.batches)
                 for stage, seconds in told.spent.items():
                     clock.spent[stage] += seconds / self.shape.workers
+                clock.note_work(**told.worked)
                 advance(unit)
                 give(actor)
 

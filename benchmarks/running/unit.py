@@ -7,12 +7,10 @@ run, other workers or other machines can never change a result.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,8 +18,8 @@ import torch
 from msgspec.structs import replace
 from torch import Tensor, nn
 from vocbench.benchmarks.running.clock import Clock
-from vocbench.benchmarks.running.decoded import DECODED, packed, unpacked
 from vocbench.benchmarks.running.known import stored_detections
+from vocbench.benchmarks.running.prepared import Prepared, Qualities, measure
 from vocbench.benchmarks.running.sources import own_sources
 from vocbench.benchmarks.settings import RunSettings, hardware
 from vocbench.benchmarks.storage.records import Execution
@@ -33,13 +31,8 @@ from vocbench.pipeline.chain import Attempt, RestorerError, detect_photos, resto
 from vocbench.pipeline.models import Built, built_detector, built_restorer, parse_detector, parse_restorer
 from vocbench.pipeline.scale import enlarged, grown, shrunk
 from vocbench.pipeline.specs import Spec
-from vocbench.restorer.degradations.recipes import degrade, level_degrade
-from vocbench.restorer.images import read_image
-from vocbench.restorer.quality import SSIM_WINDOW, psnr, ssim
 
-Quality = tuple[float | None, float | None]  # PSNR in dB, SSIM; None where there is no clean photo
 TOGETHER = 4  # images that a restorer gets at once on the CPU, where it takes long; how they are grouped changes no result
-MOST_DECIBELS = 100.0  # the PSNR of a photo that came back as it was, so that it counts in a mean
 
 
 @dataclass(frozen=True)
@@ -111,68 +104,6 @@ def _check_labels(specs: list[Spec], who: str) -> None:
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice is not None:
         raise ValueError(f"{who} called {twice!r}; name them with LABEL=NAME")
-
-
-@dataclass
-class Prepared:
-    """One degradation of one photo."""
-
-    image: str
-    draw: int
-    clean: Tensor  # (3, H, W)
-    degraded: Tensor
-    levels: dict[str, float]
-    seconds: float
-    quality: Quality  # of the degraded photo
-    travelled: np.ndarray | None = None  # the clean photo as it came from another process
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return pixels as arrays: a tensor sent to a process takes a file descriptor and its size of shared memory."""
-        return self.__dict__ | {name: packed(getattr(self, name)) for name in ("clean", "degraded")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        tensors = {name: unpacked(state[name]) for name in ("clean", "degraded")}
-        self.__dict__.update(state | tensors | {"travelled": state["clean"]})
-
-
-def draw_id(image: str, draw: int) -> str:
-    """Return the name that seeds draw `draw` of an image; the first draw's is the image's own."""
-    return image if draw == 0 else f"{image}#{draw}"
-
-
-def quality(image: Tensor, clean: Tensor) -> Quality:
-    """Return PSNR in dB, at most `MOST_DECIBELS`, and SSIM (None below 7 pixels)."""
-    small = min(image.shape[1:]) < SSIM_WINDOW
-    decibels = min(psnr(image[None], clean[None]).item(), MOST_DECIBELS)
-    return decibels, (None if small else ssim(image[None], clean[None]).item())
-
-
-def measure(images: Sequence[np.ndarray], cleans: Sequence[np.ndarray]) -> list[Quality]:
-    """Return the quality of images, arrays of `packed`, against the clean ones; runs in a worker."""
-    torch.set_num_threads(1)
-    return [quality(unpacked(image), unpacked(clean)) for image, clean in zip(images, cleans, strict=True)]
-
-
-def prepare(settings: RunSettings, photos: Sequence[tuple[str, Path]]) -> list[Prepared]:
-    """Read and degrade the photos (id, path) of a unit; runs in a worker."""
-    torch.set_num_threads(1)
-    made = []
-    read = DECODED.read if settings.levels is not None else read_image  # a sweep comes back to its photos
-    for image, path in photos:
-        clean = read(path, settings.upright)
-        for draw in range(settings.draws):
-            begun = time.perf_counter()
-            if settings.as_they_are:
-                made.append(Prepared(image, draw, clean, clean, {}, 0.0, (None, None)))
-                continue
-            if settings.levels is not None:
-                levels = json.loads(settings.levels)
-                degraded = level_degrade(clean, levels, settings.seed, draw_id(image, draw))
-            else:
-                degraded, levels = degrade(clean, settings.recipe, settings.seed, draw_id(image, draw))
-            seconds = time.perf_counter() - begun
-            made.append(Prepared(image, draw, clean, degraded, levels, seconds, quality(degraded, clean)))
-    return made
 
 
 @dataclass(frozen=True)
@@ -277,7 +208,7 @@ def _by_detector(
 class Awaited:
     """Rows of a unit in blocks, each with what measures the quality of its photos elsewhere, None where that is known."""
 
-    blocks: tuple[tuple[list[Row], Future[list[Quality]] | None], ...]
+    blocks: tuple[tuple[list[Row], Future[Qualities] | None], ...]
 
     @property
     def is_measured(self) -> bool:
@@ -286,11 +217,14 @@ class Awaited:
 
     def finish(self, clock: Clock) -> list[Row]:
         """Return the rows with everything in them; waits for what is not measured yet."""
-        return [row for rows, future in self.blocks for row in (_measured(rows, future, clock) if future else rows)]
+        for future in {id(future): future for _, future in self.blocks if future}.values():  # detectors may share one
+            found, _ = clock.time("measure", future.result)
+            clock.note_work(workers_measure=found.seconds)
+        return [row for rows, future in self.blocks for row in (_measured(rows, future) if future else rows)]
 
 
-def _measured(rows: list[Row], future: Future[list[Quality]], clock: Clock) -> list[Row]:
-    found, _ = clock.time("measure", future.result)
+def _measured(rows: list[Row], future: Future[Qualities]) -> list[Row]:
+    found = future.result().values
     return [replace(row, psnr=decibels, ssim=share) for row, (decibels, share) in zip(rows, found, strict=True)]
 
 
@@ -330,9 +264,14 @@ def compute(
     Its rows are one for each image, draw, variant and detector. `known` rows of clean photos, restored or not, from another run
     of a sweep are taken over in place of computing them again.
     """
+    clock.note_work(
+        workers_read=sum(item.seconds_read for item in items),
+        workers_degrade=sum(item.seconds for item in items),
+        workers_measure=sum(item.seconds_measure for item in items),
+    )
     variants = _variants(settings, items, models, clock, step, bool(known))
     found: dict[str, dict[str, list[Detections]]] = {variant.name: {} for variant in variants}
-    blocks: list[tuple[list[Row], Future[list[Quality]] | None]] = []
+    blocks: list[tuple[list[Row], Future[Qualities] | None]] = []
     if known:
         blocks.append(([row for row in known if row.variant == "clean"], None))
     for variant in variants:
@@ -340,7 +279,7 @@ def compute(
             found["clean"] = {label: stored_detections(blocks[0][0], label) for label in models.detectors}
             continue
         measured = variant.name not in UNRESTORED and not settings.as_they_are
-        futures: dict[int, Future[list[Quality]]] = {}
+        futures: dict[int, Future[Qualities]] = {}
         for label, detector in models.detectors.items():
             seen = variant.seen[label]
             if measured and id(seen) not in futures:

@@ -76,12 +76,15 @@ Inventory = dict[str, Digests]  # the content of inventory.json, by image id
 
 
 class Timing(Struct, frozen=True, kw_only=True):
-    """The content of timing.json: seconds of the driver in all sessions of a run, and the peak memory of each session."""
+    """The content of timing.json: seconds of driver and workers in all sessions, and the peak memory of each session."""
 
     prepare: Seconds = 0.0
     restore: Seconds = 0.0
     detect: Seconds = 0.0
     measure: Seconds = 0.0
+    workers_read: Seconds = 0.0
+    workers_degrade: Seconds = 0.0
+    workers_measure: Seconds = 0.0
     wall: Seconds = 0.0
     peak_memory_bytes: tuple[int, ...] = ()
     peak_cuda_bytes: tuple[int, ...] = ()

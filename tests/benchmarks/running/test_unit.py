@@ -1,5 +1,7 @@
 """A unit's work, shared between the driver and its workers."""
 
+import itertools
+import json
 import multiprocessing
 import os
 import pickle
@@ -10,14 +12,18 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from vocbench.benchmarks.running import driver
+from vocbench.benchmarks.running import prepared as prepared_module
 from vocbench.benchmarks.running.clock import Clock
 from vocbench.benchmarks.running.local_workers import Here
 from vocbench.benchmarks.running.meter import Meter
-from vocbench.benchmarks.running.unit import Models, Prepared, build_models, compute, measure, prepare, quality
+from vocbench.benchmarks.running.prepared import Prepared, measure, prepare, quality
+from vocbench.benchmarks.running.unit import Models, build_models, compute
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.detection.datasets.voc import read_voc
 from vocbench.pipeline.chain import RestorerError
@@ -76,10 +82,8 @@ def test_a_meter_counts_each_restored_image_and_ends_at_the_photos(settings):
 
 
 def test_nothing_is_measured_on_the_drivers_thread(settings, monkeypatch):
-    from vocbench.benchmarks.running import unit
-
-    where, real = [], unit.quality
-    monkeypatch.setattr(unit, "quality", lambda *images: where.append(threading.current_thread()) or real(*images))
+    where, real = [], prepared_module.quality
+    monkeypatch.setattr(prepared_module, "quality", lambda *images: where.append(threading.current_thread()) or real(*images))
     with ThreadPoolExecutor(1) as pool:
         items = pool.submit(prepared, settings).result()
         models = Models({"bright": Brighten()}, {"blob": BlobDetector()})
@@ -140,8 +144,6 @@ def test_workers_go_when_their_driver_is_killed(tmp_path):
 def test_a_run_with_workers_needs_few_file_descriptors(settings, tmp_path):
     import resource
 
-    from vocbench.benchmarks.running import driver
-
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     open_now = len(os.listdir("/proc/self/fd"))
     resource.setrlimit(resource.RLIMIT_NOFILE, (open_now + 40, limits[1]))
@@ -184,4 +186,27 @@ def test_a_photo_of_8_bits_travels_as_such_and_comes_back_the_same():
     assert torch.equal(back.clean, item.clean)
     assert torch.equal(back.degraded, item.degraded)
     sent = [item.degraded.numpy()]
-    assert measure(sent, [back.travelled]) == measure(sent, [item.clean.numpy()])
+    assert measure(sent, [back.travelled]).values == measure(sent, [item.clean.numpy()]).values
+
+
+def test_the_shares_of_what_workers_do_are_in_the_results(settings, tmp_path, monkeypatch):
+    """On a clock of which every look takes a second: reading, degrading and measuring a photo are one second each."""
+    ticks = itertools.count()
+    monkeypatch.setattr(prepared_module, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
+    driver.run(settings, tmp_path / "out", runner=Here(0))
+    told = json.loads((tmp_path / "out" / "timing.json").read_text())
+    assert told["workers_read"] == told["workers_degrade"] == 5
+    assert told["workers_measure"] == 5 + 3  # each degraded photo, and what was restored by units of two
+    shares = json.loads((tmp_path / "out" / "results.json").read_text())["busy"]
+    for name in ("prepare", "restore", "detect", "measure", "workers_read", "workers_degrade", "workers_measure"):
+        assert shares[name] == pytest.approx(told[name] / told["wall"])
+
+
+@pytest.mark.parametrize("detectors", [1, 2])
+def test_each_photos_ssim_is_computed_once_for_each_variant(settings, tmp_path, monkeypatch, detectors):
+    """Of five photos those distorted and those of two restorers, whichever detectors look at them."""
+    counted, real = [], prepared_module.ssim
+    monkeypatch.setattr(prepared_module, "ssim", lambda *images: counted.append(1) or real(*images))
+    named = (*settings.detectors, "again=tests.support.fakes:BlobDetector")[:detectors]
+    driver.run(replace(settings, restorers=(*settings.restorers, "identity"), detectors=named), tmp_path / "out")
+    assert len(counted) == 5 * 3
