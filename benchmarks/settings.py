@@ -7,11 +7,10 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from vocbench.pipeline.names import SCALES
@@ -89,13 +88,14 @@ class RunSettings:
         return list(ids[self.skip : last])
 
 
-def differences(now: dict[str, Any], then: dict[str, Any]) -> list[str]:
+def differences(now: Mapping[str, object], then: Mapping[str, object]) -> list[str]:
     """Return one phrase for each setting in which two runs differ."""
     names = sorted(now.keys() | then.keys())
     return [f"{name}: {then.get(name)!r} before, {now.get(name)!r} now" for name in names if now.get(name) != then.get(name)]
 
 
-def plain(settings: RunSettings) -> dict[str, Any]:
+def plain(settings: RunSettings) -> dict[str, object]:
+    """Return settings as JSON holds them."""
     return json.loads(json.dumps(asdict(settings)))
 
 
@@ -148,16 +148,16 @@ def file_digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def to_json(content: Any) -> str:
+def to_json(content: object) -> str:
     """Return records, or plain values, as indented JSON; ValueError for NaN and infinity, as JSON has none."""
     return json.dumps(msgspec.to_builtins(content), indent=2, allow_nan=False)
 
 
-def json_bytes(content: Any) -> bytes:
+def json_bytes(content: object) -> bytes:
     """Return JSON as `write_json` writes it."""
     return (to_json(content) + "\n").encode()
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: object) -> None:
     """Write records, or plain values, as JSON, whole or not at all; ValueError for NaN and infinity."""
     write_whole(path, json_bytes(content))

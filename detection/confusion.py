@@ -48,11 +48,11 @@ def _pairs(found: Detections, objects: Objects, none: int) -> Iterable[tuple[int
     free = ~taken & ~objects.difficult
     for one in judged:
         row = none
-        if one["kind"] == TRUE_POSITIVE:
-            row = one["label"]
-        elif one["kind"] == "class" and free[one["target"]]:
-            free[one["target"]] = False
-            row = int(objects.labels[one["target"]])
-        yield row, one["label"]
+        if one.kind == TRUE_POSITIVE:
+            row = one.label
+        elif one.kind == "class" and free[one.target]:
+            free[one.target] = False
+            row = int(objects.labels[one.target])
+        yield row, one.label
     for label in objects.labels[free]:
         yield int(label), none

@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from vocbench.detection.average_precision import pair_overlaps, voc10_average_precision
@@ -38,8 +38,18 @@ def _overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     return pair_overlaps(np.repeat(boxes, columns, 0), np.tile(others, (rows, 1))).reshape(rows, columns)
 
 
-def judge(found: Detections, objects: Objects) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """Return every detection of an image that counts, with its index, type and matched object; and which objects were detected.
+class Judgement(NamedTuple):
+    """A detection of an image and what is right or wrong with it."""
+
+    place: int  # among the image's detections
+    score: float
+    label: int
+    kind: str  # of `ERROR_TYPES`, or `TRUE_POSITIVE`
+    target: int  # the object that it is, or comes near to; -1 for none
+
+
+def judge(found: Detections, objects: Objects) -> tuple[list[Judgement], np.ndarray]:
+    """Return every detection of an image that counts, by falling score, and which objects were detected (objects,).
 
     Detections of difficult objects do not count. Types are those of `ERROR_TYPES` and `true positive`.
     """
@@ -64,7 +74,7 @@ def judge(found: Detections, objects: Objects) -> tuple[list[dict[str, Any]], np
             kind, target = "class", foreign
         elif best_other >= BACKGROUND:
             kind, target = "both", foreign
-        judged.append({"index": int(i), "score": scores[i], "label": int(labels[i]), "kind": kind, "target": target})
+        judged.append(Judgement(int(i), float(scores[i]), int(labels[i]), kind, target))
     return judged, taken
 
 
@@ -82,10 +92,10 @@ def _judge_all(detections: Mapping[str, Detections], truth: ObjectColumns) -> _J
     scores, labels, kinds, targets = array("d"), array("h"), array("b"), array("q")
     for image, first in zip(truth, truth.first.tolist(), strict=False):
         for row in judge(detections[image], truth[image])[0] if image in detections else ():
-            scores.append(row["score"])
-            labels.append(row["label"])
-            kinds.append(place[row["kind"]])
-            targets.append(first + row["target"] if row["target"] >= 0 else -1)
+            scores.append(row.score)
+            labels.append(row.label)
+            kinds.append(place[row.kind])
+            targets.append(first + row.target if row.target >= 0 else -1)
     order = np.argsort(-np.array(scores), kind="stable")
     return _Judged(*(np.array(column)[order] for column in (labels, kinds, targets)))
 

@@ -5,16 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import click
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch import Tensor
     from vocbench.detection.changes import Changes
     from vocbench.detection.detections import Detections
 
 LARGEST = 1280  # pixels of a panel's longer side
+# What is printed of a detection; its box is x and y of two corners in pixels from 0.
+FoundObject = TypedDict("FoundObject", {"class": str, "score": float, "box": list[float]})
+
+
+class BeforeAfter(TypedDict):
+    """What JSON says of a photo that was compared."""
+
+    before: list[FoundObject]
+    after: list[FoundObject]
+    came: list[FoundObject]
+    went: list[FoundObject]
+    picture: str
 
 
 @dataclass(frozen=True)
@@ -57,20 +70,20 @@ def objects(count: int) -> str:
     return f"{count} object{'' if count == 1 else 's'}"
 
 
-def _shrunk(image: Tensor, found: Detections) -> tuple[Any, Detections]:
+def _shrunk(image: Tensor, found: Detections) -> tuple[Image, Detections]:
     """Return the image as a picture of PIL that is not larger than `LARGEST`, and the detections in its pixels."""
-    from PIL import Image
+    from PIL.Image import Resampling, fromarray
     from vocbench.restorer.images import to_uint8
 
-    made = Image.fromarray(to_uint8(image))
+    made = fromarray(to_uint8(image))
     factor = LARGEST / max(made.size)
     if factor >= 1:
         return made, found
     width, height = (max(1, round(side * factor)) for side in made.size)
-    return made.resize((width, height), Image.Resampling.LANCZOS), found._replace(boxes=found.boxes * factor)
+    return made.resize((width, height), Resampling.LANCZOS), found._replace(boxes=found.boxes * factor)
 
 
-def rows(detections: Detections, score: float, classes: Sequence[str]) -> list[dict[str, Any]]:
+def rows(detections: Detections, score: float, classes: Sequence[str]) -> list[FoundObject]:
     """Return what is printed of the detections of a photo, whose labels index `classes`."""
     return [
         {"class": classes[label], "score": round(s, 4), "box": [round(v, 1) for v in box]}
@@ -79,7 +92,7 @@ def rows(detections: Detections, score: float, classes: Sequence[str]) -> list[d
     ]
 
 
-def say(source: Path | str, compared: Compared, went: list[dict], came: list[dict], target: Path) -> None:
+def say(source: Path | str, compared: Compared, went: Sequence[FoundObject], came: Sequence[FoundObject], target: Path) -> None:
     """Print what became of the objects of a photo."""
     kept = len(compared.changes.kept)
     change = f"{len(came)} came, {len(went)} went" if came or went else "no change"

@@ -8,7 +8,6 @@ import runpy
 import shlex
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from vocbench.benchmarks.settings import hardware, versions
 from vocbench.pipeline.weights import WEIGHTS, location
@@ -18,7 +17,7 @@ from vocbench.restorer.files import cache_folder
 OPTIONAL = ("ultralytics", "openvino", "onnxruntime", "spandrel", "imagecorruptions", "ray", "gradio", "mlflow", "wandb")
 
 
-def facts() -> dict[str, Any]:
+def facts() -> dict[str, object]:
     """Return device, hardware, versions, cache, weights at hand, compiler, and which optional packages are installed."""
     gpus, built_for = cuda_gpus(), cuda_of_torch()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

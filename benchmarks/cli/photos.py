@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 from vocbench.benchmarks.cli import before_after
+from vocbench.benchmarks.cli.before_after import BeforeAfter, FoundObject
 from vocbench.benchmarks.cli.messages import in_options
 from vocbench.benchmarks.cli.options import (
     DETECTOR,
@@ -29,6 +30,7 @@ from vocbench.restorer.files import FoundPhoto, find_photos, make_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from vocbench.detection.detections import Detections
     from vocbench.restorer.images import Photo
 
     Restoring: TypeAlias = Callable[["Source", Tensor], Tensor]
@@ -197,7 +199,7 @@ def detect(files, restorer, detector, score, compare, out, as_json, max_megapixe
     if restorer and restore_at == "detector":
         restored = _at_detector(restored, model)
     one = _Detecting(spec.label, model, score, targets, as_json)
-    results: dict[str, Any] = {}
+    results: dict[str, list[FoundObject] | BeforeAfter] = {}
     for source, photo, after in _each([one.source for one in found], max_megapixels, restored, failures):
         results[str(source)] = one.compare(source, photo, after, restorer) if compare else one.detect(source, photo, after)
     if as_json:
@@ -225,14 +227,14 @@ class _Detecting:
 
         return classes_of(self.model)
 
-    def _found(self, source: Source, seen: Tensor, image: Tensor) -> Any:
+    def _found(self, source: Source, seen: Tensor, image: Tensor) -> Detections:
         """Return the detections on what is seen of an image, in the image's pixels."""
         from vocbench.pipeline.chain import detect_photos
         from vocbench.pipeline.scale import enlarged
 
         return enlarged(detect_photos(self.label, self.model, [str(source)], [seen])[0], seen, image)
 
-    def detect(self, source: Source, photo: Photo, after: Photo) -> list[dict[str, Any]]:
+    def detect(self, source: Source, photo: Photo, after: Photo) -> list[FoundObject]:
         """Detect, draw and print one photo, of which `after` is seen; gives what JSON says of it."""
         from vocbench.detection.drawing import draw_boxes
         from vocbench.pipeline.scale import grown
@@ -252,7 +254,7 @@ class _Detecting:
                 click.echo(f"  {row['class']:12s} {row['score']:.3f}  {row['box']}")
         return rows
 
-    def compare(self, source: Source, photo: Photo, after: Photo, restorer: str) -> dict[str, Any]:
+    def compare(self, source: Source, photo: Photo, after: Photo, restorer: str) -> BeforeAfter:
         """Detect one photo as it is and restored, draw and print both; gives what JSON says of it."""
         from vocbench.detection.changes import find_changes
         from vocbench.pipeline.models import parse_restorer
@@ -276,6 +278,6 @@ class _Detecting:
         return {"before": rows[0], "after": rows[1], "came": came, "went": went, "picture": str(target)}
 
 
-def _taken(detections: Any, chosen: tuple[int, ...]) -> Any:
+def _taken(detections: Detections, chosen: tuple[int, ...]) -> Detections:
     """Return the detections of these indices."""
     return type(detections)(*(part[list(chosen)] for part in detections))

@@ -222,7 +222,7 @@ def run(session: Session, out: Path | None, track: tuple[str, ...], **given) -> 
     check_trackers(track)
     out = out or _new_folder(given["recipe"], session.resume)
     settings = make_settings(**given, elsewhere=session.on_ray)
-    from vocbench.benchmarks.running.driver import run as run_benchmark
+    from vocbench.benchmarks.experiments.run import run as run_benchmark
 
     with progress_of(settings, out, session) as progress:
         run_benchmark(settings, out, progress=progress, **session.arguments())

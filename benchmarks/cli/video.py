@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import click
-from vocbench.benchmarks.cli.before_after import rows
+from vocbench.benchmarks.cli.before_after import FoundObject, rows
 from vocbench.benchmarks.cli.options import (
     DETECTOR,
     RESTORER,
@@ -178,6 +178,13 @@ def _stopping() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
+class Frame(TypedDict):
+    """What JSON says of a frame."""
+
+    restored: bool
+    objects: list[FoundObject]
+
+
 @dataclass(frozen=True)
 class _Stage:
     """A restorer and a detector, where frames are restored, and how results are drawn.
@@ -192,7 +199,7 @@ class _Stage:
     limits: Limits | None = None  # of the gate, None: every frame is restored
     at_detector: bool = False  # whether frames are restored at the size that the detector sees
 
-    def show(self, picture: np.ndarray, name: str, compare: bool) -> tuple[np.ndarray, dict[str, Any]]:
+    def show(self, picture: np.ndarray, name: str, compare: bool) -> tuple[np.ndarray, Frame]:
         """Restore and detect a frame (H, W, 3) uint8 BGR; gives it drawn, and what JSON says of it."""
         import numpy as np
         from vocbench.detection.detections import classes_of
@@ -203,7 +210,7 @@ class _Stage:
         image = from_uint8(picture[:, :, ::-1])
         wanted = self.limits is None or needs_restoring(image, self.limits)
         drawn, found = self._drawn(self._restored(image, name) if wanted else image, image, name)
-        told = {"restored": wanted, "objects": rows(found, self.score, classes_of(self.detector))}
+        told: Frame = {"restored": wanted, "objects": rows(found, self.score, classes_of(self.detector))}
         if compare:
             drawn = side_by_side([self._drawn(image, image, name)[0], drawn])
         return np.ascontiguousarray(drawn[:, :, ::-1]), told

@@ -8,19 +8,19 @@ waits for `prepare`, they read, degrade and measure; `measure` is what it waits 
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 import torch
 from torch import Tensor, nn
+from vocbench.benchmarks.experiments.run import run
 from vocbench.benchmarks.results.judge import WORKED
-from vocbench.benchmarks.running.driver import run
+from vocbench.benchmarks.results.schema import Results, read_results
 from vocbench.benchmarks.running.local_workers import Here
 from vocbench.benchmarks.settings import RunSettings
+from vocbench.benchmarks.storage.run_folder import RunFolder
 from vocbench.detection.detections import Detections
 
 SECONDS = 0.004  # a photo
@@ -43,22 +43,24 @@ class Detector(nn.Module):
         return [Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64)) for _ in images]
 
 
-def shares(data: str, split: str, limit: int | None, recipe: str, workers: int, out: Path) -> dict[str, Any]:
-    """Run with the stand-ins into `out` and return the shares of its results."""
+def measured(data: str, split: str, limit: int | None, recipe: str, workers: int, out: Path) -> Results:
+    """Run with the stand-ins into `out` and return its results."""
     settings = RunSettings(data, split, recipe, (f"stand-in={MODULE}:Restorer",), (f"nothing={MODULE}:Detector",),
                            limit=limit, examples=0)  # fmt: skip
     run(settings, out, runner=Here(workers))
-    return json.loads((out / "results.json").read_text(encoding="utf-8"))["busy"]
+    return read_results(RunFolder(out).results())
 
 
-def lines(busy: dict[str, Any], photos: int) -> list[str]:
+def lines(results: Results) -> list[str]:
     """Return the shares in words; what is in no stage is the main process's own: sending, receiving, writing, starting."""
+    busy = {name: value or 0 for name, value in results.busy.items()}
     named = {stage: busy[stage] for stage in STAGES}
     named["other"] = 1 - sum(named.values())
     told = [f"{name:8s} {100 * share:5.1f} %" for name, share in named.items()]
     whole = sum(busy[name] for name in WORKED) or 1.0
     told += [f"of the workers' time: {name.removeprefix('workers_'):8s} {100 * busy[name] / whole:5.1f} %" for name in WORKED]
-    return [*told, f"{1000 * busy['wall_seconds'] / photos:.1f} ms a photo, of which the restorer took {1000 * SECONDS:.0f}"]
+    photos = f"{1000 * busy['wall_seconds'] / results.dataset.images:.1f} ms a photo"
+    return [*told, f"{photos}, of which the restorer took {1000 * SECONDS:.0f}"]
 
 
 @click.command()
@@ -70,10 +72,8 @@ def lines(busy: dict[str, Any], photos: int) -> list[str]:
 def main(data: str, split: str, limit: int | None, recipe: str, workers: int) -> None:
     """Show the shares of a run's time with a restorer of 4 ms a photo."""
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "out"
-        busy = shares(data, split, limit, recipe, workers, out)
-        photos = json.loads((out / "results.json").read_text(encoding="utf-8"))["dataset"]["images"]
-    for line in lines(busy, photos):
+        results = measured(data, split, limit, recipe, workers, Path(folder) / "out")
+    for line in lines(results):
         click.echo(line)
 
 

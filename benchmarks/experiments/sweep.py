@@ -18,9 +18,10 @@ from pathlib import Path
 from statistics import mean
 
 from msgspec import Struct
+from vocbench.benchmarks.experiments.run import run
 from vocbench.benchmarks.reporting.tables import percent, photos
 from vocbench.benchmarks.results.schema import CountedPhotos, DetectorIdentity, Results, read_results
-from vocbench.benchmarks.running.driver import Shared, run
+from vocbench.benchmarks.running.driver import Shared
 from vocbench.benchmarks.running.local_workers import Here, Runner
 from vocbench.benchmarks.running.meter import Progress
 from vocbench.benchmarks.settings import RunSettings, write_json

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from vocbench.benchmarks.reporting.gallery import Gallery, Shot
+from vocbench.benchmarks.reporting.gallery import Gallery
+from vocbench.benchmarks.storage.pictures import Pictures
 from vocbench.detection.detections import Detections, Objects
 from vocbench.detection.drawing import draw_boxes, write_caption
 from vocbench.restorer.files import write_whole
 from vocbench.restorer.images import encode_image, from_uint8, to_uint8
 
+if TYPE_CHECKING:
+    from vocbench.benchmarks.running.unit import Variant
+
 SHOWN_SCORE = 0.3  # boxes below it are not drawn
 GAP = 6  # pixels between panels
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """What a unit has to show: files of `examples/` by name, and shots for the gallery."""
-
-    examples: dict[str, bytes]
-    shots: list[Shot]
 
 
 class Examples:
@@ -37,7 +33,10 @@ class Examples:
         self.gallery = Gallery(folder.with_name("gallery"))
 
     def draw(
-        self, variants: list, found: dict[str, dict[str, list[Detections]]], objects: Callable[[str], Objects]
+        self,
+        variants: Sequence[Variant],
+        detections: Mapping[str, Mapping[str, Sequence[Detections]]],
+        objects: Callable[[str], Objects],
     ) -> Pictures:
         """Return the pictures of a unit: of its variants with their images, and detections by variant and detector.
 
@@ -48,13 +47,13 @@ class Examples:
             if image not in self.chosen:
                 continue
             panels = [
-                _panel(variant.name, variant.images[i], next(iter(found[variant.name].values()))[i], self.classes)
+                _panel(variant.name, variant.images[i], next(iter(detections[variant.name].values()))[i], self.classes)
                 for variant in variants
                 for i, item in enumerate(variant.items)
                 if item.image == image and item.draw == 0
             ]
             files[f"{self.chosen[image]:03d}_{image}.png"] = encode_image(beside(panels), ".png")
-        return Pictures(files, self.gallery.draw(variants, found, objects))
+        return Pictures(files, self.gallery.draw(variants, detections, objects))
 
     def keep(self, pictures: Pictures) -> None:
         """Write them into the run's folder."""

@@ -9,18 +9,22 @@ judges and sorts them by its own detector.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 from vocbench.benchmarks.settings import write_json
+from vocbench.benchmarks.storage.pictures import Change, Shot
 from vocbench.benchmarks.storage.records import Changed, read_json
 from vocbench.benchmarks.variants import UNRESTORED, base, restores_clean
 from vocbench.detection.detections import Detections, Objects
 from vocbench.detection.error_types import TRUE_POSITIVE, judge
 from vocbench.restorer.files import write_whole
 from vocbench.restorer.images import encode_image
+
+if TYPE_CHECKING:
+    from vocbench.benchmarks.running.unit import Variant
 
 KEPT = 12
 SHOWN_SCORE = 0.3
@@ -35,22 +39,7 @@ def shown(found: Detections) -> Detections:
 def objects_found(found: Detections, objects: Objects) -> set[int]:
     """Return the indices of the objects, difficult ones aside, for which a shown box is a true positive."""
     judged, _ = judge(shown(found), objects)
-    return {one["target"] for one in judged if one["kind"] == TRUE_POSITIVE}
-
-
-@dataclass(frozen=True)
-class Change:
-    """What the restored variant that changed most did to a photo's objects."""
-
-    image: str
-    regained: int
-    lost: int
-    variant: str
-
-    @property
-    def rank(self) -> tuple[int, int, str]:
-        """Sorts what changed most first."""
-        return -(self.regained + self.lost), -self.regained, self.image
+    return {one.target for one in judged if one.kind == TRUE_POSITIVE}
 
 
 def change(image: str, objects: Objects, distorted: Detections, restored: Mapping[str, Detections]) -> Change | None:
@@ -61,14 +50,6 @@ def change(image: str, objects: Objects, distorted: Detections, restored: Mappin
     return min(made, key=lambda one: one.rank, default=None)
 
 
-@dataclass(frozen=True)
-class Shot:
-    """A photo's change and its pictures, JPEG bytes by variant."""
-
-    made: Change
-    pictures: dict[str, bytes]
-
-
 class Gallery:
     """Keeps the pictures of the photos that changed most in `folder`."""
 
@@ -77,7 +58,10 @@ class Gallery:
         self.best: list[Change] = []  # of those this process has seen
 
     def draw(
-        self, variants: list, found: dict[str, dict[str, list[Detections]]], objects: Callable[[str], Objects]
+        self,
+        variants: Sequence[Variant],
+        found: Mapping[str, Mapping[str, Sequence[Detections]]],
+        objects: Callable[[str], Objects],
     ) -> list[Shot]:
         """Return what a unit may add: variants with their pictures, and detections by variant and detector; writes nothing."""
         photos: dict[str, dict[str, tuple[Tensor, Detections]]] = {}
@@ -90,9 +74,9 @@ class Gallery:
                 if item.draw == 0 and item.image not in failed:
                     photos.setdefault(item.image, {})[variant.name] = image, result
         shots = []
-        for image, panels in photos.items():
+        for photo, panels in photos.items():
             restored = {name: result for name, (_, result) in panels.items() if name not in UNRESTORED}
-            made = change(image, objects(image), panels[base(panels)][1], restored)
+            made = change(photo, objects(photo), panels[base(panels)][1], restored)
             if made is not None and self._among_the_best(made):
                 shots.append(Shot(made, {name: encode_image(picture, ".jpg") for name, (picture, _) in panels.items()}))
         return shots

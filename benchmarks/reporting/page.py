@@ -6,9 +6,10 @@ charts by class, level, size and error type, image quality against detection, ti
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from markupsafe import Markup
 from vocbench.benchmarks.reporting import summary, tables
@@ -26,6 +27,8 @@ from vocbench.detection.error_types import ERROR_TYPES
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+T = TypeVar("T")
 
 
 def gigabytes(count: int | None) -> str:
@@ -62,7 +65,7 @@ class Shown(NamedTuple):
     labels: dict[str, str]  # of the variants shown: clean, distorted and restored ones
     looks: dict[str, int]  # by label and by name
 
-    def series(self, value: Any) -> list[tuple[str, Any]]:
+    def series(self, value: Callable[[str], T]) -> list[tuple[str, T]]:
         """Return a label and a value for every variant."""
         return [(label, value(name)) for name, label in self.labels.items()]
 
@@ -194,53 +197,111 @@ def render(
     """Return the report of one detector as HTML; `levels` has those of the photos in the gallery."""
     shown = _shown(results, drawn)
     photos = shown_photos(run, results.detector.name, {name: drawn[name].photos for name in shown.labels}, levels)
-    page = environment().get_template("report.html")
-    return page.render(**_top(run, results), **_tables(results), **_charts(shown, bins), photos=photos, shown=shown, run=run)
+    page, top = environment().get_template("report.html"), _top(run, results)
+    tabled, charts = _tables(results), _charts(shown, bins)
+    return page.render(results=results, top=top, tables=tabled, charts=charts, photos=photos, shown=shown, run=run)
 
 
-def _top(run: Finished, results: Results) -> dict[str, Any]:
-    return {
-        "results": results,
-        "facts": headed(run),
-        "headline": headline(results),
-        "harm": harm(results),
-        "over": tables.classes(results),
-        "tiles": summary.tiles(results),
-        "base": base(results.variants),
-        "caveat": summary.caveat(results.dataset.images),
-        "caption": tables.caption(results),
-        "scope": scope(results),
-        "settings": to_json(run.record),
-    }
+@dataclass(frozen=True)
+class Top:
+    """What a report says in words, most of it above the tables."""
+
+    facts: list[str]
+    headline: str
+    harm: list[str]
+    over: str  # the classes of the mAP
+    tiles: list[summary.Tile]
+    base: str  # the variant that others are compared with
+    caveat: str
+    caption: str
+    scope: dict[str, str]  # by part of the page: by which rule it is counted
+    settings: str  # JSON
 
 
-def _tables(results: Results) -> dict[str, Any]:
-    return {
-        "rows": summary.table_rows(results),
-        "classes": tables.shown_classes(results),
-        "columns": list(summary.folded(results)),
-        "folded": [summary.named(name, same) for name, same in summary.folded(results).items() if same],
-        "best": tables.best_rows(results),
-        "cell": lambda variant, column: tables.cell(results, variant, column),
-        "change": lambda variant, column: summary.change_of(results, variant, column),
-        "shade": summary.shade,
-        "told": tables.told_rows(results),
-        "comparisons": summary.comparison_rows(results),
-    }
+@dataclass(frozen=True)
+class Tables:
+    """What the tables of a report are made of; columns of a class are named by it, the others `map`."""
+
+    rows: list[summary.Row]
+    classes: list[str]
+    columns: list[str]  # the variants
+    folded: list[str]
+    best: dict[str, set[str]]
+    told: list[tuple[str, str, int, float]]
+    comparisons: list[summary.Pair]
+    results: Results
+
+    def cell(self, variant: str, column: str) -> float | None:
+        """Return the value of a cell, from 0 to 1."""
+        return tables.cell(self.results, variant, column)
+
+    def change(self, variant: str, column: str) -> float | None:
+        """Return by how much restoring changed a cell's value."""
+        return summary.change_of(self.results, variant, column)
+
+    def shade(self, change: float | None) -> str:
+        """Return the CSS of a cell that changed so."""
+        return summary.shade(change)
 
 
-def _charts(shown: Shown, bins: Mapping[str, Bins]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Charts:
+    """The charts of a report, None or empty for those that this run has not."""
+
+    class_chart: Markup
+    curves: list[tuple[str, Markup]]
+    opens: str | None  # the class whose curves are seen first
+    level_charts: list[Markup]
+    size_chart: Markup
+    error_chart: Markup
+    error_names: Mapping[str, str]
+    cost_chart: Markup | None
+    quality_chart: Markup | None
+    correlations: list[str]
+    confusions: list[Matrix]
+
+
+def _top(run: Finished, results: Results) -> Top:
+    return Top(
+        facts=headed(run),
+        headline=headline(results),
+        harm=harm(results),
+        over=tables.classes(results),
+        tiles=summary.tiles(results),
+        base=base(results.variants),
+        caveat=summary.caveat(results.dataset.images),
+        caption=tables.caption(results),
+        scope=scope(results),
+        settings=to_json(run.record),
+    )
+
+
+def _tables(results: Results) -> Tables:
+    folded = summary.folded(results)
+    return Tables(
+        rows=summary.table_rows(results),
+        classes=tables.shown_classes(results),
+        columns=list(folded),
+        folded=[summary.named(name, same) for name, same in folded.items() if same],
+        best=tables.best_rows(results),
+        told=tables.told_rows(results),
+        comparisons=summary.comparison_rows(results),
+        results=results,
+    )
+
+
+def _charts(shown: Shown, bins: Mapping[str, Bins]) -> Charts:
     quality, correlations = (None, []) if AS_IS in shown.labels else quality_chart(shown)
-    return {
-        "class_chart": class_chart(shown),
-        "curves": curve_charts(shown),
-        "opens": summary.widest_change(shown.results, charted(shown.results)),
-        "level_charts": level_charts(shown, bins),
-        "size_chart": size_chart(shown),
-        "error_chart": error_chart(shown),
-        "error_names": ERROR_TYPES,
-        "cost_chart": cost_chart(shown),
-        "quality_chart": quality,
-        "correlations": correlations,
-        "confusions": confusions(shown),
-    }
+    return Charts(
+        class_chart=class_chart(shown),
+        curves=curve_charts(shown),
+        opens=summary.widest_change(shown.results, charted(shown.results)),
+        level_charts=level_charts(shown, bins),
+        size_chart=size_chart(shown),
+        error_chart=error_chart(shown),
+        error_names=ERROR_TYPES,
+        cost_chart=cost_chart(shown),
+        quality_chart=quality,
+        correlations=correlations,
+        confusions=confusions(shown),
+    )

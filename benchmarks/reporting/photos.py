@@ -13,8 +13,9 @@ from urllib.parse import quote
 
 import numpy as np
 from markupsafe import Markup
-from vocbench.benchmarks.reporting.gallery import Change, change, kept_images, objects_found, shown
+from vocbench.benchmarks.reporting.gallery import change, kept_images, objects_found, shown
 from vocbench.benchmarks.results.finished import Finished
+from vocbench.benchmarks.storage.pictures import Change
 from vocbench.benchmarks.storage.run_folder import RunFolder
 from vocbench.benchmarks.variants import UNRESTORED, base
 from vocbench.detection.columns import ObjectColumns
@@ -86,10 +87,10 @@ def _marks(found: Detections, objects: Objects, classes: Sequence[str]) -> list[
     marks = [("annotated", objects.boxes[i], f"{names[i]}, annotated") for i in np.flatnonzero(taken | ~counted)]
     marks += [("missed", objects.boxes[i], f"{names[i]} missed") for i in np.flatnonzero(~taken & counted)]
     for one in judged:
-        is_true = one["kind"] == TRUE_POSITIVE
+        is_true = one.kind == TRUE_POSITIVE
         kind = "true-positive" if is_true else "false-positive"
-        label = f"{classes[one['label']]} {one['score']:.2f}" + ("" if is_true else f" ({one['kind']})")
-        marks.append((kind, found.boxes[one["index"]].tolist(), label))
+        label = f"{classes[one.label]} {one.score:.2f}" + ("" if is_true else f" ({one.kind})")
+        marks.append((kind, found.boxes[one.place].tolist(), label))
     return marks
 
 

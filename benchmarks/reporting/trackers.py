@@ -7,10 +7,9 @@ where it keeps files, the tables and the report. Where they write to is their ow
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from vocbench.benchmarks.results.schema import Results, read_results
 from vocbench.benchmarks.settings import plain, to_json
@@ -29,7 +28,7 @@ def numbers(results: Results) -> dict[str, float]:
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
-def _mlflow(folder: Path, results: Results, settings: dict[str, Any]) -> None:
+def _mlflow(folder: Path, results: Results, settings: Mapping[str, object]) -> None:
     import mlflow
 
     allowed = {re.sub(r"[^\w\-. :/]", "_", name): value for name, value in numbers(results).items()}
@@ -41,16 +40,16 @@ def _mlflow(folder: Path, results: Results, settings: dict[str, Any]) -> None:
             mlflow.log_artifact(str(path))
 
 
-def _wandb(folder: Path, results: Results, settings: dict[str, Any]) -> None:
+def _wandb(folder: Path, results: Results, settings: Mapping[str, object]) -> None:
     import wandb
 
-    with wandb.init(project="vocbench", name=folder.name, config=settings) as run:
+    with wandb.init(project="vocbench", name=folder.name, config=dict(settings)) as run:
         run.summary.update(numbers(results))
         for path in _kept(folder):
             run.save(str(path), base_path=str(folder), policy="now")
 
 
-def _tensorboard(folder: Path, results: Results, settings: dict[str, Any]) -> None:
+def _tensorboard(folder: Path, results: Results, settings: Mapping[str, object]) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(str(folder / "tensorboard")) as writer:
@@ -65,7 +64,7 @@ def _kept(folder: Path) -> Iterable[Path]:
     return [path for path in (run.results(), run.table("md"), run.table("csv"), run.report(), run.record) if path.is_file()]
 
 
-TRACKERS: dict[str, tuple[str, Callable[[Path, Results, dict[str, Any]], None]]] = {
+TRACKERS: dict[str, tuple[str, Callable[[Path, Results, Mapping[str, object]], None]]] = {
     "mlflow": ("mlflow", _mlflow),
     "wandb": ("wandb", _wandb),
     "tensorboard": ("tensorboard", _tensorboard),

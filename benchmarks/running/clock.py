@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeVar
 
 import torch
 
+T = TypeVar("T")
 WORKED = ("workers_read", "workers_degrade", "workers_measure")
 
 
@@ -49,7 +50,8 @@ class Clock:
         """Take in the peaks of a process."""
         self.peaks |= {name: max(count, self.peaks.get(name, 0)) for name, count in peaks.items()}
 
-    def time(self, stage: str, work: Callable[[], Any]) -> tuple[Any, float]:
+    def time(self, stage: str, work: Callable[[], T]) -> tuple[T, float]:
+        """Return what `work` gives and the seconds it took, which count for a stage."""
         begun = time.perf_counter()
         result = work()
         seconds = time.perf_counter() - begun

@@ -1,4 +1,4 @@
-"""The driver of a run: settings first, then unit by unit, resumable at any moment, and the results from the store.
+"""The driver of a run: settings first, then unit by unit into the store, resumable at any moment.
 
 A run killed at any moment goes on where it was resumed and ends in the same numbers, wherever its units are computed.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing.pool import ThreadPool
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 from vocbench.benchmarks.classes import count_known
-from vocbench.benchmarks.reporting.examples import Examples
+from vocbench.benchmarks.running.artist import Hire
 from vocbench.benchmarks.running.clock import Clock, peak_memory
 from vocbench.benchmarks.running.local_workers import Crew, Here, Plan, Runner
 from vocbench.benchmarks.running.meter import Meter, Progress
@@ -40,38 +40,6 @@ def _check_names(settings: RunSettings) -> None:
         raise ValueError(f"unknown recipe {settings.recipe!r}; choose one of {', '.join(RECIPES)}, or none")
     if settings.protocol not in PROTOCOLS:
         raise ValueError(f"unknown protocol {settings.protocol!r}; choose one of {', '.join(PROTOCOLS)}")
-
-
-@contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Hold the folder for this run; a second run into it is refused. The lock goes when the process does.
-
-    Where no run comes of it, the folder is left as it was.
-    """
-    try:
-        import fcntl
-    except ModuleNotFoundError:
-        raise OSError("runs lock their folder by fcntl, which this system lacks; use Linux, macOS or WSL") from None
-    folder = RunFolder(out)
-    try:
-        fresh = not out.exists()
-        out.mkdir(parents=True, exist_ok=True)
-        made = not folder.lock.exists()
-        handle = open(folder.lock, "a")  # noqa: SIM115 - held by the with below
-    except OSError as error:
-        raise OSError(f"{out}: cannot be written to ({error.strerror}); choose another `out`") from None
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ValueError(f"{out}: another run is writing here; wait for it or choose another `out`") from None
-        try:
-            yield
-        finally:
-            if made and not folder.record.exists():
-                folder.lock.unlink(missing_ok=True)
-                if fresh and not any(out.iterdir()):
-                    out.rmdir()
 
 
 logger = logging.getLogger(__name__)
@@ -139,69 +107,67 @@ class Shared:
                         self.known.setdefault(row["unit"], []).append(Row(**row))
 
 
-def run(
+def chosen_photos(settings: RunSettings) -> tuple[Dataset, list[str]]:
+    """Return the data set of a run and the ids of its photos; ValueError for an unknown recipe or protocol."""
+    _check_names(settings)
+    data = open_data(settings.data, settings.split, settings.upright)
+    return data, settings.choose(data.ids)
+
+
+def compute_run(
     settings: RunSettings,
-    out: str | Path,
+    out: Path,
+    photos: tuple[Dataset, list[str]],
+    hire: Hire,
     resume: bool = False,
     runner: Runner | None = None,
     progress: Progress | None = None,
     store: str | None = None,
     accept_changes: bool = False,
     shared: Shared | None = None,
-) -> Path:
-    """Compute a run into the folder `out` and write its results; returns `out`.
+) -> None:
+    """Compute the rows of a run's `chosen_photos` into the folder `out`, which is locked; `hire` gives who draws its pictures.
 
-    `runner` is where it is computed, by default in this process. `store` is another place for the predictions than
-    `out`/store: a folder, or a URL that fsspec knows; a resumed run remembers it. A run that was begun with other versions,
-    code, hardware or sources of own models is resumed with `accept_changes` only. `progress(total, done)` is called once with
-    numbers of photos and gives a function to be called with what was done since, as a number of photos that need not be whole,
-    and the variant.
-    `shared` is what the runs of a sweep have in common; its models are then used in place of `runner`'s.
-    Raises ValueError and OSError with a message for people; what was computed before stays and can be resumed.
+    The other arguments and errors are those of `vocbench.benchmarks.experiments.run.run`.
     """
-    out = Path(out)
-    _check_names(settings)
-    data = open_data(settings.data, settings.split, settings.upright)
-    ids = settings.choose(data.ids)
-    with _locked(out):
-        inventory = (shared and shared.inventory) or _inventory(data, ids, listed(out))
-        with (shared or runner or Here()).open(settings) as crew:
-            data, lacking = count_known(data, settings.classes, crew.equipment.classes)
-            _tell_of_objects(data, ids, lacking)
-            made = make_record(settings, data, crew.equipment, inventory, store, lacking)
-            record = begin(out, Begun(made, inventory, resume, accept_changes))
-            kept = RunFolder(out).open_store(record)
-            sound = kept.parts()
-            kept.clear(sound.values())
-            units = [ids[first : first + settings.unit] for first in range(0, len(ids), settings.unit)]
-            waiting = [number for number in range(len(units)) if number not in sound]
-            told = (
-                progress(len(ids), len(ids) - sum(len(units[n]) for n in waiting)) if progress else (lambda photos, note: None)
-            )
-            meter = Meter(settings, units, told)
-            advance = _joining(meter.finish, kept, settings, units)
-            examples = Examples(
-                RunFolder(out).examples, {image: i for i, image in enumerate(ids[: settings.examples])}, data.classes
-            )
-            clock, begun = Clock(), time.perf_counter()
-            try:
-                known = shared.known if shared else {}
-                plan = Plan(settings, data, units, inventory, kept, examples, known, meter.step)
-                crew.compute(plan, waiting, advance, clock)
-            except BaseException:
-                with suppress(OSError):  # the disk may be full: what went wrong first is what counts
-                    _add_session(out, record, clock, time.perf_counter() - begun)
-                raise
-            if waiting:
-                _add_session(out, record, clock, time.perf_counter() - begun)
-            kept.join(together(settings))
-            _keep_one_of_each(kept, units)
-            if shared:
-                shared.keep(inventory, kept)
-        from vocbench.benchmarks.reporting.outputs import write_outputs
+    data, ids = photos
+    inventory = (shared and shared.inventory) or _inventory(data, ids, listed(out))
+    with (shared or runner or Here()).open(settings) as crew:
+        data, lacking = count_known(data, settings.classes, crew.equipment.classes)
+        _tell_of_objects(data, ids, lacking)
+        made = make_record(settings, data, crew.equipment, inventory, store, lacking)
+        record = begin(out, Begun(made, inventory, resume, accept_changes))
+        kept = RunFolder(out).open_store(record)
+        sound = kept.parts()
+        kept.clear(sound.values())
+        units = [ids[first : first + settings.unit] for first in range(0, len(ids), settings.unit)]
+        waiting = [number for number in range(len(units)) if number not in sound]
+        told = progress(len(ids), len(ids) - sum(len(units[n]) for n in waiting)) if progress else (lambda photos, note: None)
+        meter = Meter(settings, units, told)
+        advance = _joining(meter.finish, kept, settings, units)
+        artist = hire(RunFolder(out).examples, {image: i for i, image in enumerate(ids[: settings.examples])}, data.classes)
+        known = shared.known if shared else {}
+        plan = Plan(settings, data, units, inventory, kept, artist, known, meter.step)
+        _compute(plan, waiting, crew, advance, out, record)
+        kept.join(together(settings))
+        _keep_one_of_each(kept, units)
+        if shared:
+            shared.keep(inventory, kept)
 
-        write_outputs(out)
-    return out
+
+def _compute(
+    plan: Plan, waiting: Sequence[int], crew: Crew, advance: Callable[[int], None], out: Path, record: RunRecord
+) -> None:
+    """Compute the units `waiting`, and write down this session's times, after an error too."""
+    clock, begun = Clock(), time.perf_counter()
+    try:
+        crew.compute(plan, waiting, advance, clock)
+    except BaseException:
+        with suppress(OSError):  # the disk may be full: what went wrong first is what counts
+            _add_session(out, record, clock, time.perf_counter() - begun)
+        raise
+    if waiting:
+        _add_session(out, record, clock, time.perf_counter() - begun)
 
 
 def together(settings: RunSettings) -> int:

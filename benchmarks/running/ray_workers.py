@@ -18,12 +18,14 @@ from typing import Any
 
 import torch
 from vocbench.benchmarks.classes import labelled
+from vocbench.benchmarks.running.artist import Artist
 from vocbench.benchmarks.running.clock import Clock, peak_memory
 from vocbench.benchmarks.running.local_workers import Crew, Plan
 from vocbench.benchmarks.running.prepared import prepare
-from vocbench.benchmarks.running.unit import Artist, Equipment, build_models, compute
+from vocbench.benchmarks.running.unit import Equipment, build_models, compute
 from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.settings import RunSettings, file_digest
+from vocbench.benchmarks.storage.pictures import Pictures
 from vocbench.benchmarks.storage.row import Row
 from vocbench.benchmarks.storage.store import Store
 
@@ -64,7 +66,7 @@ class Worker:
         self.models = build_models(self.settings)
         return self.models.equipment(self.settings)
 
-    def compute(self, given: Unit) -> tuple[Any, Clock]:
+    def compute(self, given: Unit) -> tuple[Pictures, Clock]:
         """Compute a unit into the store; returns its pictures, the seconds of each stage and this worker's peak memory."""
         photos = [(image, self.data.photo(image)) for image in given.images]
         for (_, path), digest in zip(photos, given.digests, strict=True):

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ from vocbench.benchmarks.settings import RunSettings, hardware
 from vocbench.benchmarks.storage.records import Execution
 from vocbench.benchmarks.storage.row import Row
 from vocbench.benchmarks.variants import AS_IS, UNRESTORED, is_clean, on_clean
-from vocbench.detection.detections import Detections, Objects
+from vocbench.detection.detections import Detections
 from vocbench.detection.detectors.labels import known_classes, labelled_by
 from vocbench.pipeline.chain import Attempt, RestorerError, detect_photos, restore_photos
 from vocbench.pipeline.models import Built, built_detector, built_restorer, parse_detector, parse_restorer
@@ -235,18 +234,6 @@ class Computed:
     variants: list[Variant]
     detections: dict[str, dict[str, list[Detections]]]
     rows: Awaited
-
-
-class Artist(Protocol):
-    """Draws what a unit has to show, where it is computed, and keeps the pictures, where the run's folder is."""
-
-    def draw(
-        self, variants: list[Variant], detections: dict[str, dict[str, list[Detections]]], objects: Callable[[str], Objects]
-    ) -> Any:
-        """Return the pictures of a unit; `objects` gives the ground truth of an image."""
-
-    def keep(self, pictures: Any) -> None:
-        """Write what `draw` gave into the run's folder."""
 
 
 def compute(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
 import msgspec
 import msgspec.structs
@@ -133,7 +133,7 @@ def read_record(path: Path) -> RunRecord:
 
 
 class _Settings(Struct):
-    settings: dict[str, Any]
+    settings: dict[str, object]
 
 
 def _check(settings: RunSettings) -> None:

@@ -31,7 +31,7 @@ def test_columns_read_like_the_dict_they_were_made_from(kind, given):
     assert "z" not in columns
     assert all(same(columns[name], value) for name, value in given.items())
     assert kind.of(columns) is columns
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="'z'"):
         columns["z"]
 
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from vocbench.benchmarks.cli.main import cli
-from vocbench.benchmarks.running.driver import run
+from vocbench.benchmarks.experiments.run import run
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.detection.average_precision import evaluate
 from vocbench.detection.coco import to_coco_ground_truth, to_coco_results

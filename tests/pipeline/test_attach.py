@@ -1,6 +1,7 @@
 """A restorer attached to models of ultralytics: it holds for every call, and changes nothing else, for every task."""
 
 import copy
+from typing import Any
 
 import cv2
 import numpy as np
@@ -119,14 +120,14 @@ def data(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("rect", [True, False])
 def test_val_restores_the_picture_and_not_the_bars_of_its_letterbox(data, monkeypatch, rect):
-    model, dark, batches = fresh(), Dark(), []
-    base = model.task_map["detect"]["validator"]
+    model, dark = fresh(), Dark()
+    batches: list[torch.Tensor] = []
+    base: Any = model.task_map["detect"]["validator"]
 
     class Watching(base):
-        def init_metrics(self, network):
-            super().init_metrics(network)
-            update = self.update_metrics
-            self.update_metrics = lambda found, batch: (batches.append(batch["img"].clone()), update(found, batch))[1]
+        def update_metrics(self, preds, batch):
+            batches.append(batch["img"].clone())
+            super().update_metrics(preds, batch)
 
     attach(model, dark)
     model.val(validator=Watching, rect=rect, **data)
@@ -141,15 +142,16 @@ def test_val_restores_the_picture_and_not_the_bars_of_its_letterbox(data, monkey
 
 def test_val_with_a_restorer_that_changes_nothing_gives_the_models_own_figures(data, monkeypatch):
     def metrics(model):
-        seen = []
+        seen: list[torch.Tensor] = []
         validator = model.task_map["detect"]["validator"]
         update = validator.update_metrics
+
+        def watching(self, found, batch):
+            seen.extend(one["bboxes"].clone() for one in found)
+            update(self, found, batch)
+
         with monkeypatch.context() as patch:
-            patch.setattr(
-                validator,
-                "update_metrics",
-                lambda self, found, batch: (seen.extend(one["bboxes"].clone() for one in found), update(self, found, batch))[1],
-            )
+            patch.setattr(validator, "update_metrics", watching)
             model.val(**data)
         return seen
 

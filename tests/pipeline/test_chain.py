@@ -119,11 +119,18 @@ class Doubles(nn.Module):
         return images.double() * 0.5
 
 
+class Bytes(nn.Module):
+    """Gives 8 bits a channel."""
+
+    def forward(self, images):
+        return images.to(torch.uint8)
+
+
 def test_what_the_detector_sees_has_the_type_of_the_photo():
     (restored,) = restore_images(Doubles(), [torch.ones(3, 4, 4)])
     assert torch.equal(restored, torch.full((3, 4, 4), 0.5))
     with pytest.raises(ValueError, match=r"the restorer gave torch\.uint8; floats in \[0, 1\] are needed"):
-        restore_images(lambda images: images.to(torch.uint8), [torch.ones(3, 4, 4)])
+        restore_images(Bytes(), [torch.ones(3, 4, 4)])
 
 
 @pytest.mark.parametrize(
@@ -211,6 +218,7 @@ def test_a_detector_trains_behind_a_frozen_restorer():
     before, after = step(RestoredDetector(restorer, head).train())
     assert after < before
     assert restorer.gain.grad is None
+    assert restorer.norm.running_mean is not None
     assert restorer.norm.running_mean.abs().max() == 0
     assert head.weight.grad is not None
 
@@ -241,6 +249,7 @@ def test_owan_in_tiles_gives_the_gradients_of_small_differences():
         return RestoredDetector(restorer, Head().double(), differentiable=True)([photo])
 
     loss().backward()
+    assert weight.grad is not None
     place = (0, 0, 1, 1)
     told, kept, small = weight.grad[place].item(), weight[place].item(), 1e-6
     with torch.no_grad():
@@ -338,10 +347,10 @@ def test_a_transform_by_the_shorter_side_says_what_it_sees():
     from torchvision.models.detection.transform import GeneralizedRCNNTransform
     from vocbench.pipeline.scale import input_size
 
-    detector = nn.Module()
-    detector.transform = GeneralizedRCNNTransform(800, 1333, [0, 0, 0], [1, 1, 1])
+    detector, transform = nn.Module(), GeneralizedRCNNTransform(800, 1333, [0, 0, 0], [1, 1, 1])
+    detector.add_module("transform", transform)
     for height, width in ((1000, 1200), (1600, 4000), (3000, 1000)):
-        resized, _ = detector.transform.resize(torch.rand(3, height, width), None)
+        resized, _ = transform.resize(torch.rand(3, height, width), None)
         assert input_size(detector, height, width) == tuple(resized.shape[1:])
 
 

@@ -12,8 +12,10 @@ from PIL import Image
 from torch import nn
 from vocbench.detection import VOC_CLASSES, Detections, evaluate, read_dataset
 from vocbench.pipeline import detect, load_detector, load_restorer, restore
+from vocbench.restorer.guard import Guarded
 from vocbench.restorer.images import to_uint8, write_image
 from vocbench.restorer.networks.owan_files import build
+from vocbench.restorer.tiling import Tiled
 from vocbench.restorer.weight_files import save_weights
 
 from tests.support.commands import ROOT
@@ -30,7 +32,8 @@ for package in (vocbench.pipeline, vocbench.detection):
     assert set(package.__all__) <= set(dir(package))
     assert sorted(package.FACE) == sorted(package.__all__)
     for name in package.__all__:
-        assert getattr(package, name).__class__ is not None
+        home = package.FACE[name] if isinstance(package.FACE[name], str) else package.FACE[name][0]
+        assert getattr(package, name) is getattr(sys.modules[f"{package.__name__}.{home}"], name), name
 """
 
 
@@ -55,7 +58,9 @@ def weights(tmp_path):
 def test_a_restorer_is_loaded_by_name_by_name_and_file_or_by_file(weights):
     for given in (f"owan:{weights}", weights, str(weights)):
         restorer = load_restorer(given, device="cpu", engine="torch")
-        assert str(restorer.restorer.tiling) == "96:72"  # behind the guard
+        assert isinstance(restorer, Guarded)
+        assert isinstance(restorer.restorer, Tiled)
+        assert str(restorer.restorer.tiling) == "96:72"
         assert not restorer.training
         assert not any(parameter.requires_grad for parameter in restorer.parameters())
     assert str(load_restorer(weights, device="cpu", tile="48:32", engine="torch", batch=2, guard=False).tiling) == "48:32"

@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -132,8 +133,8 @@ def test_ultralytics_predictor_restores_rgb_and_detects_on_it(tmp_path, monkeypa
     restorer, picture = Colours(), np.full((64, 64, 3), (0, 0, 255), np.uint8)  # pure red in BGR
     source = picture if kind == "array" else RED[:, None, None].expand(1, 3, 64, 64)
     model = ultralytics.YOLO("yolov8n.yaml")
-    predictor, given = ultralytics_predictor(restorer), []
-    network = predictor.inference
+    predictor: Any = ultralytics_predictor(restorer)
+    given, network = [], predictor.inference
 
     def inference(self, image, *arguments, **options):
         given.append(image)

@@ -41,9 +41,20 @@ def test_a_model_file_is_a_detector():
     assert parse_detector("mobilenet-ssd:x.caffemodel") == Spec("mobilenet-ssd", "mobilenet-ssd", "x.caffemodel")
 
 
-@pytest.mark.parametrize("text", ["clean=owan", "distorted=owan", "clean+x=owan", "a b=owan", "<b>=owan", "=owan", ""])
-def test_bad_labels_are_told(text):
-    with pytest.raises(ValueError):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("clean=owan", "the label 'clean' is taken by a variant of every run; choose another"),
+        ("distorted=owan", "the label 'distorted' is taken by a variant of every run"),
+        ("clean+x=owan", r"the label 'clean\+x' is taken by a variant of every run"),
+        ("a b=owan", "the label 'a b' may hold letters, digits, .* at most 64"),
+        ("<b>=owan", "the label '<b>' may hold letters"),
+        ("=owan", r"'=owan' has an empty label; expected \[LABEL=\]NAME"),
+        ("", r"'' names nothing; expected \[LABEL=\]NAME"),
+    ],
+)
+def test_bad_labels_are_told(text, message):
+    with pytest.raises(ValueError, match=message):
         parse_restorer(text)
 
 

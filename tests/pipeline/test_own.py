@@ -1,5 +1,7 @@
 """A user's own models, from a file or a package."""
 
+from typing import Any
+
 import pytest
 import torch
 from vocbench.pipeline.models import build_detector, build_restorer, built_restorer, parse_detector, parse_restorer
@@ -61,7 +63,7 @@ def test_a_factory_is_given_device_and_weights_that_it_takes(own, photo):
 
 
 def test_an_own_restorer_is_cut_into_tiles_where_asked(own, photo):
-    model = build_restorer(parse_restorer(f"{own}:plain"), Options(tile="32:24"))
+    model: Any = build_restorer(parse_restorer(f"{own}:plain"), Options(tile="32:24"))
     torch.testing.assert_close(model(photo[None]), 0.5 * photo[None])
     assert set(model.network.seen) == {(32, 32)}
 

@@ -13,7 +13,8 @@ class FakeCamera:
     """Gives pictures as they are put into `coming`, None ends it; `coming.join()` waits until all are taken."""
 
     def __init__(self, *source):
-        self.coming, self.began = queue.Queue(), False
+        self.coming: queue.Queue[np.ndarray | None] = queue.Queue()
+        self.began = False
 
     def isOpened(self):
         return True

@@ -217,6 +217,7 @@ def test_a_conversion_that_fails_leaves_nothing_behind(parts, cache, monkeypatch
 
 def test_rl_restore_is_fetched_from_its_authors_files(shared, cache, monkeypatch):
     known = WEIGHTS["rl-restore"]
+    assert isinstance(known.source, Converted)
     handler = partial(Quiet, directory=str(shared / "weights/rl_restore"))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()

@@ -7,9 +7,9 @@ from vocbench.restorer.tiling import Tiled, Tiling, starts
 class Recorder(nn.Module):
     """Adds 0.1 and keeps the shapes it was given."""
 
-    def __init__(self):
+    def __init__(self, any_number=False):
         super().__init__()
-        self.shapes = []
+        self.shapes, self.any_number = [], any_number
 
     def forward(self, tiles):
         self.shapes.append(tuple(tiles.shape))
@@ -39,8 +39,7 @@ def test_a_photo_does_not_depend_on_those_that_come_with_it():
 
 
 def test_a_network_that_takes_any_number_gets_no_tile_more_than_there_are():
-    network = Recorder()
-    network.any_number = True
+    network = Recorder(any_number=True)
     Tiled(network, Tiling(32, 24), 5).restore_many([torch.rand(3, 40, 70), torch.rand(3, 10, 33)])
     assert network.shapes == [(5, 3, 32, 32), (3, 3, 32, 32)]  # 6 tiles and 2
     Tiled(network, Tiling(32, 24), 5).restore_many([torch.rand(3, 10, 12)])
@@ -99,7 +98,7 @@ def test_a_batch_too_large_for_the_memory_is_halved_for_good(error):
 
 
 def test_a_single_tile_too_large_and_other_errors_are_told():
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(torch.OutOfMemoryError, match="CUDA out of memory"):
         Tiled(Small(0, torch.OutOfMemoryError("CUDA out of memory")), Tiling(32, 24), 8)(torch.rand(1, 3, 40, 40))
     network = Small(0, RuntimeError("shapes differ"))
     with pytest.raises(RuntimeError, match="shapes differ"):

@@ -6,6 +6,7 @@ import shlex
 import click
 import pytest
 from vocbench.benchmarks.cli import main
+from vocbench.benchmarks.cli.options import Command
 from vocbench.benchmarks.cli.reference import commands
 
 from tests.support.commands import ROOT
@@ -33,8 +34,10 @@ def test_every_option_is_documented(name):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_help_ends_with_examples_whose_options_there_are(name):
-    flags = {flag for one in COMMANDS[name].params for flag in (*one.opts, *one.secondary_opts)}
-    own = [shlex.split(line)[1:] for line in COMMANDS[name].examples if line.startswith(f"vocbench {name}")]
+    command = COMMANDS[name]
+    assert isinstance(command, Command)
+    flags = {flag for one in command.params for flag in (*one.opts, *one.secondary_opts)}
+    own = [shlex.split(line)[1:] for line in command.examples if line.startswith(f"vocbench {name}")]
     assert own
     for words in own:
         assert {word for word in words if word.startswith("--")} <= flags

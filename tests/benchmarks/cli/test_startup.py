@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterable
 from typing import get_args
 
 import pytest
@@ -54,7 +55,8 @@ def test_help_has_every_option_once_under_a_heading():
     from click.testing import CliRunner
 
     for name in ("run", "video", "train", "report"):
-        command = cli.get_command(None, name)
+        command = cli.get_command(click.Context(cli), name)
+        assert command is not None
         told = CliRunner().invoke(cli, [name, "--help"]).output
         flags = [option.opts[0] for option in command.params if isinstance(option, click.Option)]
         assert all(len(re.findall(rf"^  {flag}\b", told, re.M)) == 1 for flag in flags), name
@@ -115,9 +117,11 @@ def test_names_are_those_of_the_tables():
     from vocbench.restorer.networks.owan_files import NETWORKS
     from vocbench.restorer.training.trainable import TRAINABLE
 
-    tables = {"RESTORERS": RESTORERS, "DETECTORS": DETECTORS, "ENGINES": ENGINES, "EXPORTS": FORMATS, "NETWORKS": NETWORKS,
-              "TRAINABLE": TRAINABLE, "RECIPES": RECIPES, "DEGRADATIONS": DEGRADATIONS, "PROTOCOLS": PROTOCOLS,
-              "SCALES": get_args(Scale)}  # fmt: skip
+    tables: dict[str, Iterable[str]] = {
+        "RESTORERS": RESTORERS, "DETECTORS": DETECTORS, "ENGINES": ENGINES, "EXPORTS": FORMATS, "NETWORKS": NETWORKS,
+        "TRAINABLE": TRAINABLE, "RECIPES": RECIPES, "DEGRADATIONS": DEGRADATIONS, "PROTOCOLS": PROTOCOLS,
+        "SCALES": get_args(Scale),
+    }  # fmt: skip
     there = {name: value for name, value in vars(names).items() if name.isupper()}
     assert there.pop("DEFAULT_RESTORER") in RESTORERS
     assert there == {name: tuple(table) for name, table in tables.items()}

@@ -1,6 +1,6 @@
 import json
 import os
-from collections import Counter
+from collections import defaultdict
 from dataclasses import replace
 from statistics import mean
 
@@ -10,16 +10,17 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 from vocbench.benchmarks.cli.main import cli
+from vocbench.benchmarks.experiments.run import run
 from vocbench.benchmarks.experiments.sweep import OWN_CORRUPTIONS, Degraded, parse_degradations, summary, sweep
 from vocbench.benchmarks.results.schema import VariantResults
 from vocbench.benchmarks.running import decoded, driver, local_workers, unit
-from vocbench.benchmarks.running.driver import run
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.restorer.degradations import corruptions
 from vocbench.restorer.degradations.recipes import level_degrade
 from vocbench.restorer.images import read_image
 
 from tests.support.browser import CHROMIUM, browser
+from tests.support.calls import noting
 from tests.support.commands import timeless
 from tests.support.results import results_of
 from tests.support.voc_folders import make_voc_folder
@@ -66,21 +67,21 @@ def test_a_sweep_holds_a_run_for_each_level(swept):
 
 
 def test_what_clean_photos_give_is_computed_once_and_changes_no_number(tmp_path, monkeypatch):
-    folder, seen, models = make_voc_folder(tmp_path, 3), [], []
+    folder = make_voc_folder(tmp_path, 3)
+    models: list[tuple[object, ...]] = []
+    seen = defaultdict[str, list[tuple[object, ...]]](list)
     settings = RunSettings(data=str(folder), split="val", recipe="clean", restorers=("bright=tests.support.fakes:Brighten",),
                            detectors=("blob=tests.support.fakes:BlobDetector",), unit=2, do_no_harm=True)  # fmt: skip
     levels = {"noise": [10.0, 50.0], "jpeg": [30.0]}
     run(replace(settings, levels='{"jpeg": 30.0}'), tmp_path / "alone")
     for module, name in ((decoded, "read_image"), (driver, "check_image"), (unit, "detect_photos"), (unit, "restore_photos")):
-        real = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda *given, _name=name, _real=real: seen.append(_name) or _real(*given))
+        monkeypatch.setattr(module, name, noting(seen[name], getattr(module, name)))
     monkeypatch.setattr(decoded.DECODED, "photos", {})
-    build = local_workers.build_models
-    monkeypatch.setattr(local_workers, "build_models", lambda given: models.append(given) or build(given))
+    monkeypatch.setattr(local_workers, "build_models", noting(models, local_workers.build_models))
     sweep(settings, levels, tmp_path / "out")
     assert timeless(tmp_path / "out" / "jpeg-30" / "results.json") == timeless(tmp_path / "alone" / "results.json")
     assert len(models) == 1
-    assert Counter(seen) == {
+    assert {name: len(calls) for name, calls in seen.items()} == {
         "check_image": 3,
         "read_image": 3,
         "detect_photos": 2 * (2 + 2 * 3),  # by unit: clean and clean restored once, the two others at each level

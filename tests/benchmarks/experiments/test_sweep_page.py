@@ -22,14 +22,14 @@ def page(tmp_path_factory):
     made = summary(FOUND, results_of({"clean": VariantResults(map=0.9), "distorted": VariantResults(map=0.5)}))
     (base / "sweep.html").write_text(to_html(made), encoding="utf-8")
     with browser(base / "profile") as opened:
-        opened.path = base / "sweep.html"
-        yield opened
+        yield opened, base / "sweep.html"
 
 
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("dark", [False, True])
 def test_the_page_shows_every_level_and_fits(page, width, dark):
-    page.show(page.path, width, 844, dark)
+    page, path = page
+    page.show(path, width, 844, dark)
     assert page.told == []
     assert page.run("document.documentElement.scrollWidth") <= width
     points = page.run("[...document.querySelectorAll('.plot')].map(p => p.querySelectorAll('circle').length)")
@@ -39,13 +39,16 @@ def test_the_page_shows_every_level_and_fits(page, width, dark):
 
 
 def test_levels_lie_in_order_whatever_the_order_given(page):
-    page.show(page.path)
+    page, path = page
+    page.show(path)
     xs = page.run("[...document.querySelectorAll('polyline')].map(l => [...l.points].map(p => p.x))")
+    assert [len(line) for line in xs] == [3, 3, 3, 2, 1, 2]  # clean, distorted and owan; one level has no mAP
     assert all(line == sorted(line) for line in xs)
 
 
 def test_variants_have_the_colours_of_a_report(page):
-    page.show(page.path)
+    page, path = page
+    page.show(path)
     report = look_places(["clean", "distorted", "owan", "clean+owan"])
     for name in ("clean", "distorted", "owan"):
         look = page.run(f"document.querySelector('polyline[data-series={name}]').getAttribute('class')")

@@ -1,12 +1,14 @@
 import re
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from vocbench.benchmarks.reporting import gallery
-from vocbench.benchmarks.reporting.gallery import Change, Gallery, change, changes
+from vocbench.benchmarks.reporting.gallery import Gallery, change, changes
 from vocbench.benchmarks.reporting.photos import Photo, judged_picture, level_text
+from vocbench.benchmarks.running.prepared import Prepared
+from vocbench.benchmarks.running.unit import Seen, Variant
+from vocbench.benchmarks.storage.pictures import Change
 from vocbench.detection.detections import Detections, Objects
 from vocbench.restorer.images import write_image
 
@@ -19,6 +21,13 @@ def found(*rows):
         return Detections.empty()
     boxes, scores, labels = zip(*rows, strict=True)
     return Detections(torch.tensor(boxes), torch.tensor(scores), torch.tensor(labels))
+
+
+def variant(name, image, error=None):
+    """One black photo as a variant has it."""
+    black = torch.zeros(3, 8, 8)
+    item = Prepared(image, 0, black, black, {}, 0.0, (None, None))
+    return Variant(name, [item], {"d": Seen([black], [error], [None], 0.0)})
 
 
 def test_a_change_counts_objects_regained_and_lost():
@@ -36,11 +45,7 @@ def test_the_photos_kept_do_not_depend_on_the_order(tmp_path, monkeypatch, seed)
     rows = {"a": [], "b": [(DOG, 0.9, 11)], "c": [(DOG, 0.9, 11), (CAT, 0.9, 7)], "d": [], "e": [(CAT, 0.9, 7)]}
     kept = Gallery(tmp_path)
     for name in np.random.default_rng(seed).permutation(list(rows)):
-        items, images = [SimpleNamespace(image=str(name), draw=0)], [torch.zeros(3, 8, 8)]
-        variants = [
-            SimpleNamespace(name=v, items=items, images=images, errors=[None])
-            for v in ("clean", "distorted", "owan", "clean+owan")
-        ]
+        variants = [variant(v, str(name)) for v in ("clean", "distorted", "owan", "clean+owan")]
         given = {"owan": {"d": [found(*rows[name])]}}
         for shot in kept.draw(variants, {v.name: given.get(v.name, {"d": [found()]}) for v in variants}, lambda image: TRUTH):
             kept.keep(shot)
@@ -52,12 +57,7 @@ def test_the_photos_kept_do_not_depend_on_the_order(tmp_path, monkeypatch, seed)
 
 def unit(error=None):
     """A unit of one photo, restored with or without an error."""
-    items, images = [SimpleNamespace(image="a", draw=0)], [torch.zeros(3, 8, 8)]
-    errors = {"owan": error}
-    return [
-        SimpleNamespace(name=name, items=items, images=images, errors=[errors.get(name)])
-        for name in ("clean", "distorted", "owan")
-    ]
+    return [variant("clean", "a"), variant("distorted", "a"), variant("owan", "a", error)]
 
 
 @pytest.mark.parametrize(

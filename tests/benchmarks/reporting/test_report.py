@@ -7,6 +7,7 @@ import pytest
 import torch
 from msgspec.structs import replace
 from scipy.stats import pearsonr
+from vocbench.benchmarks.experiments.run import run
 from vocbench.benchmarks.reporting import figures
 from vocbench.benchmarks.reporting.charts import Cost, Level, curves, lines, rows, scatter, tradeoff
 from vocbench.benchmarks.reporting.figures import by_photo, corners, correlation
@@ -16,7 +17,6 @@ from vocbench.benchmarks.reporting.summary import caveat, comparison_rows, folde
 from vocbench.benchmarks.reporting.tables import percent
 from vocbench.benchmarks.results.schema import Comparison, Interval, VariantResults, read_results
 from vocbench.benchmarks.results.sentences import best_restored, harm, headline
-from vocbench.benchmarks.running.driver import run
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.detection.average_precision import VOC_RULES, Evaluation, Matches, evaluate
 from vocbench.detection.columns import DetectionColumns, ObjectColumns
@@ -142,9 +142,9 @@ def test_the_shade_grows_with_the_change():
 
 def judged_run(base, **given):
     """A run on 12 photos with a detector that loses what is blurred."""
-    settings = {"data": str(make_voc_folder(base, 12)), "split": "val", "recipe": "voc", "examples": 0,
-                "detectors": ("sharp=tests.support.fakes:KeenDetector",)} | given  # fmt: skip
-    return run(RunSettings(**settings), base / "out")
+    detectors = given.pop("detectors", ("sharp=tests.support.fakes:KeenDetector",))
+    settings = RunSettings(str(make_voc_folder(base, 12)), "val", "voc", detectors=detectors, examples=0, **given)
+    return run(settings, base / "out")
 
 
 def test_a_run_where_restoring_hurts_says_so(tmp_path):
@@ -310,8 +310,9 @@ def test_the_ap_of_a_photo_is_that_of_the_photo_alone(rule, seed):
 
 
 def test_the_photos_of_the_scatter_are_bounded(monkeypatch):
-    truth, found = (kind.of(one) for kind, one in zip((ObjectColumns, DetectionColumns), scene(0), strict=True))
-    truth = truth.select(list(found))
+    objects, detections = scene(0)
+    found = DetectionColumns.of(detections)
+    truth = ObjectColumns.of(objects).select(list(found))
     psnr = np.arange(8.0)
     assert (
         by_photo(psnr, found, truth, Evaluation("coco", None, list(truth), dict.fromkeys(VOC_CLASSES)))[:, 1].tolist()

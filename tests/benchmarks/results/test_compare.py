@@ -3,8 +3,8 @@ import json
 import pytest
 from click.testing import CliRunner
 from vocbench.benchmarks.cli.main import cli
+from vocbench.benchmarks.experiments.run import run
 from vocbench.benchmarks.results.compare import Difference
-from vocbench.benchmarks.running.driver import run
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.detection.average_precision import evaluate
 from vocbench.detection.datasets.voc import read_voc

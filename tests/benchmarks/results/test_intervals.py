@@ -5,7 +5,7 @@ import pytest
 from vocbench.benchmarks.experiments import coverage
 from vocbench.benchmarks.results.intervals import RESAMPLES, Counted, bounds, class_bounds, photos_of_classes
 from vocbench.benchmarks.results.judge import Estimate, Measured, change, comparisons, recovered
-from vocbench.benchmarks.results.schema import UNDEFINED, VariantResults
+from vocbench.benchmarks.results.schema import UNDEFINED, Interval, VariantResults
 from vocbench.detection.columns import ObjectColumns
 from vocbench.detection.detections import VOC_CLASSES, Objects
 
@@ -17,6 +17,12 @@ TEN = Counted.of({"dog": 10, "cat": 12})
 
 def variant(value, spread=NOISE):
     return Measured(value, value + spread, VariantResults(map=value), {})
+
+
+def ends(interval):
+    """The two numbers of an interval that is defined."""
+    assert None not in interval
+    return interval
 
 
 def test_classes_in_fewer_than_five_photos_do_not_count():
@@ -48,20 +54,22 @@ def test_photos_are_counted_once_and_difficult_objects_not():
 def test_a_resample_without_a_class_is_the_mean_of_the_others():
     drawn = np.full((2, 20), np.nan)
     drawn[:, DOG], drawn[0, CAT] = 0.5, 1.0
-    assert TEN.means(drawn).tolist() == [0.75, 0.5]
+    means = TEN.means(drawn)
+    assert means is not None
+    assert means.tolist() == [0.75, 0.5]
 
 
 def test_the_interval_of_a_normal_mean_is_students():
     """2.262 is Student's 97.5 % quantile at 9 degrees of freedom, by any table."""
     drawn = np.random.default_rng(1).normal(0.5, 0.01, 200_000)
-    low, high = bounds(0.5, drawn, [10])
+    low, high = ends(bounds(0.5, drawn, [10]))
     assert (0.5 - low) / 0.01 == pytest.approx(2.262, abs=0.03)
     assert (high - 0.5) / 0.01 == pytest.approx(2.262, abs=0.03)
 
 
 def test_an_interval_goes_half_way_to_the_estimate():
     drawn = np.concatenate([np.linspace(0.4, 0.8, 10_001), [0, 1]])
-    low, high = bounds(0.5, drawn, [1000])
+    low, high = ends(bounds(0.5, drawn, [1000]))
     assert (low + high) / 2 == pytest.approx(0.55, abs=0.001)
 
 
@@ -92,7 +100,7 @@ def test_recovered_is_none_where_the_loss_is_within_its_noise():
 def test_recovered_has_a_paired_interval():
     made = {"clean": variant(0.8), "distorted": variant(0.4)}
     found = recovered(variant(0.6, NOISE + 0.1 * RANDOM.normal(0, 0.1, RESAMPLES)), made, TEN)
-    low, high = found.ci95
+    low, high = ends(found.ci95)
     assert found.value == pytest.approx(0.5)
     assert low < 0.5 < high
     assert high - low < 0.15  # unpaired it would be as wide as 1
@@ -111,7 +119,9 @@ def test_the_simulation_counts_how_many_intervals_hold(monkeypatch):
     found = coverage.coverage(sets)
     assert set(found) >= {"mAP, clean", "mAP, distorted", "change by restoring", "share recovered"}
     assert all(share > 0.7 for share, _ in found.values())
-    points = [coverage.Judgement(one.counted, one.ap, [(k, n, (0.0, 0.0)) for k, n, _ in one.intervals]) for one in sets]
+    points = [
+        coverage.Judgement(one.counted, one.ap, [(k, n, Interval(0.0, 0.0)) for k, n, _ in one.intervals]) for one in sets
+    ]
     assert coverage.coverage(points)["mAP, clean"] == (0.0, 12)
 
 

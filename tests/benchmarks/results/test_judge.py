@@ -1,16 +1,18 @@
 """A finished run is read and evaluated no more often than it has variants."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
+from vocbench.benchmarks.experiments.run import run
 from vocbench.benchmarks.reporting import figures
 from vocbench.benchmarks.reporting.outputs import write_outputs
 from vocbench.benchmarks.results import judge
-from vocbench.benchmarks.running.driver import run
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.benchmarks.storage import run_folder
 from vocbench.benchmarks.storage.store import Store
 
+from tests.support.calls import noting
 from tests.support.voc_folders import make_voc_folder
 
 NAMES = ("clean", "distorted", "bright")
@@ -28,13 +30,13 @@ def out(tmp_path_factory):
 
 def counted(monkeypatch, module, name):
     """Count the calls of a module's function, and keep what each was called with."""
-    calls, real = [], getattr(module, name)
-    monkeypatch.setattr(module, name, lambda *given, **named: calls.append(given) or real(*given, **named))
+    calls: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(module, name, noting(calls, getattr(module, name)))
     return calls
 
 
 def test_each_variant_is_read_once_for_results_tables_and_page(out, monkeypatch):
-    reads, real = Counter(), Store.tables
+    reads, real = Counter[str](), Store.tables
 
     def tables(self, columns=None, parts=None, where=None):
         reads[(where or {}).get("variant", "names of all")] += 1

@@ -1,15 +1,16 @@
 """Runs on data sets of every form, with classes of their own."""
 
 import json
+from typing import Any
 
 import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image, ImageFilter
 from vocbench.benchmarks.cli.main import cli
+from vocbench.benchmarks.experiments.run import run
 from vocbench.benchmarks.results.schema import CountedPhotos, DetectorIdentity, Interval, Results, VariantResults
 from vocbench.benchmarks.results.sentences import verdict
-from vocbench.benchmarks.running.driver import run
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.detection.detections import Detections
 
@@ -22,8 +23,8 @@ PATCHES = "tests.support.fakes:PatchDetector"
 
 
 def settings(data, **given):
-    plain = {"recipe": "voc", "restorers": ("tests.support.fakes:Stretch",), "detectors": (f"patch={PATCHES}",), "examples": 1}
-    return RunSettings(**{"data": str(data), "split": "val"} | plain | given)
+    plain: dict[str, Any] = {"recipe": "voc", "restorers": ("tests.support.fakes:Stretch",), "examples": 1}
+    return RunSettings(**{"data": str(data), "split": "val", "detectors": (f"patch={PATCHES}",)} | plain | given)
 
 
 @pytest.fixture(scope="module")

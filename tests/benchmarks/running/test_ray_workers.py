@@ -7,9 +7,12 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import count
+from types import SimpleNamespace
 
 import pytest
 from vocbench.benchmarks.reporting.examples import Examples
+from vocbench.benchmarks.running import clock
 from vocbench.benchmarks.running.ray_workers import OnRay, Unit, Worker, _share
 from vocbench.benchmarks.settings import RunSettings, file_digest
 from vocbench.benchmarks.storage.store import Store
@@ -162,7 +165,7 @@ def test_a_restorer_that_fails_on_a_worker_is_told_in_one_line(alone, tmp_path):
     assert len(complaints(done)) == 1
 
 
-def test_a_worker_refuses_a_photo_that_differs_from_the_drivers(alone, tmp_path):
+def test_a_worker_refuses_a_photo_that_differs_from_the_drivers(alone, tmp_path, monkeypatch):
     settings = RunSettings(str(alone[0]), "val", "voc", ("tests.support.fakes:Flatten",), ("tests.support.fakes:EasyDetector",))
     worker = Worker(settings, 1)
     worker.begin()
@@ -170,10 +173,13 @@ def test_a_worker_refuses_a_photo_that_differs_from_the_drivers(alone, tmp_path)
     unit = Unit(
         0, ["2099_000003"], [file_digest(photo)], str(tmp_path / "store"), Examples(tmp_path, {}, VOC_CLASSES), VOC_CLASSES
     )
-    pictures, clock = worker.compute(unit)
+    ticks = count()
+    monkeypatch.setattr(clock, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
+    pictures, told = worker.compute(unit)
     assert [shot.made.image for shot in pictures.shots] == ["2099_000003"]
-    assert clock.spent["restore"] > 0
-    assert clock.peaks["peak_memory_bytes"] > 5e7
+    spent = {stage: told.spent[stage] for stage in ("prepare", "restore", "detect", "measure")}
+    assert spent == {"prepare": 0, "restore": 1, "detect": 3, "measure": 1}  # calls that this clock ticked for
+    assert told.peaks["peak_memory_bytes"] > 5e7
     with pytest.raises(ValueError, match=r"2099_000003.jpg: another photo here than where the run was started"):
         worker.compute(replace(unit, digests=["0" * 64]))
 

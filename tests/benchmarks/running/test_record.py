@@ -5,7 +5,7 @@ import logging
 
 import pytest
 from msgspec.structs import replace
-from vocbench.benchmarks.running import driver
+from vocbench.benchmarks.experiments.run import run as run_benchmark
 from vocbench.benchmarks.running.clock import Clock
 from vocbench.benchmarks.running.record import changes, note_batches
 from vocbench.benchmarks.running.unit import Models
@@ -14,6 +14,7 @@ from vocbench.benchmarks.storage.records import Execution, Photos, RunRecord
 from vocbench.pipeline.models import Built
 from vocbench.restorer.tiling import Tiled, Tiling
 
+from tests.support.commands import timeless
 from tests.support.voc_folders import make_voc_folder
 
 NOW = RunRecord(
@@ -40,7 +41,7 @@ def begun(tmp_path_factory):
     """A run to be resumed."""
     base = tmp_path_factory.mktemp("begun")
     folder = make_voc_folder(base, 2)
-    return folder, driver.run(settings(folder), base / "out")
+    return folder, run_benchmark(settings(folder), base / "out")
 
 
 def rewrite(out, **given):
@@ -55,12 +56,12 @@ def test_a_resume_with_other_versions_needs_to_be_accepted(begun):
     versions = json.loads((out / "run.json").read_text())["versions"]
     rewrite(out, versions=versions | {"torch": "0.1"})
     with pytest.raises(ValueError, match=r"torch: '0.1' before, '.*' now; go on all the same with `accept_changes=True`"):
-        driver.run(settings(folder), out, resume=True)
-    driver.run(settings(folder), out, resume=True, accept_changes=True)
+        run_benchmark(settings(folder), out, resume=True)
+    run_benchmark(settings(folder), out, resume=True, accept_changes=True)
     record = json.loads((out / "run.json").read_text())
     assert record["versions"] == versions
     assert record["accepted"][0]["changes"] == [f"torch: '0.1' before, {versions['torch']!r} now"]
-    driver.run(settings(folder), out, resume=True)  # which is now as it was
+    run_benchmark(settings(folder), out, resume=True)  # which is now as it was
 
 
 def test_a_resume_with_another_python_is_told(begun, caplog):
@@ -68,7 +69,7 @@ def test_a_resume_with_another_python_is_told(begun, caplog):
     versions = json.loads((out / "run.json").read_text())["versions"]
     rewrite(out, versions=versions | {"python": "3.1"})
     with caplog.at_level(logging.WARNING):
-        driver.run(settings(folder), out, resume=True)
+        run_benchmark(settings(folder), out, resume=True)
     assert "changed since the run was begun: python: '3.1' before" in caplog.text
     rewrite(out, versions=versions)
 
@@ -81,7 +82,10 @@ def test_a_record_of_an_earlier_version_tells_less_and_is_resumed(begun):
     for name in ("versions", "code_sha256", "sources_sha256", "hardware", "git_commit"):
         del record[name]
     path.write_text(json.dumps(record))
-    driver.run(settings(folder), out, resume=True)
+    results = timeless(out / "results.json")
+    (out / "results.json").unlink()
+    run_benchmark(settings(folder), out, resume=True)
+    assert timeless(out / "results.json") == results
     path.write_text(before)
 
 
@@ -90,11 +94,11 @@ def test_a_resume_with_a_changed_model_of_ones_own_is_refused(tmp_path, monkeypa
     source = tmp_path / "a_model_of_ones_own.py"
     source.write_text("from tests.support.fakes import Brighten\n")
     folder, mine = make_voc_folder(tmp_path, 2), "a_model_of_ones_own:Brighten"
-    out = driver.run(settings(folder, mine), tmp_path / "out")
-    driver.run(settings(folder, mine), out, resume=True)
+    out = run_benchmark(settings(folder, mine), tmp_path / "out")
+    run_benchmark(settings(folder, mine), out, resume=True)
     source.write_text("from tests.support.fakes import Brighten  # brighter\n")
     with pytest.raises(ValueError, match="not as it was when the run was begun: the source of bright; go on"):
-        driver.run(settings(folder, mine), out, resume=True)
+        run_benchmark(settings(folder, mine), out, resume=True)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +131,7 @@ def test_a_run_killed_while_it_wrote_its_inventory_goes_on(begun, tmp_path, shar
     (out / "inventory.json").write_bytes(written[: int(share * len(written))])
     (out / ".inventory.json.0123456789abcdef").write_bytes(written[:20])
     (out / ".run.json.0123456789abcdef").write_bytes(b"{")
-    driver.run(settings(folder), out, resume=True)
+    run_benchmark(settings(folder), out, resume=True)
     assert json.loads((out / "inventory.json").read_text()) == json.loads(written)
     assert not [path.name for path in out.iterdir() if path.name.startswith(".") and path.name != ".lock"]
 

@@ -6,7 +6,7 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from vocbench.benchmarks.running.driver import run
+from vocbench.benchmarks.experiments.run import run
 from vocbench.benchmarks.settings import RunSettings, versions
 from vocbench.benchmarks.storage.store import Store
 

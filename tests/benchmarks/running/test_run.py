@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from vocbench.benchmarks.experiments.run import run as run_benchmark
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.benchmarks.storage.store import Store
 from vocbench.detection.datasets.voc import read_voc
@@ -70,13 +71,15 @@ def test_a_run_on_a_range_of_the_split_is_on_those_photos(voc_folder, tmp_path):
 
 
 def test_a_run_begun_before_a_setting_was_there_goes_on_with_its_default(voc_folder, tmp_path):
-    from vocbench.benchmarks.running import driver
 
-    driver.run(fake_settings(voc_folder), tmp_path / "out")
+    run_benchmark(fake_settings(voc_folder), tmp_path / "out")
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     del record["settings"]["skip"]
     (tmp_path / "out" / "run.json").write_text(json.dumps(record))
-    driver.run(fake_settings(voc_folder), tmp_path / "out", resume=True)
+    results = timeless(tmp_path / "out" / "results.json")
+    (tmp_path / "out" / "results.json").unlink()
+    run_benchmark(fake_settings(voc_folder), tmp_path / "out", resume=True)
+    assert timeless(tmp_path / "out" / "results.json") == results
 
 
 def test_identity_equals_distorted_exactly(finished):
@@ -261,7 +264,6 @@ def test_a_detector_in_torchvisions_form_gives_the_same_results(voc_folder, tmp_
 
 def test_a_full_disk_keeps_what_was_done(voc_folder, tmp_path, monkeypatch):
     """A store that runs out of space tells so, keeps its parts, and the run goes on afterwards."""
-    from vocbench.benchmarks.running import driver
 
     monkeypatch.syspath_prepend(str(ROOT))
     settings = fake_settings(voc_folder)
@@ -276,9 +278,9 @@ def test_a_full_disk_keeps_what_was_done(voc_folder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match=r"could not be written .No space left on device.; free some space and go on"):
-        driver.run(settings, tmp_path / "out")
+        run_benchmark(settings, tmp_path / "out")
     assert [path.name[:11] for path in (tmp_path / "out" / "store").iterdir()] == ["part-000000"]
-    driver.run(settings, tmp_path / "out", resume=True)
+    run_benchmark(settings, tmp_path / "out", resume=True)
     assert (tmp_path / "out" / "results.json").is_file()
 
 
@@ -348,7 +350,7 @@ def test_a_resume_with_another_engine_is_refused(voc_folder, tmp_path):
 
 
 def test_a_killed_worker_process_is_told_in_one_line(voc_folder, tmp_path, monkeypatch):
-    from vocbench.benchmarks.running import driver, local_workers
+    from vocbench.benchmarks.running import local_workers
 
     from tests.support.fakes import dying_prepare
 
@@ -359,8 +361,8 @@ def test_a_killed_worker_process_is_told_in_one_line(voc_folder, tmp_path, monke
         with pytest.raises(
             OSError, match=r"a worker died over the photos 2099_000000, 2099_000001 .*; go on with `resume=True`"
         ):
-            driver.run(settings, tmp_path / "out", runner=local_workers.Here(1))
-    driver.run(settings, tmp_path / "out", resume=True)
+            run_benchmark(settings, tmp_path / "out", runner=local_workers.Here(1))
+    run_benchmark(settings, tmp_path / "out", resume=True)
 
 
 def test_objects_of_other_classes_are_left_out_of_a_run_and_told(voc_folder, tmp_path):

@@ -1,5 +1,6 @@
 import pytest
 from msgspec.structs import replace
+from vocbench.benchmarks.experiments.run import run as run_benchmark
 from vocbench.benchmarks.running import driver
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.benchmarks.storage.row import Row, schema
@@ -7,12 +8,14 @@ from vocbench.benchmarks.storage.store import Store
 
 from tests.support.commands import timeless
 
-EMPTY = {"draw": 0, "detector": "blob", "boxes": [], "scores": [], "labels": []}
-
 
 def rows(unit):
-    named = [{"unit": unit, "image": f"{unit}{letter}", "variant": v} for v in ("clean", "distorted") for letter in "ab"]
-    return [Row(**EMPTY | row, seconds_detect=unit / 7) for row in named]
+    return [
+        Row(unit=unit, image=f"{unit}{letter}", draw=0, variant=variant, detector="blob", boxes=[], scores=[], labels=[],
+            seconds_detect=unit / 7)
+        for variant in ("clean", "distorted")
+        for letter in "ab"
+    ]  # fmt: skip
 
 
 @pytest.fixture
@@ -129,7 +132,7 @@ def test_a_name_that_claims_more_units_than_a_part_can_hold_is_passed_over(store
 def make(folder, out, **given):
     settings = RunSettings(data=str(folder), split="val", recipe="voc", restorers=("bright=tests.support.fakes:Brighten",),
                            detectors=("blob=tests.support.fakes:BlobDetector",), unit=1, draws=2)  # fmt: skip
-    driver.run(settings, out, **given)
+    run_benchmark(settings, out, **given)
     return timeless(out / "results.json")
 
 

@@ -160,8 +160,8 @@ def save_untrained(path, task="", names=None):
     from ultralytics import YOLO
 
     model = YOLO(f"yolov8n{task}.yaml")
-    count = len(model.model.names)
-    model.model.names = names or {i: VOC_CLASSES[i] if i < 20 else f"x{i}" for i in range(count)}
+    network: Any = model.model
+    network.names = names or {i: VOC_CLASSES[i] if i < 20 else f"x{i}" for i in range(len(network.names))}
     model.ckpt = model.ckpt or {}
     model.save(str(path))
 

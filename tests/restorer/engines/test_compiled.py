@@ -19,15 +19,28 @@ def source(tmp_path, monkeypatch):
     return path
 
 
+def answer(source):
+    """What the library compiled of `source` gives."""
+    library = compiled.load("small", source)
+    assert library is not None
+    return library.answer()
+
+
+def compiler():
+    command = compiled.compiler()
+    assert command is not None
+    return command
+
+
 def libraries(tmp_path):
     return sorted((tmp_path / "cache" / "compiled").glob("*.so"))
 
 
 def test_a_library_is_compiled_once_and_kept(source, tmp_path, monkeypatch):
-    assert compiled.load("small", source).answer() == 42
+    assert answer(source) == 42
     (kept,) = libraries(tmp_path)
     monkeypatch.setattr(compiled, "_compile", None)
-    assert compiled.load("small", source).answer() == 42
+    assert answer(source) == 42
     assert libraries(tmp_path) == [kept]
 
 
@@ -37,17 +50,17 @@ def test_a_library_is_compiled_once_and_kept(source, tmp_path, monkeypatch):
 def test_a_damaged_library_is_compiled_again(source, tmp_path, damage):
     """A truncated one that is loaded ends the process with a bus error."""
     folder = compiled.private_folder(tmp_path / "cache" / "compiled")
-    command = compiled.compiler()
+    command = compiler()
     path = folder / f"small-{compiled._key(command, [source])}.so"
     compiled._compile(command, source, path)
     whole = path.read_bytes()
     damage(path)
-    assert compiled.load("small", source).answer() == 42
+    assert answer(source) == 42
     assert path.read_bytes() == whole
 
 
 def test_another_source_compiler_or_processor_is_another_library(source, monkeypatch):
-    command = compiled.compiler()
+    command = compiler()
     first = compiled._key(command, [source])
     monkeypatch.setattr(compiled, "processor", lambda: "another")
     second = compiled._key(command, [source])

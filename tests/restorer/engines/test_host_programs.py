@@ -311,8 +311,9 @@ class Counting(torch.nn.Module):
 def test_no_tile_is_computed_that_nobody_asked_for(weights, engine):
     """As `batch_fill`: a picture of one tile cost sixteen."""
     made = stage(weights, engine)
-    counting = Tiled(Counting(made.network), TILING, 16)
-    assert same(counting(photo()[None]), weights)
-    assert counting.network.tiles == 4
-    counting.restore_many([photo(180, 32, 32)])
-    assert counting.network.tiles == 5
+    counting = Counting(made.network)
+    tiled = Tiled(counting, TILING, 16)
+    assert same(tiled(photo()[None]), weights)
+    assert counting.tiles == 4
+    tiled.restore_many([photo(180, 32, 32)])
+    assert counting.tiles == 5

@@ -6,7 +6,6 @@ import sys
 
 import pytest
 import torch
-from skimage.data import astronaut
 from vocbench.pipeline.weights import find
 from vocbench.restorer.engines import select, triton_layer
 from vocbench.restorer.engines.placement import Placement
@@ -15,6 +14,7 @@ from vocbench.restorer.networks.owan_files import build, load_owan
 from vocbench.restorer.tiling import Tiled, Tiling
 
 from tests.support.commands import PYTHONPATH
+from tests.support.pictures import portraits
 
 pytest.importorskip("triton")
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -134,27 +134,26 @@ def test_auto_takes_half_precision_only_where_it_agrees_on_every_kind_of_picture
 
     monkeypatch.setattr(triton_layer, "available", lambda device: True)
     monkeypatch.setattr(triton_layer, "TritonOwan", kernels)
-    place = Placement("cpu", Tiling(16, 12), 4, tmp_path)
-    assert select._checked_triton(torch.nn.Conv2d(3, 3, 1), place).dtype == torch.float16
+    place, network = Placement("cpu", Tiling(16, 12), 4, tmp_path), build("owan")
+
+    def precision():
+        made = select._checked_triton(network, place)
+        return made if made is None else made.dtype
+
+    assert precision() == torch.float16
     wrong.add(torch.float16)
-    assert select._checked_triton(torch.nn.Conv2d(3, 3, 1), place).dtype == torch.float32
+    assert precision() == torch.float32
     wrong.add(torch.float32)
-    assert select._checked_triton(torch.nn.Conv2d(3, 3, 1), place) is None
+    assert precision() is None
     assert "in torch.float32 its result is off by" in caplog.text
 
 
 def test_without_a_gpu_auto_stays_with_what_runs(monkeypatch, caplog, tmp_path):
     monkeypatch.setattr(select, "TorchEngine", lambda network, device: network)
-    made = select.make_engine(build("owan"), Placement("cuda", Tiling(63, 42), 4, tmp_path), "auto")
-    if not torch.cuda.is_available():
-        assert isinstance(made, torch.nn.Module)
-        assert "the Triton kernels are not used" in caplog.text
-
-
-def _photos(size, count=1):
-    """Pieces of a portrait (count, 3, height, width)."""
-    whole = torch.from_numpy(astronaut()).permute(2, 0, 1).float() / 255
-    return torch.stack([whole[:, 40 * i : 40 * i + size[0], 150 : 150 + size[1]] for i in range(count)])
+    monkeypatch.setattr(triton_layer, "available", lambda device: False)
+    network = build("owan")
+    assert select.make_engine(network, Placement("cuda", Tiling(63, 42), 4, tmp_path), "auto") is network
+    assert "the Triton kernels are not used" in caplog.text
 
 
 @cuda
@@ -162,7 +161,7 @@ def _photos(size, count=1):
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-3), (torch.float16, 5e-2), (torch.bfloat16, 3e-1)])
 def test_the_kernels_run_on_a_gpu(name, dtype, bound):
     plain, made = load_owan(find(name)), triton_layer.TritonOwan(load_owan(find(name)), "cuda", dtype)
-    for tiles in (_photos((63, 65), 4), _photos((63, 65), 4).flip(3)):
+    for tiles in (portraits((63, 65), 4), portraits((63, 65), 4).flip(3)):
         with torch.no_grad():
             expected = plain(tiles)
             assert (expected - tiles).abs().max() > 0.05
@@ -172,7 +171,7 @@ def test_the_kernels_run_on_a_gpu(name, dtype, bound):
 
 @cuda
 def test_auto_restores_on_a_gpu_as_the_plain_network_does(tmp_path):
-    photo, tiling = _photos((100, 120)), Tiling(64, 48)
+    photo, tiling = portraits((100, 120)), Tiling(64, 48)
     plain = Tiled(load_owan(find("owan")), tiling, 4)(photo)
     made = select.make_engine(load_owan(find("owan")), Placement("cuda", tiling, 4, tmp_path))
     assert (plain - photo).abs().max() > 0.05
@@ -182,7 +181,7 @@ def test_auto_restores_on_a_gpu_as_the_plain_network_does(tmp_path):
 @cuda
 @pytest.mark.parametrize("engine", ["native", "openvino", "torch"])
 def test_engines_on_the_cpu_take_photos_that_lie_on_a_gpu(engine, tmp_path):
-    photo, tiling = _photos((100, 120)), Tiling(64, 48)
+    photo, tiling = portraits((100, 120)), Tiling(64, 48)
     made = Tiled(select.make_engine(load_owan(find("owan")), Placement("cpu", tiling, 4, tmp_path), engine), tiling, 4)
     restored = made(photo.cuda())
     assert restored.is_cuda

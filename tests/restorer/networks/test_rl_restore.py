@@ -114,7 +114,7 @@ class OneTool(torch.nn.Module):
 
 def test_the_most_votes_win_the_lowest_of_equals_and_stop_ends():
     network = RLRestore()
-    network.agent = OneTool([[3, 3, 5, 5], [STOP, 7, 7, STOP], [STOP] * 4])
+    network.add_module("agent", OneTool([[3, 3, 5, 5], [STOP, 7, 7, STOP], [STOP] * 4]))
     (restored,) = network.restore_many([torch.rand(3, 126, 126)])
     assert restored.note == "4 8"
 

@@ -91,7 +91,12 @@ def test_bad_mixtures_are_told(text, told):
 
 def test_photos_beyond_the_memory_are_decoded_anew_and_the_samples_stay_the_same(folder, monkeypatch):
     decoded = []
-    monkeypatch.setattr(patches, "read_image", lambda path: decoded.append(path) or read_image(path))
+
+    def read(path):
+        decoded.append(path)
+        return read_image(path)
+
+    monkeypatch.setattr(patches, "read_image", read)
     photos, one = list_photos([folder]), 300 * 200 * 3
     roomy = PhotoPatches(photos, {"clean": 1.0}, 0, scales=(1.0,), memory=3 * one)
     narrow = PhotoPatches(photos, {"clean": 1.0}, 0, scales=(1.0,), memory=one)

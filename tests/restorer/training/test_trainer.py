@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -27,8 +28,10 @@ class Tiny(nn.Module):
 
 
 def settings(photos, **given):
-    defaults = {"network": "tiny", "clean": (str(photos),), "mixture": (("moderate", 1.0),), "patch": (32,), "batch": 4,
-                "validate": 4, "held": 3, "steps": 8}  # fmt: skip
+    defaults: dict[str, Any] = {
+        "network": "tiny", "clean": (str(photos),), "mixture": (("moderate", 1.0),), "patch": (32,), "batch": 4,
+        "validate": 4, "held": 3, "steps": 8,
+    }  # fmt: skip
     return Training(**(defaults | given))
 
 
@@ -162,28 +165,30 @@ def test_a_best_by_psnr_does_not_stand_against_a_score(folder, tmp_path):
 
 
 def test_a_loss_that_is_not_a_number_stops_with_the_step_named_and_nothing_is_kept_of_it(folder, tmp_path):
-    trainer = Trainer(Tiny(), settings(folder, learning_rate=1e30, clip=0.0, steps=40, validate=20), tmp_path, save)
+    network = Tiny()
+    trainer = Trainer(network, settings(folder, learning_rate=1e30, clip=0.0, steps=40, validate=20), tmp_path, save)
     rows = iter(trainer.run())
     next(rows)
     with torch.no_grad():
-        trainer.network.conv.weight.fill_(float("nan"))
+        network.conv.weight.fill_(float("nan"))
     with pytest.raises(FloatingPointError, match="the loss was not finite at step 0; lower `learning_rate` or `clip`"):
         next(rows)
     kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["network"]
     assert all(tensor.isfinite().all() for tensor in kept.values())
 
 
-def test_weights_that_are_not_finite_are_never_kept(folder, tmp_path):
+def test_weights_that_are_not_finite_are_never_kept(folder, tmp_path, monkeypatch):
     """The last step before a validation may break them, whose own loss was finite."""
-    trainer = Trainer(Tiny(), settings(folder, validate=1), tmp_path, save)
+    network = Tiny()
+    trainer = Trainer(network, settings(folder, validate=1), tmp_path, save)
     step = trainer.optimizer.step
 
     def breaking(*given):
         step(*given)
         with torch.no_grad():
-            trainer.network.conv.weight.fill_(float("inf"))
+            network.conv.weight.fill_(float("inf"))
 
-    trainer.optimizer.step = breaking
+    monkeypatch.setattr(trainer.optimizer, "step", breaking)
     with pytest.raises(FloatingPointError, match="weights were not finite after step 1; lower `learning_rate`"):
         list(trainer.run())
     kept = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
@@ -242,7 +247,8 @@ def test_two_processes_are_one_with_the_doubled_batch(folder, tmp_path):
 
 
 def test_a_budget_is_steps_or_minutes():
-    for given in ({}, {"steps": 1, "minutes": 1.0}):
+    either: list[dict[str, Any]] = [{}, {"steps": 1, "minutes": 1.0}]
+    for given in either:
         with pytest.raises(ValueError, match="either as steps or as minutes"):
             Training(clean=("x",), **given)
 
