@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import threading
 from importlib.util import find_spec
 
@@ -35,6 +37,7 @@ def demo(restorers, detectors, host, port, browser, device, **given) -> None:
     """
     if find_spec("gradio") is None:
         raise ValueError('the demo needs Gradio; install it with pip install ".[demo]"')
+    _check_free(host, port)
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     from vocbench.benchmarks.cli.demo_page import Workshop, serve
 
@@ -47,6 +50,16 @@ def demo(restorers, detectors, host, port, browser, device, **given) -> None:
         threading.Event().wait()
     finally:
         page.close()
+
+
+def _check_free(host: str, port: int) -> None:
+    """Raise OSError, with what to do, where nothing can listen at the address."""
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        taken = "another program, maybe another demo, listens there; choose another --port, 0 for any"
+        remedy = taken if error.errno == errno.EADDRINUSE else "choose another --host or --port"
+        raise OSError(f"{host}:{port}: nothing can listen there ({error.strerror}); {remedy}") from None
 
 
 def at_hand() -> tuple[str, ...]:

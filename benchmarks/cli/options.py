@@ -86,6 +86,8 @@ class Group(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             known = self.list_commands(ctx)
+            if args[0] == "help":
+                ctx.fail(f"use `{ctx.command_path} --help`, or `{ctx.command_path} COMMAND --help` for one command")
             ctx.fail(unknown("command", args[0], known, ", ".join(known)))
         return super().resolve_command(ctx, args)
 
@@ -254,6 +256,8 @@ def read_config(context: click.Context, parameter: click.Parameter, path: Path |
 
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise click.BadParameter(f"{path}: no such file{closest_name(path)}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise click.BadParameter(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from None
     if not isinstance(given, dict):

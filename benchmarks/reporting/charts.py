@@ -196,10 +196,15 @@ class Cost(NamedTuple):
     high: float | None = None
 
 
+LEAST_SPAN = 5.0  # points of mAP that a chart shows, even where all variants have one value
+
+
 def tradeoff(costs: Sequence[Cost], title: str, looks: Looks | None = None, wide: bool = False) -> Markup:
     """Draw mAP with its interval against milliseconds per photo, which grow by factors."""
     names = [one.name for one in costs]
     bounds = [100 * value for one in costs for value in (one.value, one.low, one.high) if value is not None]
+    if bounds and max(bounds) - min(bounds) < LEAST_SPAN:
+        bounds.append(max(min(bounds) - LEAST_SPAN, 0.0))
     canvas = Canvas(
         logarithmic("milliseconds per photo, restoring and detecting", [one.milliseconds for one in costs]),
         linear("mAP, %", bounds, zero=False),

@@ -19,6 +19,7 @@ SMALL, WIDE = 380, 760  # pixels across: one fits a phone, the other scrolls the
 NARROWEST = {SMALL: 345}  # pixels to which it may be scaled down, its text staying readable
 MOST_FACTORS = 5  # ticks of a logarithmic axis that have room for their numbers
 HEIGHT, LEFT, RIGHT, BOTTOM, TOP = 280, 46, 12, 46, 12
+DIGIT = 8  # pixels that a digit takes at most
 
 Looks = Mapping[str, int]  # the place of a series among the looks
 
@@ -117,7 +118,10 @@ class Canvas:
             parts.append(f'<line class="grid" x1="{LEFT}" x2="{self.width - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
             parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.3g}</text>')
         below = f'y="{self.height - BOTTOM + 16}" text-anchor="middle"'
-        parts += [f'<text class="below" x="{self.x(value):.1f}" {below}>{value:.6g}</text>' for value in self.across.told]
+        for value in self.across.told:
+            text = f"{value:.6g}"
+            x = min(self.x(value), self.width - DIGIT / 2 * len(text))  # a long number at the right end stays inside
+            parts.append(f'<text class="below" x="{x:.1f}" {below}>{text}</text>')
         return "".join(parts) + self._labels()
 
     def _labels(self) -> str:

@@ -45,7 +45,12 @@ def cell(results: Results, variant: str, column: str) -> float | None:
 def photos(data: CountedPhotos) -> str:
     """Return a data set's name, split and number of photos in words."""
     after = f" after the first {data.skip}" if data.skip else ""
-    return f"{data.name} {data.split}, {data.images} photos{after}"
+    return f"{data.name} {data.split}, {counted(data.images, 'photo')}{after}"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, in the plural but for one."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def caption(results: Results) -> str:
@@ -53,8 +58,8 @@ def caption(results: Results) -> str:
     recipe = results.recipe if isinstance(results.recipe, str) else "fixed levels"
     failed = f" ({len(results.skipped)} more left out, as a restorer failed on them)" if results.skipped else ""
     return (
-        f"{photos(data)}{failed}, {data.objects} objects, recipe {recipe}, "
-        f"seed {results.seed}, {results.draws} draw(s) a photo, detector {results.detector.name}, "
+        f"{photos(data)}{failed}, {counted(data.objects, 'object')}, recipe {recipe}, "
+        f"seed {results.seed}, {counted(results.draws, 'draw')} a photo, detector {results.detector.name}, "
         f"AP in % under protocol {results.protocol}, mAP over {classes(results)}"
     )
 

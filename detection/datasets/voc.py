@@ -195,7 +195,8 @@ def read_voc(folder: str | Path, split: str) -> VOCSplit:
         return VOCSplit(folder, name, split, ids)
     if sets is None:
         inner = sorted(path for path in folder.glob("VOC20*") if path.is_dir())
-        hint = f"; did you mean {inner[0]}?" if inner else "; expected a VOC20xx folder"
+        forms = "a VOC20xx folder, photos with their XML files in one folder, COCO's JSON, or a YOLO data.yaml"
+        hint = f"; did you mean {inner[0]}?" if inner else f"; expected {forms}"
         raise FileNotFoundError(f"{folder}: has no ImageSets/Main{hint}")
     path = sets / f"{split}.txt"
     if not path.is_file():

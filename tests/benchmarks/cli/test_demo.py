@@ -1,6 +1,7 @@
 """`vocbench demo`: what it computes, and its page in a browser."""
 
 import json
+import socket
 
 import numpy as np
 import pytest
@@ -59,6 +60,17 @@ def test_without_gradio_it_is_told_what_to_install(monkeypatch):
     monkeypatch.setattr(demo, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r'needs Gradio; install it with pip install "\.\[demo\]"'):
         CliRunner().invoke(cli, ["demo"], catch_exceptions=False)
+
+
+def test_an_address_at_which_nothing_can_listen_is_refused_before_anything_is_loaded():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with pytest.raises(
+            OSError, match=rf"127\.0\.0\.1:{port}: nothing can listen there .*; another program, maybe another demo"
+        ):
+            CliRunner().invoke(cli, ["demo", "--port", port], catch_exceptions=False)
+    with pytest.raises(OSError, match=r"none\.invalid:7861: nothing can listen there .*choose another --host"):
+        CliRunner().invoke(cli, ["demo", "--host", "none.invalid", "--port", "7861"], catch_exceptions=False)
 
 
 def test_every_restorer_offered_is_at_hand():

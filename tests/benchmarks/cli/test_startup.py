@@ -144,6 +144,8 @@ def test_names_are_those_of_the_tables():
         (["sweep", "--degradation", "nois=3"], "unknown degradation 'nois'; did you mean 'noise'?"),
         (["sweep", "--degradation", "noise=a"], "'noise=a': expected NAME=LEVEL,… such as noise=10,20,30"),
         (["train", "owen", "--clean", "a", "--out", "b"], "unknown network 'owen'; did you mean 'owan'?"),
+        (["help"], "COMMAND --help` for one command"),
+        (["run", "--config", "none.yaml"], "none.yaml: no such file"),
         (["restore", "a.png"], "Missing option '--out'. Folder of the restored photos. An example: vocbench restore photo.jpg"),
         (["detect"], "An example: vocbench detect street.jpg --compare"),
         (["restore", "a.png", "--out", "b", "--format", "jpg"], "unknown format 'jpg'; did you mean 'jpeg'?"),

@@ -4,8 +4,15 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 from vocbench.benchmarks.cli.report import leaderboard
+from vocbench.benchmarks.reporting.charts import Cost, tradeoff
 from vocbench.benchmarks.reporting.leaderboard import write_leaderboard
-from vocbench.benchmarks.results.schema import DetectorIdentity, Interval, StageSeconds, VariantResults, write_results
+from vocbench.benchmarks.results.schema import (
+    DetectorIdentity,
+    Interval,
+    StageSeconds,
+    VariantResults,
+    write_results,
+)
 from vocbench.benchmarks.results.standings import standings
 from vocbench.benchmarks.settings import RunSettings, plain
 
@@ -113,6 +120,19 @@ def test_names_are_escaped(tmp_path):
 def page(tmp_path_factory):
     with browser(tmp_path_factory.mktemp("browser") / "profile") as opened:
         yield opened
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+def test_every_number_of_the_chart_is_inside_it_and_tells_something_new(tmp_path, page):
+    """Where all variants have one mAP, and the slowest takes long."""
+    chart = tradeoff([Cost("clean", 51, 1.0), Cost("owan", 90000, 1.0)], "mAP against time")
+    (tmp_path / "page.html").write_text(f"<style>.plot text {{ font: 12px sans-serif; }}</style>{chart}")
+    page.show(tmp_path / "page.html")
+    edges = page.run("[...document.querySelectorAll('.plot, .plot text')].map(t => t.getBoundingClientRect().right)")
+    assert len(edges) > 8
+    assert max(edges) == edges[0]
+    told = page.run("[...document.querySelectorAll('.plot text[text-anchor=end]')].map(t => t.textContent)")
+    assert len(set(told)) == len(told) > 3
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
