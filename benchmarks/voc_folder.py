@@ -1,19 +1,13 @@
-"""A VOC20xx folder as a whole: fetched from its makers, and every file of it read once."""
+"""A VOC20xx folder fetched from its makers, and the test whether a photo is the one that its annotation means."""
 
 from __future__ import annotations
 
 import tarfile
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
 from vocbench.detection.datasets.files import TURNED, exif_orientation, photo_size
-from vocbench.detection.datasets.voc import VOCSplit, read_annotation, read_voc
-from vocbench.restorer.images import read_image
 
-T = TypeVar("T")
 ARCHIVES = {"voc2007": ("2007", "2007-test"), "voc2012": ("2012",)}  # in torchvision's table
 
 
@@ -65,77 +59,6 @@ def _checked(path: Path, member: tarfile.TarInfo, root: Path) -> tarfile.TarInfo
         return tarfile.data_filter(member, str(root))
     except tarfile.FilterError as error:
         raise ValueError(f"{path}: {error}; this is no archive of VOC") from None
-
-
-@dataclass
-class Checked:
-    """How many files of each kind were read, and what is wrong with which; `say` is told of each problem as it is found."""
-
-    say: Callable[[str], None]
-    photos: int = 0
-    annotations: int = 0
-    splits: int = 0
-    broken: list[str] = field(default_factory=list)
-
-    def attempt(self, work: Callable[..., T], *given: Any) -> T | None:
-        """Return what `work` gives; None where it names a broken file."""
-        try:
-            return work(*given)
-        except (OSError, ValueError) as error:
-            self.broken.append(str(error))
-            self.say(str(error))
-            return None
-
-
-def check(
-    folder: Path,
-    split: str | None = None,
-    say: Callable[[str], None] = lambda text: None,
-    progress: Callable[[int], Callable[[], None]] = lambda total: lambda: None,
-) -> Checked:
-    """Read every photo, annotation and split of a folder, or those of one split, and go on after each broken one.
-
-    `progress` is called with the number of photos, and what it gives after each of them. Raises FileNotFoundError where there
-    is no such folder or split.
-    """
-    checked = Checked(say)
-    owners = {image: found for found in _splits(folder, split, checked) for image in found.ids}
-    photos = {photo for image, owner in owners.items() if (photo := checked.attempt(owner.photo, image))}
-    annotations = {folder / "Annotations" / f"{image}.xml" for image in owners}
-    if split is None:
-        photos |= _listed(folder / "JPEGImages")
-        annotations |= _listed(folder / "Annotations")
-    sizes = {path.stem: checked.attempt(lambda path: read_annotation(path).size, path) for path in sorted(annotations)}
-    step = progress(len(photos))
-    for path in sorted(photos):
-        checked.attempt(_check_photo, path, sizes.get(path.stem))
-        step()
-    checked.photos, checked.annotations = len(photos), len(annotations)
-    return checked
-
-
-def _splits(folder: Path, split: str | None, checked: Checked) -> list[VOCSplit]:
-    """Return the split asked for, or every one that can be read."""
-    main = folder / "ImageSets" / "Main"
-    if split is not None or not main.is_dir():
-        checked.splits = 1
-        return [read_voc(folder, split or "val")]  # which says what is missing
-    names = sorted(path.stem for path in _listed(main))
-    if not names:
-        raise ValueError(f"{folder}: has no splits in ImageSets/Main")
-    checked.splits = len(names)
-    return [found for name in names if (found := checked.attempt(read_voc, folder, name))]
-
-
-def _listed(folder: Path) -> set[Path]:
-    """Return the files of a folder but for hidden ones."""
-    return {path for path in folder.glob("[!.]*") if path.is_file()}
-
-
-def _check_photo(path: Path, annotated: tuple[int, int] | None) -> None:
-    """Raise unless the photo can be read and has the annotated size (width, height), where that is known."""
-    height, width = read_image(path).shape[1:]
-    check_size(path, (width, height), annotated)
 
 
 def check_size(path: Path, stored: tuple[int, int], annotated: tuple[int, int] | None, upright: bool = False) -> None:

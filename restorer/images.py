@@ -86,20 +86,20 @@ def read_image(path: str | Path, upright: bool = False) -> Tensor:
         return from_uint8(_rgb_array(ImageOps.exif_transpose(file) if upright else file))
 
 
-def read_photo(source: str | Path, max_megapixels: float = MAX_MEGAPIXELS) -> Photo:
+def read_photo(source: str | Path, max_megapixels: float = MAX_MEGAPIXELS, upright: bool = True) -> Photo:
     """Return a picture with its alpha, colour profile, EXIF and resolution; raises as `read_image`.
 
-    The source is a file or an http or https address, whose failures are OSErrors and name it (see `web.read_url`). 16 bits a
-    channel are read as 8, which is logged.
+    The source is a file or an http or https address, whose failures are OSErrors and name it (see `web.read_url`). Without
+    `upright` EXIF's turn is not done, but left out of the EXIF all the same. 16 bits a channel are read as 8, which is logged.
     """
     if is_url(source):
-        return _photo(io.BytesIO(read_url(str(source))), str(source), max_megapixels)
+        return _photo(io.BytesIO(read_url(str(source))), str(source), max_megapixels, upright)
     with _stream(Path(source)) as stream:
-        return _photo(stream, str(source), max_megapixels)
+        return _photo(stream, str(source), max_megapixels, upright)
 
 
-def _photo(stream: BinaryIO, name: str, max_megapixels: float) -> Photo:
-    """Return the picture of a stream, which messages call `name`."""
+def _photo(stream: BinaryIO, name: str, max_megapixels: float, upright: bool) -> Photo:
+    """Return the picture of a stream, which messages call `name`, turned as EXIF says where `upright`."""
     with _decoded(stream, name, max_megapixels) as file:
         file.load()
         single = file.mode in ("1", "L", "LA", "I") or file.mode.startswith("I;16")
@@ -109,12 +109,12 @@ def _photo(stream: BinaryIO, name: str, max_megapixels: float) -> Photo:
         exif = file.getexif()
         if isinstance(file, TiffImagePlugin.TiffImageFile):
             exif = _about(exif)
-        upright = ImageOps.exif_transpose(file)
+        seen = ImageOps.exif_transpose(file) if upright else file
         exif.pop(ORIENTATION, None)
         alpha = None
-        if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-            alpha = np.asarray(upright.convert("RGBA"))[:, :, 3].copy()
-        levels = _rgb_array(upright)
+        if seen.mode in ("RGBA", "LA", "PA") or "transparency" in seen.info:
+            alpha = np.asarray(seen.convert("RGBA"))[:, :, 3].copy()
+        levels = _rgb_array(seen)
         if file.mode == "CMYK" and profile:
             logger.warning("%s: CMYK is read as RGB without its colour profile", name)
             profile = None

@@ -6,16 +6,22 @@ import json
 import re
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
+from vocbench.benchmarks.cli.messages import in_options
 from vocbench.benchmarks.cli.options import Command, Group, Named, only_split
 from vocbench.benchmarks.cli.progress import Progress
 from vocbench.pipeline.names import RECIPES
 
+if TYPE_CHECKING:
+    from vocbench.benchmarks.data_check import Checked
+    from vocbench.benchmarks.repaired_copy import Copied
+
 
 @click.group(cls=Group)
 def data() -> None:
-    """Fetch PASCAL VOC, check a folder of it, divide a data set, or keep a degraded copy."""
+    """Fetch PASCAL VOC; check, repair or divide a data set, or keep a degraded copy."""
 
 
 @data.command("fetch", examples=["vocbench data fetch voc2007 --root data"])
@@ -28,25 +34,76 @@ def data_fetch(name: str, root: Path) -> None:
     click.echo(fetch(name, root))
 
 
-@data.command("check", examples=["vocbench data check VOCdevkit/VOC2012 --split val"])
-@click.argument("folder", type=click.Path(path_type=Path))
+@data.command(
+    "check",
+    examples=[
+        "vocbench data check VOCdevkit/VOC2012 --split val",
+        "vocbench data check yard/data.yaml --fix-into yard-repaired",
+    ],
+)
+@click.argument("place", metavar="FOLDER|FILE", type=click.Path(path_type=Path))
 @click.option("--split", help="Only the photos and annotations of this image set.")
+@click.option("--upright", is_flag=True, help="Photos are annotated as people see them, with EXIF's turn done.")
+@click.option("--fix-into", "out", type=click.Path(path_type=Path), metavar="DIR", help="Write a repaired copy to this folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def data_check(folder: Path, split: str | None, as_json: bool) -> None:
-    """Read every photo, annotation and split of a VOC20xx folder and name each broken one."""
-    from vocbench.benchmarks.voc_folder import check
+def data_check(place: Path, split: str | None, upright: bool, out: Path | None, as_json: bool) -> None:
+    """Read every photo, annotation and split of a data set and name each broken one.
 
+    The data set is a VOC20xx folder, photos and XML in one folder, COCO's JSON or a YOLO data.yaml. What is read all the same
+    is noted, and photos that EXIF turns are listed. A repaired copy has all that can be mended, and the source stays as it
+    is; what cannot be mended lies in the copy's left-out and is told in its repairs.json.
+    """
+    from vocbench.benchmarks.data_check import check
+    from vocbench.benchmarks.repaired_copy import write_repaired
+
+    say = lambda text: click.echo(f"broken: {in_options(text)}", err=True)  # noqa: E731
+    copied = None
     with ExitStack() as stack:
         progress = lambda total: stack.enter_context(Progress(total)).advance  # noqa: E731
-        found = check(folder, split, lambda text: click.echo(f"broken: {text}", err=True), progress)
+        if out is None:
+            found = check(place, split, say, progress, upright)
+        else:
+            found, copied = write_repaired(place, out, split, say, progress, upright)
     counts = {"photos": found.photos, "annotations": found.annotations, "splits": found.splits}
     if as_json:
-        click.echo(json.dumps(counts | {"broken": found.broken}, indent=2))
+        told: dict[str, Any] = {"objects": found.objects, "broken": found.broken, "notes": found.notes, "turned": found.turned}
+        copy = {} if copied is None else {"copy": {"folder": str(out), "photos": copied.photos, "left_out": copied.left_out}}
+        click.echo(json.dumps(counts | told | copy, indent=2))
     else:
-        told = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-        click.echo(f"{told}: {f'{len(found.broken)} broken' if found.broken else 'all sound'}")
-    if found.broken:
+        _say_checked(counts, found)
+        if copied is not None:
+            click.echo(f"repaired copy in {out}: {_counted(copied.photos, 'photo')}; {_left_out(copied)}")
+    if found.broken if copied is None else copied.left_out:
         raise SystemExit(1)
+
+
+def _say_checked(counts: dict[str, int], found: Checked) -> None:
+    """Print the notes, the photos that are turned, and last the counts."""
+    from vocbench.detection.datasets.repair import NOTES
+
+    for kind, texts in found.notes.items():
+        if kind == "spelling":
+            click.echo(f"note: spellings of one class, read as one: {'; '.join(texts)}", err=True)
+        else:
+            click.echo(f"note: {len(texts)} × {NOTES[kind]}: {texts[0]}{', …' if len(texts) > 1 else ''}", err=True)
+    if found.turned:
+        listed = ", ".join(f"{path} ({turn})" for path, turn in found.turned.items())
+        click.echo(
+            f"note: {_counted(len(found.turned), 'photo')} turned by EXIF (orientation in brackets); boxes count pixels as "
+            f"stored, or, with --upright, as people see them: {listed}",
+            err=True,
+        )
+    told = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    click.echo(f"{told}: {f'{len(found.broken)} broken' if found.broken else 'all sound'}")
+
+
+def _left_out(copied: Copied) -> str:
+    count = len(copied.left_out)
+    return f"{count} left out, see left-out and repairs.json" if count else "nothing left out"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 DATA = click.option("--data", "place", required=True, help="A VOC20xx folder, COCO's JSON, a YOLO data.yaml, or a flat folder.")

@@ -7,6 +7,7 @@ An image's id here is its file's name without suffix, as in VOC; its number is k
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,41 +34,68 @@ def read_coco(path: str | Path, split: str | None = None, photos: Path | None = 
     return listed_from_coco(path, load_json(path), split, photos)
 
 
-def listed_from_coco(path: Path, content: object, split: str | None = None, photos: Path | None = None) -> Listed:
-    """Return the data set of what such a file holds; see `read_coco`."""
+@dataclass(frozen=True)
+class Index:
+    """What a COCO file lists, by the images' numbers as text.
+
+    categories has names by id, files the photos' names, sizes (width, height) with 0 where untold, ids the images' ids here and
+    photos, by these, where each photo lies or would be expected.
+    """
+
+    categories: dict[int, str]
+    files: dict[str, str]
+    sizes: dict[str, tuple[int, int]]
+    ids: dict[str, str]
+    photos: dict[str, Path]
+
+
+def read_index(path: Path, content: object, split: str | None = None, photos: Path | None = None) -> Index:
+    """Return the categories and images of what a file holds; ValueError naming the file."""
     if not is_coco(content):
         raise ValueError(f"{path}: not COCO's ground truth, which has images, annotations and categories")
     assert isinstance(content, Mapping)
     try:
         categories = {int(one["id"]): str(one["name"]) for one in content["categories"]}
-        images = {_number(one["id"]): str(one["file_name"]) for one in content["images"]}
-        sizes = {_number(one["id"]): (int(one.get("width") or 0), int(one.get("height") or 0)) for one in content["images"]}
+        files = {number_of(one["id"]): str(one["file_name"]) for one in content["images"]}
+        sizes = {number_of(one["id"]): (int(one.get("width") or 0), int(one.get("height") or 0)) for one in content["images"]}
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: a malformed image or category ({error!r})") from None
-    if not images:
+    if not files:
         raise ValueError(f"{path}: no images")
-    ids = {number: check_id(name, f"{path}") for number, name in zip(images, _ids(list(images.values())), strict=True)}
-    where = dict(_found(path, images, ids, split, photos))
-    grouped: dict[str, list[Any]] = {number: [] for number in images}
+    ids = {number: check_id(name, f"{path}") for number, name in zip(files, _ids(list(files.values())), strict=True)}
+    return Index(categories, files, sizes, ids, dict(_found(path, files, ids, split, photos)))
+
+
+def read_entry(path: Path, i: int, one: Any, index: Index) -> tuple[str, str, list[float], bool]:
+    """Return an annotation's image by number, class, corners from 0, and whether it is a crowd; ValueError naming the file."""
+    try:
+        x, y, width, height = (float(value) for value in one["bbox"])
+        name, image = index.categories[int(one["category_id"])], number_of(one["image_id"])
+        index.files[image]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: annotation {i} is malformed ({error!r}); it needs bbox, image_id and category_id") from None
+    return image, name, [x, y, x + width, y + height], bool(one.get("iscrowd"))
+
+
+def listed_from_coco(path: Path, content: object, split: str | None = None, photos: Path | None = None) -> Listed:
+    """Return the data set of what such a file holds; see `read_coco`."""
+    index = read_index(path, content, split, photos)
+    assert isinstance(content, Mapping)
+    grouped: dict[str, list[Any]] = {number: [] for number in index.files}
     for i, one in enumerate(content["annotations"]):
-        try:
-            x, y, width, height = (float(value) for value in one["bbox"])
-            entry = (categories[int(one["category_id"])], [x, y, x + width, y + height], bool(one.get("iscrowd")))
-            grouped[_number(one["image_id"])].append(entry)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{path}: annotation {i} is malformed ({error!r}); it needs bbox, image_id and category_id"
-            ) from None
+        image, *entry = read_entry(path, i, one, index)
+        grouped[image].append(entry)
     annotations = {}
     for number, entries in grouped.items():
-        size: tuple[int, int] | None = sizes[number]
-        if not all(sizes[number]):
-            size = photo_size(where[ids[number]]) if where[ids[number]].is_file() else None
-        annotations[ids[number]] = make_annotation(f"{path}: image {images[number]}", size, entries)
+        size: tuple[int, int] | None = index.sizes[number]
+        image = index.ids[number]
+        if not all(index.sizes[number]):
+            size = photo_size(index.photos[image]) if index.photos[image].is_file() else None
+        annotations[image] = make_annotation(f"{path}: image {index.files[number]}", size, entries)
     return Listed(
-        path.parent, _name(path), split or ALL, list(annotations), annotations=annotations, photos=where,
-        numbers=dict(ids), categories=categories,
-        names=listed_classes(list(categories.values())),
+        path.parent, _name(path), split or ALL, list(annotations), annotations=annotations, photos=index.photos,
+        numbers=dict(index.ids), categories=index.categories,
+        names=listed_classes(list(index.categories.values())),
     )  # fmt: skip
 
 
@@ -77,7 +105,7 @@ def _name(path: Path) -> str:
     return (folder.parent if folder.name == "annotations" else folder).name or path.stem
 
 
-def _number(value: object) -> str:
+def number_of(value: object) -> str:
     """Return how an image's number is written in COCO's files: 7 and "7" alike."""
     return str(value)
 

@@ -30,20 +30,40 @@ def read_ids(path: Path, known: Callable[[str], bool] = lambda name: False) -> l
     A line that is `known` is an id as it stands; else it loses the flag of the devkit's splits of one class, and a suffix
     where what remains is known.
     """
-    ids = []
-    for line in filter(None, map(str.strip, read_text(path).splitlines())):
-        name = check_id(line, str(path))
-        if FLAG.search(name) and not known(name):
-            name = FLAG.sub("", name)
-        if SUFFIX.search(name) and not known(name) and known(SUFFIX.sub("", name)):
-            name = SUFFIX.sub("", name)
-        ids.append(name)
+    ids = [split_line(line, str(path), known)[0] for line in _lines(path)]
     if len(set(ids)) != len(ids):
         twice = next(name for i, name in enumerate(ids) if name in ids[:i])
         raise ValueError(f"{path}: lists {twice!r} twice; remove one")
     if not ids:
         raise ValueError(f"{path}: a split with no images")
     return ids
+
+
+def _lines(path: Path) -> list[str]:
+    return [line for line in map(str.strip, read_text(path).splitlines()) if line]
+
+
+def split_line(line: str, whence: str, known: Callable[[str], bool]) -> tuple[str, str]:
+    """Return the id of a line of a split file and its flag, empty where it has none; see `read_ids`."""
+    name, flag = check_id(line, whence), ""
+    if (found := FLAG.search(name)) and not known(name):
+        name, flag = name[: found.start()], found[1]
+    if SUFFIX.search(name) and not known(name) and known(SUFFIX.sub("", name)):
+        name = SUFFIX.sub("", name)
+    return name, flag
+
+
+def sound_lines(path: Path, known: Callable[[str], bool]) -> tuple[dict[str, str], list[str]]:
+    """Return the flag of each id of a split file, whatever `read_ids` says of it, and the lines that are no ids."""
+    flags: dict[str, str] = {}
+    odd = []
+    for line in _lines(path):
+        try:
+            name, flag = split_line(line, str(path), known)
+            flags.setdefault(name, flag)
+        except ValueError:
+            odd.append(line)
+    return flags, odd
 
 
 def _file_name(name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from vocbench.detection.datasets.coco import is_coco, listed_from_coco
@@ -15,9 +15,24 @@ YAML = (".yaml", ".yml")
 COCO_FILES = ("_annotations.coco.json", "instances.json", "annotations.json")  # Roboflow's, ours
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where a split lies: a VOC folder (`form` voc), a `data.yaml` (yolo) or a JSON file (json), and its name there."""
+
+    form: str
+    path: Path
+    split: str
+
+    def read(self) -> Dataset:
+        """Return the data set; raises as `read_dataset`."""
+        if self.form == "json":
+            return _read_json(self.path, self.split)
+        return read_voc(self.path, self.split) if self.form == "voc" else read_yolo(self.path, self.split)
+
+
 def find_splits(path: str | Path) -> list[str]:
     """Return the splits of the data set at `path`; empty where there is none to be read."""
-    return list(_readers(Path(path)))
+    return list(find_sources(path))
 
 
 def read_dataset(path: str | Path, split: str | None = None) -> Dataset:
@@ -28,17 +43,22 @@ def read_dataset(path: str | Path, split: str | None = None) -> Dataset:
     path = Path(path)
     if path.is_file() and path.suffix.lower() == ".json":
         return _read_json(path, split)
-    readers = _readers(path)
-    if not readers:
+    sources = find_sources(path)
+    if not sources:
         return read_voc(path, split or "val")  # which says what is missing
-    if split is None and len(readers) > 1:
-        raise ValueError(f"{path}: has the splits {', '.join(readers)}; choose one")
-    chosen = split or next(iter(readers))
-    if chosen not in readers and (path / "ImageSets").is_dir():
-        return read_voc(path, chosen)  # a split of one class, or a message
-    if chosen not in readers:
-        raise FileNotFoundError(f"{path}: has no split {chosen!r}; there are {', '.join(readers)}")
-    return readers[chosen]()
+    if split is None and len(sources) > 1:
+        raise ValueError(f"{path}: has the splits {', '.join(sources)}; choose one")
+    return choose_source(path, split or next(iter(sources))).read()
+
+
+def choose_source(path: Path, split: str) -> Source:
+    """Return where a split of the data set at `path` lies; FileNotFoundError, saying which there are, for none of them."""
+    sources = find_sources(path)
+    if split in sources:
+        return sources[split]
+    if (path / "ImageSets").is_dir():
+        return Source("voc", path, split)  # a split of one class, or a message when it is read
+    raise FileNotFoundError(f"{path}: has no split {split!r}; there are {', '.join(sources)}")
 
 
 def _read_json(path: Path, split: str | None) -> Dataset:
@@ -46,22 +66,23 @@ def _read_json(path: Path, split: str | None) -> Dataset:
     return listed_from_coco(path, content, split) if is_coco(content) else listed_from_json(path, content, split)
 
 
-def _readers(path: Path) -> dict[str, Callable[[], Dataset]]:
-    """Return what reads each split of the data set at `path`."""
+def find_sources(path: str | Path) -> dict[str, Source]:
+    """Return where each split of the data set at `path` lies; empty where there is none to be read."""
+    path = Path(path)
     if path.is_file() and path.suffix.lower() in YAML:
-        return {split: lambda split=split: read_yolo(path, split) for split in yolo_splits(path)}  # type: ignore[misc]
+        return {split: Source("yolo", path, split) for split in yolo_splits(path)}
     if path.is_file():
-        return {ALL: lambda: _read_json(path, None)} if path.suffix.lower() == ".json" else {}
+        return {ALL: Source("json", path, ALL)} if path.suffix.lower() == ".json" else {}
     if names := list_splits(path):
-        return {split: lambda split=split: read_voc(path, split) for split in names}  # type: ignore[misc]
+        return {split: Source("voc", path, split) for split in names}
     if yaml := next((path / name for name in ("data.yaml", "data.yml", "dataset.yaml") if (path / name).is_file()), None):
-        return _readers(yaml)
+        return find_sources(yaml)
     if coco := next((path / name for name in COCO_FILES if (path / name).is_file()), None):
-        return {ALL: lambda: _read_json(coco, None)}
+        return {ALL: Source("json", coco, ALL)}
     if found := sorted((path / "annotations").glob("instances_*.json")):
-        return {one.stem.removeprefix("instances_"): lambda one=one: _read_json(one, one.stem[10:]) for one in found}  # type: ignore[misc]
+        return {name: Source("json", one, name) for one in found if (name := one.stem.removeprefix("instances_"))}
     return {
-        inner.name: lambda inner=inner, name=name: read_dataset(inner, name)  # type: ignore[misc]
+        inner.name: source
         for inner in (path / split for split in ("train", "valid", "val", "test"))
-        if inner.is_dir() and (name := next(iter(_readers(inner)), None))
+        if inner.is_dir() and (source := next(iter(find_sources(inner).values()), None))
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,16 +23,18 @@ from vocbench.detection.detections import Objects
 
 __all__ = ["LABELS", "VOCSplit", "list_splits", "load_json", "read_annotation", "read_annotations_json", "read_ids", "read_voc"]
 
+SIDES = ("xmin", "ymin", "xmax", "ymax")
 ALL = "all"  # the split of a folder without splits
 YES, NO = ("1", "true", "yes", "y", "t"), ("", "0", "false", "no", "n", "f", "unspecified")
 
 
-def _text(element: Element | None, tag: str) -> str:
+def text_of(element: Element | None, tag: str) -> str:
+    """Return the text of an element inside this one, empty where there is none."""
     return (element.findtext(tag) or "").strip() if element is not None else ""
 
 
 def _number(element: Element | None, tag: str, path: Path) -> float:
-    text = _text(element, tag)
+    text = text_of(element, tag)
     try:
         value = float(text)
     except ValueError:
@@ -42,10 +44,10 @@ def _number(element: Element | None, tag: str, path: Path) -> float:
     return value
 
 
-def _size(root: Element, path: Path) -> tuple[int, int] | None:
-    """Return (width, height), None where missing or 0, as labelImg writes where it did not open the photo."""
+def told_size(root: Element, path: Path) -> tuple[int, int] | None:
+    """Return (width, height) as annotated, None where missing or 0, as labelImg writes where it did not open the photo."""
     size = root.find("size")
-    if size is None or not (_text(size, "width") or _text(size, "height")):
+    if size is None or not (text_of(size, "width") or text_of(size, "height")):
         return None
     width, height = (int(_number(size, tag, path)) for tag in ("width", "height"))
     if width < 0 or height < 0:
@@ -53,29 +55,29 @@ def _size(root: Element, path: Path) -> tuple[int, int] | None:
     return (width, height) if width and height else None
 
 
-def _difficult(element: Element, path: Path) -> bool:
-    text = _text(element, "difficult").lower()
+def is_difficult(element: Element, path: Path) -> bool:
+    """Return whether an object is marked as difficult, however it is written; ValueError for what is neither yes nor no."""
+    text = text_of(element, "difficult").lower()
     plain = re.sub(r"\.0*$", "", text)
     if plain not in YES + NO:
         raise ValueError(f"{path}: <difficult> should be 0 or 1, got {text!r}; repair the annotation")
     return plain in YES  # missing or empty means 0
 
 
-def _corners(element: Element, number: int, path: Path) -> list[float]:
-    """Return an object's continuous corners from 0; ValueError, saying what there is instead, where it has no box."""
+def written_box(element: Element, number: int, path: Path) -> list[float]:
+    """Return the numbers xmin, ymin, xmax and ymax of an object; ValueError, saying what there is instead, where it has no box."""
     box = element.find("bndbox")
     if box is None:
         shapes = [inner.tag for inner in element if inner.tag in ("polygon", "robndbox", "segmentation", "point", "ellipse")]
         instead = f", but a <{shapes[0]}>" if shapes else ""
         raise ValueError(
-            f"{path}: object {number} ({_text(element, 'name') or 'without name'}) has no <bndbox>{instead}; "
+            f"{path}: object {number} ({text_of(element, 'name') or 'without name'}) has no <bndbox>{instead}; "
             "average precision is of boxes: export boxes from the tool that made it, or remove the object"
         )
-    xmin, ymin, xmax, ymax = (_number(box, tag, path) for tag in ("xmin", "ymin", "xmax", "ymax"))
-    return voc_corners(path, _text(element, "name"), (xmin, ymin, xmax, ymax))
+    return [_number(box, tag, path) for tag in SIDES]
 
 
-def voc_corners(whence: str | Path, name: str, box: tuple[float, ...]) -> list[float]:
+def voc_corners(whence: str | Path, name: str, box: Sequence[float]) -> list[float]:
     """Return continuous corners from 0 of VOC's, which count pixels from 1, both ends included; turned boxes are refused."""
     xmin, ymin, xmax, ymax = box
     if xmax < xmin or ymax < ymin:
@@ -91,11 +93,12 @@ def read_annotation(path: str | Path, size: tuple[int, int] | None = None) -> An
     """
     path = Path(path)
     root = parse_xml(path)
-    entries = [
-        (_text(element, "name"), _corners(element, number, path), _difficult(element, path))
-        for number, element in enumerate(root.iter("object"), 1)
-    ]
-    return make_annotation(path, _size(root, path) or size, entries)
+    entries = []
+    for number, element in enumerate(root.iter("object"), 1):
+        name = text_of(element, "name")
+        corners = voc_corners(path, name, written_box(element, number, path))
+        entries.append((name, corners, is_difficult(element, path)))
+    return make_annotation(path, told_size(root, path) or size, entries)
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,7 @@ class VOCSplit(Dataset):
         return self.annotation_file(image_id)
 
 
-def _sets(folder: Path) -> Path | None:
+def split_folder(folder: Path) -> Path | None:
     """Return the folder of the split files: ImageSets/Main, or ImageSets itself where the files lie there."""
     main = folder / "ImageSets" / "Main"
     if main.is_dir():
@@ -159,14 +162,14 @@ def _sets(folder: Path) -> Path | None:
 
 def list_splits(folder: Path) -> list[str]:
     """Return the image sets of a folder, without the per-class ones (`dog_train`); `all` where there are annotations alone."""
-    sets = _sets(folder)
+    sets = split_folder(folder)
     if sets is None:
-        return [ALL] if _annotated(folder) else []
+        return [ALL] if annotation_folder(folder) else []
     names = sorted(path.stem for path in sets.glob("*.txt"))
     return [name for name in names if VOC_INDEX(name.rpartition("_")[0]) is None]
 
 
-def _annotated(folder: Path) -> Path | None:
+def annotation_folder(folder: Path) -> Path | None:
     """Return where the XML files lie: Annotations, or the folder itself beside photos."""
     return next((place for place in (folder / "Annotations", folder) if any(place.glob("*.xml"))), None)
 
@@ -181,7 +184,7 @@ def read_voc(folder: str | Path, split: str) -> VOCSplit:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder; expected a VOC20xx folder with JPEGImages and Annotations")
-    sets, place = _sets(folder), _annotated(folder)
+    sets, place = split_folder(folder), annotation_folder(folder)
     if not re.fullmatch(r"\w[\w\-. ]*", split) or ".." in split:
         raise ValueError(f"{split!r} is not the name of a split")
     name = folder.resolve().name

@@ -46,10 +46,11 @@ class YoloSplit(Dataset):
     def annotation(self, image_id: str) -> Annotation:
         size, path = photo_size(self.photo(image_id), self.upright), self.label_file(image_id)
         rows = read_rows(path) if path.is_file() else []
-        entries = [(self._name(path, row[0]), corners(path, row[1:], size), False) for row in rows]
+        entries = [(self.class_name(path, row[0]), corners(path, row[1:], size), False) for row in rows]
         return make_annotation(path, size, entries)
 
-    def _name(self, path: Path, number: float) -> str:
+    def class_name(self, path: Path, number: float) -> str:
+        """Return the name of a class by its number; ValueError, naming the file of labels, where it has none."""
         if not (number == int(number) and 0 <= number < len(self.names)):
             raise ValueError(f"{path}: the class {number:g} is none of the {len(self.names)} names, which count from 0")
         return self.names[int(number)]
@@ -60,18 +61,19 @@ class YoloSplit(Dataset):
 
 def read_rows(path: Path) -> list[list[float]]:
     """Return the rows of numbers of a label file; ValueError naming file and line."""
-    rows = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = [float(word) for word in line.split()]
-        except ValueError:
-            row = []
-        if len(row) < 5 or not all(map(math.isfinite, row)):
-            raise ValueError(f"{path}: line {number} should be `class x y width height`, got {line.strip()[:80]!r}")
-        rows.append(row)
-    return rows
+    lines = enumerate(read_text(path).splitlines(), 1)
+    return [read_row(path, number, line) for number, line in lines if line.strip()]
+
+
+def read_row(path: Path, number: int, line: str) -> list[float]:
+    """Return the numbers of one line; ValueError naming file and line."""
+    try:
+        row = [float(word) for word in line.split()]
+    except ValueError:
+        row = []
+    if len(row) < 5 or not all(map(math.isfinite, row)):
+        raise ValueError(f"{path}: line {number} should be `class x y width height`, got {line.strip()[:80]!r}")
+    return row
 
 
 def corners(path: Path, values: list[float], size: tuple[int, int]) -> list[float]:

@@ -180,7 +180,8 @@ def test_data_check_names_each_broken_file_of_the_folder(voc_folder):
     done = invoke("data", "check", voc_folder, "--json")
     told = json.loads(done.stdout)
     assert done.exit_code == 1
-    assert {key: value for key, value in told.items() if key != "broken"} == {"photos": 6, "annotations": 7, "splits": 3}
+    assert {key: told[key] for key in ("photos", "annotations", "splits")} == {"photos": 6, "annotations": 7, "splits": 3}
+    assert (told["notes"], told["turned"]) == ({}, {})
     for message in (
         "empty.txt: a split with no images",
         "2099_000009.jpg: missing photo of split 'dog_train'",
