@@ -6,14 +6,14 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from vocbench.detection.average_precision import pair_overlaps
-from vocbench.detection.datasets.classes import ClassIndex
+from vocbench.detection.datasets.classes import ClassIndex, own_classes
 from vocbench.detection.datasets.coco import is_coco
 from vocbench.detection.datasets.contract import DataWarning, counted
 from vocbench.detection.datasets.files import load_json, read_text
@@ -58,23 +58,38 @@ def read_detections(path: str | Path, images: Sequence[str] | Target) -> dict[st
     folder with a `detections.json` of these. Which image an id means is told in `match_ids`. Boxes of other classes are left
     out, which a `DataWarning` counts. Raises ValueError, naming file and entry, for anything else.
     """
-    path = Path(path)
     target = images if isinstance(images, Target) else Target(images)
+    return _matched(Path(path), _gathered(Path(path), target), target)
+
+
+def read_two(
+    before: str | Path, after: str | Path, target: Target
+) -> tuple[dict[str, Detections], dict[str, Detections], tuple[str, ...]]:
+    """Return the detections of two files or folders as `read_detections` reads them, and the classes of both.
+
+    Labels index the classes that occur in either, VOC's where all are VOC's; the target's classes only number categories.
+    """
+    given = {Path(path): _gathered(Path(path), target) for path in dict.fromkeys((before, after))}
+    classes = own_classes([name for found in given.values() for one in found.values() for name in one.names])
+    labelled = replace(target, classes=classes)
+    first, second = (_matched(Path(path), given[Path(path)], labelled) for path in (before, after))
+    return first, second, classes
+
+
+def _gathered(path: Path, target: Target) -> Mapping[str, _Gathered]:
+    """Return what a file or folder of any form holds."""
     if path.is_dir():
-        given = _folder(path, target)
-    elif DEVKIT.fullmatch(path.name):
-        given = _devkit([path])
-    else:
-        data = load_json(path)
-        if isinstance(data, Mapping) and isinstance(data.get("annotations"), list):
-            data = data["annotations"]
-        if isinstance(data, Mapping):
-            given = {str(image): _entry(path, image, entry) for image, entry in data.items()}
-        elif isinstance(data, list):
-            given = _coco(path, data, target)
-        else:
-            raise ValueError(f"{path}: expected an object of image ids or a list of COCO results, got {type(data).__name__}")
-    return _matched(path, given, target)
+        return _folder(path, target)
+    if DEVKIT.fullmatch(path.name):
+        return _devkit([path])
+    data = load_json(path)
+    if isinstance(data, Mapping) and isinstance(data.get("annotations"), list):
+        data = data["annotations"]
+    if isinstance(data, Mapping):
+        return {str(image): _entry(path, image, entry) for image, entry in data.items()}
+    if isinstance(data, list):
+        return _coco(path, data, target)
+    raise ValueError(f"{path}: expected an object of image ids or a list of COCO results, got {type(data).__name__}")
 
 
 def _matched(path: Path, given: Mapping[str, _Gathered], target: Target) -> dict[str, Detections]:

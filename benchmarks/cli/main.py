@@ -20,6 +20,10 @@ SECTIONS = {
     "Your own photos": {
         "restore": ("photos:restore", "Restore photos."),
         "detect": ("photos:detect", "Detect objects in photos, restored first if wanted; --compare shows before and after."),
+        "compare-detections": (
+            "changes:compare_detections",
+            "What came and went between two sets of detections, without labels.",
+        ),
         "demo": ("demo:demo", "Try it in the browser: a dropped picture, sliders, before and after."),
         "video": ("video:video", "A video or camera restored and detected, saved with boxes."),
     },

@@ -29,11 +29,11 @@ ASPECT = 0.64  # of a letter
 LARGEST, THUMBNAIL = 800, 112  # pixels of a picture's longer side in the report, and of a small one's
 
 
-def _data_url(path: Path, largest: int) -> tuple[str, int, int]:
-    """Return a picture as a data URL, scaled down, and its width and height before that."""
+def data_url(path: Path, largest: int, upright: bool = False) -> tuple[str, int, int]:
+    """Return a picture as a data URL, scaled down, and its width and height before that; `upright` does EXIF's turn."""
     from PIL import Image
 
-    picture = Image.fromarray(to_uint8(read_image(path)))
+    picture = Image.fromarray(to_uint8(read_image(path, upright)))
     width, height = picture.size
     picture.thumbnail((largest, largest))
     buffer = io.BytesIO()
@@ -96,8 +96,13 @@ def _marks(found: Detections, objects: Objects, classes: Sequence[str]) -> list[
 
 def judged_picture(path: Path, found: Detections, objects: Objects, title: str, classes: Sequence[str] = VOC_CLASSES) -> Markup:
     """Return a picture as SVG with its boxes: true positives, false positives, objects missed; other objects thin and white."""
-    source, width, height = _data_url(path, LARGEST)
-    tags, marks = _Tags(width, height), _marks(found, objects, classes)
+    return marked_picture(data_url(path, LARGEST), _marks(found, objects, classes), title)
+
+
+def marked_picture(picture: tuple[str, int, int], marks: Sequence[tuple[str, Sequence[float], str]], title: str) -> Markup:
+    """Return a picture (see `data_url`) as SVG with boxes: kind, corners and label of each; kind is a class of the style."""
+    source, width, height = picture
+    tags = _Tags(width, height)
     boxes = [_rectangle(*mark) for mark in marks]
     labels = [tags.place(*mark) for mark in marks if mark[0] != "annotated"]
     told = escape("; ".join([title, *(label for kind, _, label in marks if kind != "annotated")]))
@@ -190,6 +195,6 @@ def shown_photos(
         objects, before = truth[made.image], held[base(held)][key]
         views = [_view(run, made, objects, name, held[name][key], before) for name in there if key in held[name]]
         if views:
-            small, width, height = _data_url(_file(run, made, made.variant if made.variant in there else there[0]), THUMBNAIL)
+            small, width, height = data_url(_file(run, made, made.variant if made.variant in there else there[0]), THUMBNAIL)
             photos.append(Photo(made, level_text(levels.get(made.image, {})), small, round(width / height, 4), views))
     return photos

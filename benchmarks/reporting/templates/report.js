@@ -96,5 +96,7 @@ if (photos.length) {
 
 const settings = byId("settings");
 let opened = false;
-addEventListener("beforeprint", () => { opened = settings.open; settings.open = true; });
-addEventListener("afterprint", () => { settings.open = opened; });
+if (settings) {
+  addEventListener("beforeprint", () => { opened = settings.open; settings.open = true; });
+  addEventListener("afterprint", () => { settings.open = opened; });
+}
