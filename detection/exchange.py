@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from vocbench.detection.datasets.yolo import corners, load_yaml, names_of, read_
 from vocbench.detection.detections import VOC_CLASSES, Detections, Objects
 
 DEVKIT = re.compile(r"comp\d+_det_.+?_([^_]+(?:_[^_]+)*)\.txt", re.IGNORECASE)
+UNSAFE = re.compile(r'[%/\\:*?"<>|\x00-\x1f\x7f]|^[_. ]|(?<=_)_|[_. ]$')  # in a file's name, or where it is parted at "_"
 REMEDY = "give the categories that the detector was trained with"
 
 
@@ -219,7 +221,7 @@ def _devkit(files: Iterable[Path]) -> dict[str, _Gathered]:
             one = gathered.setdefault(image, _Gathered([], [], []))
             one.boxes.append([xmin - 1, ymin - 1, xmax, ymax])
             one.scores.append(score)
-            one.names.append(match[1])
+            one.names.append(unquote(match[1]))
     return gathered
 
 
@@ -322,6 +324,11 @@ def to_json(detections: Mapping[str, Detections], classes: Sequence[str] = VOC_C
         }
         for image, found in detections.items()
     }
+
+
+def devkit_file(name: str) -> str:
+    """Return the name of the devkit's file of a class; letters that a file's name cannot have become %XX, as in a link."""
+    return f"comp4_det_test_{UNSAFE.sub(lambda found: f'%{ord(found[0]):02X}', name)}.txt"
 
 
 def to_devkit(detections: Mapping[str, Detections], classes: Sequence[str] = VOC_CLASSES) -> dict[str, str]:

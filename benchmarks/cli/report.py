@@ -122,9 +122,9 @@ def _coco(run: Finished, found: dict, objects: dict) -> dict[str, str]:
 
 
 def _devkit(run: Finished, found: dict, objects: dict) -> dict[str, str]:
-    from vocbench.detection.exchange import to_devkit
+    from vocbench.detection.exchange import devkit_file, to_devkit
 
-    return {f"comp4_det_test_{name}.txt": text for name, text in to_devkit(found, run.classes).items()}
+    return {devkit_file(name): text for name, text in to_devkit(found, run.classes).items()}
 
 
 def _json(run: Finished, found: dict, objects: dict) -> dict[str, str]:

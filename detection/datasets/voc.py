@@ -65,7 +65,7 @@ def is_difficult(element: Element, path: Path) -> bool:
 
 
 def written_box(element: Element, number: int, path: Path) -> list[float]:
-    """Return the numbers xmin, ymin, xmax and ymax of an object; ValueError, saying what there is instead, where it has no box."""
+    """Return xmin, ymin, xmax and ymax of an object; ValueError, saying what there is instead, where it has no box."""
     box = element.find("bndbox")
     if box is None:
         shapes = [inner.tag for inner in element if inner.tag in ("polygon", "robndbox", "segmentation", "point", "ellipse")]

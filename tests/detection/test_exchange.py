@@ -14,7 +14,7 @@ from vocbench.benchmarks.settings import RunSettings
 from vocbench.detection.average_precision import evaluate
 from vocbench.detection.coco import to_coco_ground_truth, to_coco_results
 from vocbench.detection.detections import Detections, Objects
-from vocbench.detection.exchange import read_detections, to_devkit, to_json
+from vocbench.detection.exchange import Target, devkit_file, read_detections, to_devkit, to_json
 
 from tests.support.voc_folders import make_voc_folder, write_annotation
 
@@ -159,3 +159,20 @@ def test_the_evaluate_command_reads_a_folder_and_prints_json(voc_folder, tmp_pat
     assert told["ap"]["cat"] is None
     assert told["map"] == pytest.approx(0.2)
     assert "dog" in CliRunner().invoke(cli, arguments, catch_exceptions=False).output
+
+
+@pytest.mark.parametrize(
+    "name", ["fork/knife", "a\\b", "_start", "end_", "two__lines", "50%", "a: b?", ".hidden", "..", "100%2F", "<b>|*", "hot dog"]
+)
+def test_a_class_of_any_name_is_written_to_a_devkit_file_and_read_back(tmp_path, name):
+    file = devkit_file(name)
+    assert not set(file) & set('/\\:*?"<>|')
+    (tmp_path / file).write_text(to_devkit({"a": FOUND._replace(labels=FOUND.labels * 0)}, [name])[name])
+    (found,) = read_detections(tmp_path, Target(["a"], [name])).values()
+    assert found.boxes.tolist() == FOUND.boxes.tolist()
+
+
+def test_classes_of_unlike_names_have_files_of_their_own():
+    names = ["a/b", "a%2Fb", "a_b", "_a", "a", "a_", "dog"]
+    assert len({devkit_file(name) for name in names}) == len(names)
+    assert devkit_file("dog") == "comp4_det_test_dog.txt"
