@@ -162,7 +162,7 @@ def test_the_evaluate_command_reads_a_folder_and_prints_json(voc_folder, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "name", ["fork/knife", "a\\b", "_start", "end_", "two__lines", "50%", "a: b?", ".hidden", "..", "100%2F", "<b>|*", "hot dog"]
+    "name", ["fork/knife", "a\\b", "_start", "end_", "two__lines", "50%", "a: b?", ".hidden", "..", "100%2F", "<b>|*", "hot x"]
 )
 def test_a_class_of_any_name_is_written_to_a_devkit_file_and_read_back(tmp_path, name):
     file = devkit_file(name)
