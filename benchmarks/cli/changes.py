@@ -97,8 +97,8 @@ def _photos(folder: Path | None) -> dict[str, Path]:
     for one in find_photos([folder]):
         name = one.place.with_suffix("").as_posix()
         if name in found:
-            raise ValueError(f"{one.path}: another of the photos is also called {name}; use separate folders")
-        found[name] = one.path
+            raise ValueError(f"{one.source}: another of the photos is also called {name}; use separate folders")
+        found[name] = Path(one.source)
     return found
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from markupsafe import Markup
-from vocbench.benchmarks.reporting.gallery import Change
 from vocbench.benchmarks.reporting.page import environment
 from vocbench.benchmarks.reporting.photos import LARGEST, THUMBNAIL, Photo, View, data_url, marked_picture
 from vocbench.benchmarks.results.changes import CAVEAT, ChangedPhoto, by_class, headline
+from vocbench.benchmarks.storage.pictures import Change
 from vocbench.detection.detections import Detections
 
 SHOWN, LISTED = 24, 500  # photos with pictures, and in the table
