@@ -44,7 +44,8 @@ def reflect_to(image: Tensor, height: int, width: int) -> Tensor:
 class _Canvas:
     """One photo being put together from its restored tiles."""
 
-    def __init__(self, image: Tensor, tiling: Tiling):
+    def __init__(self, image: Tensor, tiling: Tiling, home: torch.device):
+        self.home = home  # where the restored photo is wanted
         assert tiling.size and tiling.stride
         self.height, self.width = image.shape[1:]
         self.image = reflect_to(image, tiling.size, tiling.size)
@@ -67,7 +68,7 @@ class _Canvas:
         self.missing -= 1
 
     def finish(self) -> Tensor:
-        return (self.total / self.weight).clamp_(0, 1)[:, : self.height, : self.width]
+        return (self.total / self.weight).clamp_(0, 1)[:, : self.height, : self.width].to(self.home)
 
 
 class Tiled(nn.Module):
@@ -110,7 +111,7 @@ class Tiled(nn.Module):
         waiting: list[_Canvas] = []
         queue: list[tuple[_Canvas, tuple[int, int]]] = []
         for image in images:
-            canvas = _Canvas(image, self.tiling)
+            canvas = _Canvas(self._placed(image), self.tiling, image.device)
             waiting.append(canvas)
             for corner in canvas.corners:
                 queue.append((canvas, corner))
@@ -122,6 +123,15 @@ class Tiled(nn.Module):
         if queue:
             self._run(queue, weight)
         yield from (canvas.finish() for canvas in waiting)
+
+    def _placed(self, image: Tensor) -> Tensor:
+        """Return a photo where the network is, if that is a GPU: it is cut and put together there, and copied once each way."""
+        place = next((one.device for one in self.parameters()), image.device)
+        if place.type != "cuda" or place == image.device:
+            return image
+        if image.device.type == "cpu" and not image.requires_grad:
+            return image.pin_memory().to(place, non_blocking=True)  # beside what the GPU computes of earlier photos
+        return image.to(place)
 
     def _run(self, queue: list[tuple[_Canvas, tuple[int, int]]], weight: Tensor) -> None:
         tiles = self._filled(torch.stack([canvas.cut(corner) for canvas, corner in queue]))  # (batch, 3, size, size)

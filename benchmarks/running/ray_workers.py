@@ -32,7 +32,7 @@ from vocbench.benchmarks.storage.store import Store
 IN_HAND = 2  # units that an actor has at a time
 ATTEMPTS = 4  # workers that may die over one unit, or in a row while starting, before the run stops
 CORES = 4  # of a worker on the CPU, where no number is given
-PATIENCE = 120.0  # seconds without any worker before the run stops
+PATIENCE = 120.0  # seconds without any worker that answers before the run stops
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,9 @@ class Worker:
         self.artist: Artist | None = None  # the first unit's: it knows what it has drawn
         self.shown = settings  # whose pictures it draws
         self.measurer = ThreadPoolExecutor(1)
+
+    def answer(self) -> None:
+        """Come back: the worker has started, whether or not its models are built."""
 
     def begin(self) -> Equipment:
         """Build the models and tell what they are."""
@@ -177,14 +180,19 @@ class _RayCrew:
         self.starting[actor.begin.remote()] = actor
 
     def start(self) -> None:
-        """Ask for the workers and wait for the first of them."""
+        """Ask for the workers and wait for the first of them; building its models, and compiling, may take what it takes."""
         for _ in range(self.shape.workers):
             self._hire()
+        if not self._any_answers(PATIENCE):
+            raise OSError(f"no worker started on Ray within {PATIENCE:.0f} s; see `ray status`")
         while not self.ready:
-            done, _ = self.ray.wait(list(self.starting), timeout=PATIENCE)
-            if not done:
-                raise OSError(f"no worker started on Ray within {PATIENCE:.0f} s; see `ray status`")
+            done, _ = self.ray.wait(list(self.starting))
             self._arrived(done[0])
+
+    def _any_answers(self, patience: float) -> bool:
+        """Whether any of the workers whose models are not built yet answers within some seconds."""
+        asked = [actor.answer.remote() for actor in self.starting.values()]
+        return bool(asked) and bool(self.ray.wait(asked, timeout=patience)[0])
 
     def stop(self) -> None:
         for actor in [*self.starting.values(), *self.ready]:
@@ -224,7 +232,7 @@ class _RayCrew:
         while queue or in_hand:
             done, _ = self.ray.wait([*in_hand, *self.starting], timeout=5.0)
             lonely_since = (lonely_since or time.monotonic()) if not (done or in_hand) else None
-            if lonely_since and time.monotonic() - lonely_since > PATIENCE:
+            if lonely_since and time.monotonic() - lonely_since > PATIENCE and not self._any_answers(5.0):
                 raise OSError(
                     "all workers on Ray are gone and no new one starts; see `ray status`, then go on with `resume=True`"
                 )

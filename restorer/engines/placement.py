@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torch.backends import cudnn
 from vocbench.restorer.cutting import Tiling
 from vocbench.restorer.files import cache_folder
 
@@ -21,3 +23,8 @@ class Placement:
     @property
     def on_cpu(self) -> bool:
         return self.device == "cpu"
+
+
+def full_precision() -> AbstractContextManager[None]:
+    """Return a context in which convolutions on CUDA are in float32, not in TF32; what the program had set comes back."""
+    return cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False)  # type: ignore[no-any-return]

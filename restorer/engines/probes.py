@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
+from vocbench.restorer.engines.placement import full_precision
 
 WHOLE = 256  # pixels a side, where photos are restored whole
 
@@ -55,7 +56,7 @@ def largest_error(made: torch.nn.Module, network: torch.nn.Module, size: int | N
     own = next(network.parameters())
     errors = []
     for probe in probes(size):
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False):
+        with full_precision():
             wanted = network(probe[None].to(own)).cpu().clamp(0, 1)
         errors.append((made(probe[None]).float().cpu().clamp(0, 1) - wanted).abs().max())
     return float(torch.stack(errors).max())  # NaN is the largest

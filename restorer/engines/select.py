@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from vocbench.restorer.engines import native
 from vocbench.restorer.engines.openvino_engine import OpenVinoEngine
-from vocbench.restorer.engines.placement import Placement
+from vocbench.restorer.engines.placement import Placement, full_precision
 from vocbench.restorer.engines.probes import largest_error
 from vocbench.restorer.files import replacing, usable
 from vocbench.restorer.networks.owan import Owan
@@ -56,7 +56,8 @@ class TorchEngine(nn.Module):
         moved = images.to(self._own()).contiguous(memory_format=torch.channels_last)
         if self.any_number and len(moved) > 1:
             return torch.cat([self.network(image) for image in moved.split(1)]).to(images)
-        return self.network(moved).to(images)
+        with full_precision():
+            return self.network(moved).to(images)
 
 
 def torch_engine(network: nn.Module, placement: Placement) -> nn.Module:

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from vocbench.restorer.engines.folding import Folded, fold
 from vocbench.restorer.engines.native import asks_for_gradients, check_batch, plain, refuse_tracing
+from vocbench.restorer.engines.placement import full_precision
 from vocbench.restorer.networks.owan import CHANNELS, OPERATIONS, Owan
 
 MIDDLE = 3 * CHANNELS
@@ -262,7 +263,7 @@ class TritonOwan(nn.Module):
             moved = images.to(parameters[0])
             if place.type != "cuda":
                 return self._run(moved, self._prepared()[0]).to(images)
-            with torch.cuda.device(place):
+            with torch.cuda.device(place), full_precision():
                 return self._replay(moved).to(images)
 
 

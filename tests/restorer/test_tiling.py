@@ -104,3 +104,29 @@ def test_a_single_tile_too_large_and_other_errors_are_told():
     with pytest.raises(RuntimeError, match="shapes differ"):
         Tiled(network, Tiling(32, 24), 8)(torch.rand(1, 3, 40, 40))
     assert network.counts == [8]
+
+
+def test_photos_are_cut_and_put_together_where_the_network_is(monkeypatch):
+    """With float64 in place of a GPU: all tiles come from what was placed there, once a photo, and the photo comes home."""
+    placed = []
+    monkeypatch.setattr(Tiled, "_placed", lambda self, image: placed.append(image.shape) or image.double())
+    network = Recorder()
+    taken = []
+    network.register_forward_pre_hook(lambda module, given: taken.append(given[0].dtype))
+    images = [torch.rand(3, 40, 70), torch.rand(3, 10, 33)]
+    restored = Tiled(network, Tiling(32, 24), 5).restore_many(images)
+    assert placed == [image.shape for image in images]
+    assert set(taken) == {torch.float64}
+    for image, one in zip(images, restored, strict=True):
+        assert one.device == image.device
+        torch.testing.assert_close(one.float(), (image + 0.1).clamp(0, 1), atol=1e-6, rtol=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_a_photo_on_the_cpu_is_restored_on_a_gpu_and_comes_back():
+    network = nn.Conv2d(3, 3, 5, padding=2)
+    photo = torch.rand(3, 50, 61)
+    wanted = Tiled(network, Tiling(32, 24), 4).restore_many([photo])[0]
+    made = Tiled(network.cuda(), Tiling(32, 24), 4).restore_many([photo])[0]
+    assert made.device.type == "cpu"
+    torch.testing.assert_close(made, wanted, atol=1e-3, rtol=0)

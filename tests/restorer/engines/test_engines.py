@@ -143,3 +143,18 @@ def test_threads_do_not_change_what_the_compiled_layers_give(shared, name):
         torch.set_num_threads(kept)
     assert (given[0] - tiles).abs().max() > 0.02
     assert all(torch.equal(given[0], other) for other in given[1:])
+
+
+def test_plain_pytorch_on_a_gpu_convolves_in_float32_and_leaves_the_programs_setting(monkeypatch):
+    seen = []
+
+    class Telling(torch.nn.Module):
+        def forward(self, images):
+            seen.append(torch.backends.cudnn.allow_tf32)
+            return images
+
+    monkeypatch.setattr(select.TorchEngine, "any_number", False)  # as on a GPU
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    select.TorchEngine(Telling(), "cpu")(torch.rand(2, 3, 8, 8))
+    assert seen == [False]
+    assert torch.backends.cudnn.allow_tf32
