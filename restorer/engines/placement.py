@@ -27,4 +27,4 @@ class Placement:
 
 def full_precision() -> AbstractContextManager[None]:
     """Return a context in which convolutions on CUDA are in float32, not in TF32; what the program had set comes back."""
-    return cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False)  # type: ignore[no-any-return]
+    return cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False)
