@@ -126,6 +126,8 @@ def _complaint(error: Exception) -> str:
     if isinstance(error, subprocess.CalledProcessError):
         lines = [line.strip() for line in error.stderr.splitlines() if line.strip()]
         return next((line for line in lines if "error" in line.lower()), lines[0] if lines else f"exit {error.returncode}")
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"it was not done within {error.timeout:g} s; is this machine busy? The next start tries again"
     return " ".join(str(error).split())
 
 

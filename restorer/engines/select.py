@@ -117,7 +117,7 @@ def auto_engine(network: nn.Module, placement: Placement) -> nn.Module:
             return native_engine(network, placement)
         if placement.tiling.size and find_spec("openvino"):
             return openvino_engine(network, placement)
-        logger.warning("no C++ compiler and no openvino here; OWAN runs in plain PyTorch, several times slower")
+        logger.warning("neither a C++ compiler nor openvino can be used here; OWAN runs in plain PyTorch, several times slower")
     if placement.device.startswith("cuda") and isinstance(network, Owan) and (made := _checked_triton(network, placement)):
         return made
     return torch_engine(network, placement)

@@ -46,7 +46,7 @@ def test_auto_says_when_only_plain_pytorch_is_left(monkeypatch, caplog, tmp_path
     monkeypatch.setattr(select, "find_spec", lambda name: None)
     made = make_engine(build("owan"), Placement("cpu", Tiling(63, 42), 4, tmp_path), "auto")
     assert isinstance(made, select.TorchEngine)
-    assert "no C++ compiler and no openvino here" in caplog.text
+    assert "neither a C++ compiler nor openvino can be used here; OWAN runs in plain PyTorch" in caplog.text
 
 
 def test_auto_takes_openvino_where_there_is_no_compiler(monkeypatch, tmp_path):
