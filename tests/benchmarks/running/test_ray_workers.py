@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import pytest
 from vocbench.benchmarks.reporting.examples import Examples
 from vocbench.benchmarks.running import clock
-from vocbench.benchmarks.running.ray_workers import OnRay, Unit, Worker, _share
+from vocbench.benchmarks.running.ray_workers import OnRay, Unit, Worker, _RayCrew, _share
+from vocbench.benchmarks.running.unit import Equipment
 from vocbench.benchmarks.settings import RunSettings, file_digest
 from vocbench.benchmarks.storage.store import Store
 from vocbench.detection.detections import VOC_CLASSES
@@ -182,6 +183,38 @@ def test_a_worker_refuses_a_photo_that_differs_from_the_drivers(alone, tmp_path,
     assert told.peaks["peak_memory_bytes"] > 5e7
     with pytest.raises(ValueError, match=r"2099_000003.jpg: another photo here than where the run was started"):
         worker.compute(replace(unit, digests=["0" * 64]))
+
+
+class FakeRay:
+    """Ray with one worker, which answers where `started`, and builds its models for longer than any limit."""
+
+    exceptions = ray.exceptions
+
+    def __init__(self, started):
+        self.started = started
+        self.begin, self.answer = (SimpleNamespace(remote=lambda name=name: name) for name in ("begin", "answer"))
+
+    def remote(self, *given):
+        return self
+
+    def options(self, **given):
+        return self
+
+    def wait(self, references, timeout=None):
+        done = [one for one in references if (self.started and one == "answer") or timeout is None]
+        return done, [one for one in references if one not in done]
+
+    def get(self, reference):
+        return Equipment({}, {}, "a GPU")
+
+
+def test_the_limit_of_starting_is_without_the_time_that_building_models_takes():
+    settings = RunSettings("sample", "all", "voc", (), ())
+    crew = _RayCrew(FakeRay(started=True), settings, OnRay(workers=1, cpus=1.0, gpus=0.0))
+    crew.start()
+    assert crew.equipment.hardware == "1 workers on Ray, a GPU"
+    with pytest.raises(OSError, match="no worker started on Ray within 120 s"):
+        _RayCrew(FakeRay(started=False), settings, OnRay(workers=1, cpus=1.0, gpus=0.0)).start()
 
 
 def node(cpus, gpus=0.0):
