@@ -150,9 +150,9 @@ def test_the_packages_listed_are_the_folders():
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    out = tmp_path_factory.mktemp("wheel")
-    source = out / "source"
+def source(tmp_path_factory):
+    """A copy of the tracked files, so that building leaves nothing here."""
+    source = tmp_path_factory.mktemp("source")
     tracked = subprocess.run(["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True, check=False)
     if tracked.returncode:
         pytest.skip("needs a git checkout")
@@ -160,9 +160,19 @@ def wheel(tmp_path_factory):
         if (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(out), str(source)]
+    return source
+
+
+def pip(*arguments):
+    command = [sys.executable, "-m", "pip", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(source, tmp_path_factory):
+    out = tmp_path_factory.mktemp("wheel")
+    pip("wheel", "--quiet", "--no-deps", "--wheel-dir", out, source)
     return next(out.glob("*.whl"))
 
 
@@ -200,6 +210,19 @@ def test_an_installed_wheel_opens_its_data_files(wheel, tmp_path):
         command = [sys.executable, *given]
         done = subprocess.run(command, capture_output=True, text=True, env=path, cwd=tmp_path, check=False)
         assert done.returncode == 0, done.stderr
+
+
+def test_an_editable_install_of_links_opens_its_data_files(source, tmp_path):
+    """`editable_mode=strict`, which editors and type checkers follow, puts a folder of links on the path."""
+    strict = ("--config-settings", "editable_mode=strict", "--editable", source)
+    pip("install", "--quiet", "--no-deps", "--ignore-installed", "--prefix", tmp_path, *strict)
+    (path,) = tmp_path.rglob("__editable__*.pth")
+    links = path.read_text().strip()
+    assert links.startswith(str(source / "build"))
+    environment = {"PYTHONPATH": f"{links}:{path.parent}", "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "-c", INSIDE, links, *MAY_IMPORT]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_nothing_of_this_machine_is_tracked():

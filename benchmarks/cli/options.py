@@ -56,7 +56,7 @@ class Command(click.Command):
             return super().parse_args(ctx, args)
         except click.MissingParameter as error:
             about = [getattr(error.param, "help", None), f"An example: {self.examples[0]}" if self.examples else None]
-            error.message = error.message or " ".join(filter(None, about))
+            error.message = error.message or " ".join(filter(None, about))  # type: ignore[misc]  # click leaves it empty
             raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

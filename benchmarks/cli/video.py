@@ -243,5 +243,5 @@ def _stage(restorer: str, detector: str, gate: bool, at_detector: bool, options:
     model = build_restorer(specs[0], options)
     limits = LIMITS if gate else None
     if isinstance(model, Gated):  # which would look at the frame shrunk
-        model, limits = model.restorer, model.limits
+        limits, model = model.limits, model.restorer
     return _Stage((specs[0].label, specs[1].label), model, build_detector(specs[1], options), score, limits, at_detector)

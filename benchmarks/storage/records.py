@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 import msgspec.structs
@@ -122,7 +122,7 @@ def read_record(path: Path) -> RunRecord:
     """Return a run.json; ValueError naming it where keys are missing, of another type, or of settings that no run has."""
     record, given = read_json(path, RunRecord), read_json(path, _Settings).settings
     unknown = given.keys() - RunSettings.__dataclass_fields__.keys()
-    missing = {name: value for name, value in EARLIER.items() if name not in given}
+    missing: dict[str, Any] = {name: value for name, value in EARLIER.items() if name not in given}
     try:
         if unknown:
             raise ValueError(f"there is no setting {min(unknown)!r}; the run is of a newer version")

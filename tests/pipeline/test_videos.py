@@ -1,10 +1,12 @@
 import queue
+from typing import Any
 
 import numpy as np
 import pytest
 from vocbench.pipeline import videos
 from vocbench.pipeline.videos import RATE, Video, VideoWriter
 
+from tests.support.calls import noting
 from tests.support.clips import make_clip, read_clip
 from tests.support.web import Answer, server
 
@@ -92,8 +94,8 @@ def test_a_camera_that_falls_silent_is_left_with_a_notice(monkeypatch, caplog):
 def test_a_stream_is_asked_for_with_limits_of_time(monkeypatch):
     import cv2
 
-    asked = []
-    monkeypatch.setattr(cv2, "VideoCapture", lambda *given: asked.append(given) or FakeCamera(*given))
+    asked: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(cv2, "VideoCapture", noting(asked, FakeCamera))
     Video("rtsp://a.org/stream").close()
     ((source, interface, limits),) = asked
     assert (source, interface) == ("rtsp://a.org/stream", cv2.CAP_FFMPEG)

@@ -28,6 +28,7 @@ from vocbench.benchmarks.settings import RunSettings
 from vocbench.detection.datasets.voc import read_voc
 from vocbench.pipeline.chain import RestorerError
 
+from tests.support.calls import noting
 from tests.support.commands import PYTHONPATH, ROOT
 from tests.support.fakes import BlobDetector, Brighten, NotANumber, SmallDetector
 
@@ -219,8 +220,8 @@ def test_the_shares_of_what_workers_do_are_in_the_results(settings, tmp_path, mo
 @pytest.mark.parametrize("detectors", [1, 2])
 def test_each_photos_ssim_is_computed_once_for_each_variant(settings, tmp_path, monkeypatch, detectors):
     """Of five photos those distorted and those of two restorers, whichever detectors look at them."""
-    counted, real = [], prepared_module.ssim
-    monkeypatch.setattr(prepared_module, "ssim", lambda *images: counted.append(1) or real(*images))
+    counted: list[tuple[object, ...]] = []
+    monkeypatch.setattr(prepared_module, "ssim", noting(counted, prepared_module.ssim))
     named = (*settings.detectors, "again=tests.support.fakes:BlobDetector")[:detectors]
     run_benchmark(replace(settings, restorers=(*settings.restorers, "identity"), detectors=named), tmp_path / "out")
     assert len(counted) == 5 * 3
