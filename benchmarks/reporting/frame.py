@@ -43,7 +43,8 @@ def axis(values: Sequence[float], zero: bool = True) -> Axis:
     """Return an axis of three to nine steps that holds the values and, unless told otherwise, zero."""
     values = [*values, 0.0] if zero or not values else values
     low, high = min(values), max(values)
-    high = high if high > low else low + 1
+    if high == low:
+        low, high = (low - 1, high) if low >= 1 else (low, high + 1)  # an axis of percent ends at 100
     least = (high - low) / 8
     power = 10.0 ** math.floor(math.log10(least))
     step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= least * (1 - 1e-9))

@@ -67,6 +67,8 @@ def caption(results: Results) -> str:
 def classes(results: Results) -> str:
     """Return in words which classes the mAP is over."""
     of = results.classes
+    if of.all == 1:
+        return "1 class, in too few photos for an interval" if of.least_photos == 1 else "1 class"
     if of.least_photos == 1:
         return f"all {of.all} classes, as none is in enough photos for an interval"
     return f"{len(of.counted)} of {of.all} classes, those in at least {of.least_photos} photos"

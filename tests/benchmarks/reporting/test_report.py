@@ -249,6 +249,8 @@ def test_an_axis_has_round_steps_and_zero():
     assert axis([]) == pytest.approx((0, 1, 5))
     assert axis([-3.0]) == pytest.approx((-3, 0, 6))
     assert axis([81.0, 95.0], zero=False) == pytest.approx((80, 96, 8))
+    assert axis([100.0, 100.0], zero=False) == pytest.approx((99, 100, 5))  # there is no mAP above
+    assert axis([0.0, 0.0], zero=False) == pytest.approx((0, 1, 5))
 
 
 def test_a_logarithmic_axis_has_ticks_around_all_values():

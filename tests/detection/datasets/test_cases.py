@@ -1,13 +1,18 @@
 """Data sets and detections as people have them, each with the figure that is right."""
 
+import hashlib
 import json
+import runpy
 import shutil
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
 from vocbench.benchmarks.cli.main import cli
 from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.voc_folder import check_size
+from vocbench.detection.detections import VOC_CLASSES
 from vocbench.restorer.images import check_image
 
 HUNDRED = [
@@ -43,8 +48,8 @@ def evaluated(folder, data="VOC2099", detections="dets.json", *arguments):
     return CliRunner().invoke(cli, given, catch_exceptions=False)
 
 
-def figure(*given):
-    return json.loads(evaluated(*given, "--json").stdout)["map"]
+def figure(folder, *given):
+    return json.loads(evaluated(folder, *(given or ("VOC2099", "dets.json")), "--json").stdout)["map"]
 
 
 @pytest.mark.parametrize("name", HUNDRED)
@@ -65,11 +70,15 @@ def test_other_forms_are_read_to_the_right_figure(case, name, data, detections):
 
 
 def test_a_line_of_a_split_that_is_an_id_is_that_photo(case):
-    assert open_data(str(case("split_space_mix") / "VOC2099"), "val").ids == ["dog", "cat 2"]
+    folder = case("split_space_mix")
+    assert open_data(str(folder / "VOC2099"), "val").ids == ["dog", "cat 2"]
+    assert figure(folder) == 1.0
 
 
 def test_a_line_of_a_split_may_have_its_suffix(case):
-    assert open_data(str(case("split_with_suffix") / "VOC2099"), "val").ids == ["p1", "p2"]
+    folder = case("split_with_suffix")
+    assert open_data(str(folder / "VOC2099"), "val").ids == ["p1", "p2"]
+    assert figure(folder) == 1.0
 
 
 def test_predictions_that_were_exported_are_read_back_alike(case):
@@ -78,9 +87,13 @@ def test_predictions_that_were_exported_are_read_back_alike(case):
     assert figures == [0.0, 0.0, 0.0]  # none of the 16 boxes is of the class of the two objects
 
 
-def test_classes_that_count_from_zero_are_told(case):
-    done = evaluated(case("coco_cat0"))
-    assert "--categories" in done.output
+def test_classes_that_count_from_zero_are_told_and_read_with_the_remedy(case):
+    folder = case("coco_cat0")
+    done = evaluated(folder)
+    assert "boxes fit 2 of 2 objects, but with the object's class only 0" in done.stderr
+    assert "--categories" in done.stderr
+    (folder / "names.json").write_text(json.dumps(dict(enumerate(VOC_CLASSES))))
+    assert figure(folder, "VOC2099", "dets.json", "--categories", str(folder / "names.json")) == 1.0
 
 
 def test_photos_are_read_or_refused_by_kind(case):
@@ -108,4 +121,90 @@ def test_a_polygon_without_a_box_is_told(case):
 
 
 def test_own_classes_are_evaluated(case):
-    assert figure(case("extra_class"), "VOC2099", "dets.json") is not None
+    folder = case("extra_class")
+    assert figure(folder) == 0.5  # the dog is found, the traffic light is not
+    assert figure(folder, "VOC2099", "dets.json", "--classes", "dog") == 1.0
+
+
+def test_photos_of_any_suffix_are_run_on(case):
+    done = ran(case("suffix_JPEG"), "tests.support.fakes:BlobDetector")
+    assert done.exit_code == 0
+    with pytest.raises(ValueError, match=r"p2\.bmp: is a BMP picture; photos are JPEG or PNG: convert it to p2\.png"):
+        ran(case("suffix_bmp"), "tests.support.fakes:BlobDetector")
+
+
+def ran(folder, detector, *arguments):
+    """`vocbench run` with the options that the cases name."""
+    given = ["run", "--data", str(folder / "VOC2099"), "--split", "val", "--recipe", "clean", "--restorer", "identity"]
+    return CliRunner().invoke(
+        cli, [*given, "--detector", detector, "--out", str(folder / "out"), *arguments], catch_exceptions=False
+    )
+
+
+def test_a_run_on_photos_turned_by_exif_names_the_turn_and_goes_on_upright(case):
+    folder = case("exif_upright")
+    with pytest.raises(ValueError, match=r"p1\.jpg: is stored as 120x90 pixels and turned by EXIF"):
+        ran(folder, "tests.support.fakes:BlobDetector")
+    assert ran(folder, "tests.support.fakes:BlobDetector", "--upright").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("turned", r"own-turned' failed on 000007: the box \[60\.0, 60\.0, 10\.0, 10\.0\] ends before it begins"),
+        ("float_labels", r"own-float_labels' failed on 000007: labels must be whole numbers, got 11\.7"),
+        ("nan", r"own-nan' failed on 000007: detections must be finite, got NaN or infinite boxes"),
+        ("tv", r"labels must lie in 0\.\.19, got 20\.\.20; if they count the background as 0, subtract 1"),
+    ],
+)
+def test_an_own_detectors_wrong_boxes_and_labels_are_refused_by_name(case, monkeypatch, name, told):
+    folder = case("torchvision_labels")
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "own", raising=False)
+    with pytest.raises(ValueError, match=told):
+        ran(folder, f"own:{name}")
+
+
+def test_an_own_detectors_labels_that_count_the_background_are_told(case, monkeypatch):
+    folder = case("torchvision_labels")
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.delitem(sys.modules, "own", raising=False)
+    done = ran(folder, "own:dog")
+    assert done.exit_code == 0
+    assert "its labels seem to count the background as 0; subtract 1 from them" in done.stderr
+
+
+def executed(folder, monkeypatch, *arguments):
+    """Run a case's own program in its folder and return its names."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["make.py", *map(str, arguments)])
+    return runpy.run_path(str(folder / "make.py"))
+
+
+def test_a_models_class_names_are_mapped_however_they_are_written(case, shared, monkeypatch):
+    pytest.importorskip("ultralytics")
+    from vocbench.detection.detectors.ultralytics_adapter import load_ultralytics
+
+    folder, weights = case("ultralytics_names"), shared / "weights/ultralytics/yolov8n.pt"
+    executed(folder, monkeypatch, weights)
+    renamed, plain = load_ultralytics(folder / "person.pt", trust=True), load_ultralytics(weights, trust=True)
+    assert {"Person", "potted_plant"} <= set(renamed.known)
+    assert renamed.labels.tolist() == plain.labels.tolist()
+    assert renamed.labels[0] == VOC_CLASSES.index("person")
+
+
+@pytest.mark.parametrize("name", ["yolov5s.pt", "yolov3-tiny.pt"])
+def test_the_file_of_a_model_that_was_given_is_opened_or_refused(case, shared, monkeypatch, name):
+    pytest.importorskip("ultralytics")
+    folder = case("ultralytics_yolov5_swap")
+    weights = str(shared / "weights/ultralytics/yolov8n.pt")
+    subprocess.run(["sh", "make.sh", weights], cwd=folder, check=True)
+    monkeypatch.chdir(folder)
+    before = sorted(folder.iterdir())
+    with pytest.raises(ValueError, match=rf"{name}: ultralytics could not load it"):
+        ran(folder, name, "--trust-weights")
+    assert sorted(path for path in folder.iterdir() if path.name != "out") == before
+    shutil.copy(weights, folder / name)
+    assert ran(folder, name, "--trust-weights", "--limit", "1").exit_code == 0
+    record = json.loads((folder / "out/run.json").read_text())
+    assert hashlib.sha256((folder / name).read_bytes()).hexdigest() in json.dumps(record)
