@@ -9,13 +9,14 @@ import copy
 import tempfile
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental import _config as symbolic
 from vocbench.restorer.engines.fused import fuse
 from vocbench.restorer.networks.owan import Owan
 
@@ -34,6 +35,28 @@ class Clipped(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return self.network(image).clamp(0, 1)
+
+
+class WholeBlocks(nn.Module):
+    """A network at 1/`factor` of the resolution on a photo grown to whole blocks by indices: (B, 3, H, W) to the same shape.
+
+    It grows photos itself, but by a padding whose width torch.export can only keep for sides that need none.
+    """
+
+    def __init__(self, network: nn.Module, factor: int):
+        super().__init__()
+        self.network, self.factor = network, factor
+
+    def _grown(self, side: int) -> Tensor:
+        """Return the rows or columns of a photo that has so many, the last one repeated up to a whole block."""
+        blocks = (side + self.factor - 1) // self.factor
+        return torch.arange(self.factor * blocks).clamp(max=side - 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        height, width = image.shape[2:]
+        grown = image.index_select(2, self._grown(height)).index_select(3, self._grown(width))
+        restored = self.network(grown)
+        return restored.index_select(2, torch.arange(height)).index_select(3, torch.arange(width))
 
 
 Run = Callable[[np.ndarray], np.ndarray]
@@ -78,18 +101,20 @@ def _run_torchscript(path: Path) -> Run:
 
 
 def _torch_export(network: nn.Module, path: Path) -> None:
-    step = _step(network)
-    sizes: dict[int, Any] = {0: torch.export.Dim("batch", min=1, max=MOST)}
-    for axis, side in ((2, "height"), (3, "width")):  # of one block alone the enlarging would be kept as that of one
-        free = torch.export.Dim(side, min=1 if step == 1 else 2, max=MOST // step)
-        sizes[axis] = free if step == 1 else step * free
+    factor = max(getattr(part, "factor", 1) for part in network.modules())
+    sizes = {axis: torch.export.Dim(name, min=1, max=MOST) for axis, name in ((0, "batch"), (2, "height"), (3, "width"))}
     example = torch.zeros(2, *EXAMPLE[1:])  # a batch of one would be kept as one
-    torch.export.save(torch.export.export(network, (example,), dynamic_shapes=(sizes,)), str(path))
+    with _any_side() if factor > 1 else nullcontext():
+        whole = WholeBlocks(network, factor) if factor > 1 else network
+        program = torch.export.export(whole, (example,), dynamic_shapes=(sizes,))
+    torch.export.save(program, str(path))
 
 
-def _step(network: nn.Module) -> int:
-    """Return by what an exported program's sides must be divisible: what the resolution is divided by inside."""
-    return max((getattr(part, "factor", 1) for part in network.modules()), default=1)
+def _any_side() -> AbstractContextManager[None]:
+    """Return a context in which torch.export keeps no side of one block as a case of its own; ValueError where it cannot."""
+    if not hasattr(symbolic, "backed_size_oblivious"):
+        raise ValueError(f"PyTorch {torch.__version__} cannot export this network; update PyTorch, or choose another format")
+    return symbolic.patch(backed_size_oblivious=True)
 
 
 def _run_torch_export(path: Path) -> Run:
@@ -139,9 +164,6 @@ def _files(name: str, path: Path) -> list[Path]:
 def export(network: Owan, name: str, path: str | Path) -> float:
     """Write the fused network, output clipped, as `name`; gives the largest error found on three sizes.
 
-    A `torch-export` program of a network at a half or a quarter of the resolution takes sides that are multiples of 2 or 4, of
-    at least two such blocks; every other format takes any side.
-
     Raises ValueError, leaving nothing behind, where the loaded file differs from the network by more than 1e-4.
     """
     path = check_path(name, path)
@@ -150,7 +172,7 @@ def export(network: Owan, name: str, path: str | Path) -> float:
         warnings.simplefilter("ignore")  # torch's own, on tracing and on formats it deprecates
         part = Path(work) / path.name
         write(Clipped(fuse(copy.deepcopy(network))).eval().requires_grad_(False), part)
-        error = _largest_error(network, load(part), _step(network) if name == "torch-export" else 1)
+        error = _largest_error(network, load(part))
         if not error <= TOLERANCE:
             raise ValueError(f"{path}: the {name} file differs from the network by {error:.1e}; not kept")
         for made, target in zip(_files(name, part), _files(name, path), strict=True):
@@ -158,9 +180,9 @@ def export(network: Owan, name: str, path: str | Path) -> float:
     return error
 
 
-def _largest_error(network: Owan, run: Run, step: int) -> float:
+def _largest_error(network: Owan, run: Run) -> float:
     errors = []
-    for height, width in ((height // step * step, width // step * step) for height, width in CHECKED):
+    for height, width in CHECKED:
         y, x = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
         image = torch.stack([x, y, 0.5 * (x + y)])[None]  # smooth, as photos are
         errors.append(float(np.abs(run(image.numpy()) - network(image).clamp(0, 1).numpy()).max()))

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, interpolate, pad, pixel_shuffle, pixel_unshuffle
+from torch.nn.functional import avg_pool2d, interpolate, pad, pixel_shuffle
 from vocbench.restorer.networks.owan import CHANNELS, Owan
 
 STATISTICS = 10  # channels of `statistics`
@@ -98,7 +98,9 @@ class SubpixelOwan(Owan):
 
     def enter(self, image: Tensor) -> Tensor:
         """Return the blocks' subpixels as channels: (B, 3, H, W) to (B, 3 n², ceil(H / n), ceil(W / n))."""
-        return pixel_unshuffle(self._grown(image), self.factor)
+        grown, n = self._grown(image), self.factor
+        parts = [grown[..., i::n, j::n] for i in range(n) for j in range(n)]
+        return torch.stack(parts, 2).flatten(1, 2)  # `pixel_unshuffle`, of which torch.export takes no side of one block
 
     def leave(self, image: Tensor, features: Tensor) -> Tensor:
         """Return the restored image (B, 3, H, W) from the features (B, 16, h, w) of the last group and the image itself."""

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -6,6 +7,7 @@ from vocbench.pipeline.weights import find
 from vocbench.restorer.engines import export as module
 from vocbench.restorer.engines.export import FORMATS, check_path, export
 from vocbench.restorer.networks.owan_files import build, load_owan
+from vocbench.restorer.networks.owan_subpixel import MOST
 from vocbench.restorer.weight_files import save_weights
 
 
@@ -19,17 +21,18 @@ def test_every_format_is_loaded_and_is_the_network(shared, tmp_path, name):
     assert {made.name for made in tmp_path.iterdir()} == {f"owan{suffix}" for suffix in suffixes}
 
 
+@pytest.mark.parametrize("weights", ["owan", "owan-half"])
 @pytest.mark.parametrize("name", ["torchscript", "torch-export"])
-def test_files_of_torch_take_any_batch_and_side_and_ask_for_no_gradients(tmp_path, recwarn, name):
+def test_files_of_torch_take_any_batch_and_side_and_ask_for_no_gradients(tmp_path, recwarn, name, weights):
     """As `export`: batches of one and sides of 16 or more only, gradients asked for, and torch's warnings on the way."""
-    network = load_owan(find("owan"))
+    network = load_owan(find(weights))
     network.groups = network.groups[:1]  # of ten, which are alike
     path = tmp_path / f"x{FORMATS[name][0]}"
     export(network, name, path)
     assert [str(one.message) for one in recwarn] == []
     loaded = torch.jit.load(path) if name == "torchscript" else torch.export.load(path).module()
     assert all(parameter.requires_grad for parameter in network.parameters())  # the caller's are as they were
-    for size in ((1, 3, 64, 72), (3, 3, 5, 7), (2, 3, 1, 9), (1, 3, 1, 1)):
+    for size in ((1, 3, 64, 72), (3, 3, 5, 7), (2, 3, 1, 9), (1, 3, 2, 1), (1, 3, 1, 1)):
         image = torch.rand(size)
         restored = loaded(image)
         assert not restored.requires_grad
@@ -43,12 +46,21 @@ def test_the_default_network_is_written_in_every_format(tmp_path, name):
         pytest.importorskip("onnxruntime")
     network = load_owan(find("owan-half"))
     network.groups = network.groups[:1]
-    assert export(network, name, tmp_path / f"x{FORMATS[name][0]}") <= 1e-4
-    if name == "torch-export":
-        loaded = torch.export.load(tmp_path / "x.pt2").module()
-        for size in ((1, 3, 64, 72), (3, 3, 4, 6)):
-            image = torch.rand(size)
-            torch.testing.assert_close(loaded(image), network(image).clamp(0, 1).detach(), atol=1e-4, rtol=0)
+    path = tmp_path / f"x{FORMATS[name][0]}"
+    assert export(network, name, path) <= 1e-4
+    run = FORMATS[name][2](path)
+    with torch.no_grad():
+        for colour in torch.eye(3):  # on a full one the last features leave their bound
+            image = colour[None, :, None, None].expand(1, 3, 16, 18).contiguous()
+            assert network.groups[0](network.head(network.enter(image)))[0].max() > MOST
+            assert np.abs(run(image.numpy()) - network(image).clamp(0, 1).numpy()).max() <= 1e-4
+
+
+def test_a_pytorch_that_cannot_export_the_default_network_is_told(tmp_path, monkeypatch):
+    monkeypatch.delattr(module.symbolic, "backed_size_oblivious")
+    with pytest.raises(ValueError, match=r"PyTorch .* cannot export this network; update PyTorch, or choose another format"):
+        export(load_owan(find("owan-half")), "torch-export", tmp_path / "x.pt2")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_differs_is_not_kept(tmp_path, monkeypatch):
