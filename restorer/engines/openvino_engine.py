@@ -1,8 +1,9 @@
-"""A network run by OpenVINO on the CPU, tile by tile, in float32: its default bfloat16 is wrong by up to 0.08 here.
+"""A network run by OpenVINO on the CPU, one image at a time, in float32: its default bfloat16 is wrong by up to 0.08 here.
 
-One fixed shape, because with free sizes OpenVINO keeps buffers for every size it has seen; one tile at a time, because a batch
-of four tiles takes 2.8 GB. What OpenVINO makes of the weights is kept by the process, not by the module: copies, pickles and
-loaded weights need no care, and a forked process, in which OpenVINO's threads are missing, runs the network itself.
+Tiles have one fixed shape. Photos restored whole share one model of free sides, of which OpenVINO keeps only so many prepared
+steps: it would keep those of every size it has seen. One image at a time, because a batch of four tiles takes 2.8 GB. What
+OpenVINO makes of the weights is kept by the process, not by the module: copies, pickles and loaded weights need no care, and
+a forked process, in which OpenVINO's threads are missing, runs the network itself.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from vocbench.restorer.files import usable
 from vocbench.restorer.networks.owan import Owan
 
 logger = logging.getLogger(__name__)
+STEPS = 500  # prepared for sizes already seen, some 0.1 MB each; a size takes some 30
+EXAMPLE = 64  # pixels a side, of the image on which a network of free sides is traced
 KEPT = 2  # compiled models that a process keeps, some hundred MB each
 
 
@@ -32,7 +35,7 @@ class _Process:
     """What this process has of OpenVINO: a request of each compiled model by what it was made of, used by one at a time."""
 
     lock: ClassVar = threading.Lock()
-    requests: ClassVar[dict[tuple[str, int, int], Any]] = {}
+    requests: ClassVar[dict[tuple[str, int | None, int], Any]] = {}
     began: ClassVar[int | None] = None  # the process that first compiled a model
     told: ClassVar[bool] = False
 
@@ -55,27 +58,26 @@ def _digest(network: nn.Module) -> str:
     return whole.hexdigest()
 
 
-def _compile(network: nn.Module, size: int, threads: int, cache: Path) -> Any:
+def _compile(network: nn.Module, size: int | None, threads: int, cache: Path) -> Any:
     import openvino
 
-    shape = [1, 3, size, size]
+    shape = [1, 3, size or -1, size or -1]
+    example = torch.zeros(1, 3, size or EXAMPLE, size or EXAMPLE)
     # The copy and the tracing leave the program's random numbers and warnings alone.
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's tracing, on which OpenVINO relies
         own = copy.deepcopy(network).float().eval()
-        model = openvino.convert_model(
-            fuse(own) if isinstance(own, Owan) else own, example_input=torch.zeros(shape), input=shape
-        )
+        model = openvino.convert_model(fuse(own) if isinstance(own, Owan) else own, example_input=example, input=shape)
     core = openvino.Core()
     core.set_property({"CACHE_DIR": str(private_folder(usable(cache) / "openvino"))})
     options = {
         "INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads,
-        "ENABLE_CPU_PINNING": False,
+        "ENABLE_CPU_PINNING": False, "CPU_RUNTIME_CACHE_CAPACITY": STEPS,
     }  # fmt: skip
     return core.compile_model(model, "CPU", options).create_infer_request()
 
 
-def _request(network: nn.Module, size: int, cache: Path) -> Any:
+def _request(network: nn.Module, size: int | None, cache: Path) -> Any:
     """Return the infer request of these weights, compiled where this process has none; for the holder of the lock."""
     key = (_digest(network), size, torch.get_num_threads())
     if key not in _Process.requests:
@@ -88,7 +90,7 @@ def _request(network: nn.Module, size: int, cache: Path) -> Any:
 
 
 class OpenVinoEngine(nn.Module):
-    """A network under OpenVINO for tiles of `size` pixels; its parameters are the network's own.
+    """A network under OpenVINO for tiles of `size` pixels, or where it is None for images of any size; parameters stay its own.
 
     Other sizes, gradients, parameters on another device and a forked process are for the network itself.
     """
@@ -96,14 +98,14 @@ class OpenVinoEngine(nn.Module):
     engine = "openvino"
     any_number = True  # of tiles at a time: each is computed alone
 
-    def __init__(self, network: nn.Module, size: int, cache: Path):
+    def __init__(self, network: nn.Module, size: int | None, cache: Path):
         super().__init__()
         self.network, self.size, self.cache = network, size, cache
 
     def _applies(self, images: Tensor) -> bool:
         parameters = list(self.network.parameters())
         return not (
-            images.shape[2:] != (self.size, self.size)
+            (self.size is not None and images.shape[2:] != (self.size, self.size))
             or any(one.device.type != "cpu" for one in parameters)
             or asks_for_gradients(images, parameters)
             or torch.compiler.is_compiling()
@@ -111,7 +113,7 @@ class OpenVinoEngine(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map (B, 3, size, size) floats on any device to the same shape, type and device."""
+        """Map (B, 3, H, W) floats on any device to the same shape, type and device."""
         refuse_tracing("openvino")
         check_batch(images)
         if not self._applies(images):

@@ -73,11 +73,9 @@ def native_engine(network: nn.Module, placement: Placement) -> nn.Module:
 
 
 def openvino_engine(network: nn.Module, placement: Placement) -> nn.Module:
-    """Return OpenVINO on the fused network, for a CPU and for tiles only."""
-    if not placement.on_cpu or placement.tiling.size is None or find_spec("openvino") is None:
-        raise ValueError(
-            "the engine 'openvino' needs the package openvino, a CPU and tiles of one size; use `engine='torch'` here"
-        )
+    """Return OpenVINO on the fused network, for a CPU."""
+    if not placement.on_cpu or find_spec("openvino") is None:
+        raise ValueError("the engine 'openvino' needs the package openvino and a CPU; use `engine='torch'` here")
     return OpenVinoEngine(network, placement.tiling.size, placement.cache)
 
 
@@ -115,7 +113,7 @@ def auto_engine(network: nn.Module, placement: Placement) -> nn.Module:
     if placement.on_cpu and isinstance(network, Owan):
         if native.available():
             return native_engine(network, placement)
-        if placement.tiling.size and find_spec("openvino"):
+        if find_spec("openvino"):
             return openvino_engine(network, placement)
         logger.warning("neither a C++ compiler nor openvino can be used here; OWAN runs in plain PyTorch, several times slower")
     if placement.device.startswith("cuda") and isinstance(network, Owan) and (made := _checked_triton(network, placement)):

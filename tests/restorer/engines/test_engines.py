@@ -3,6 +3,7 @@ import json
 import pytest
 import torch
 from click.testing import CliRunner
+from skimage.data import astronaut
 from vocbench.benchmarks.cli.main import cli
 from vocbench.pipeline.weights import find
 from vocbench.restorer.engines import native, select
@@ -11,6 +12,7 @@ from vocbench.restorer.engines.placement import Placement
 from vocbench.restorer.engines.select import ENGINES, make_engine
 from vocbench.restorer.images import read_image
 from vocbench.restorer.networks.owan_files import build, load_owan
+from vocbench.restorer.networks.owan_subpixel import MOST
 from vocbench.restorer.tiling import Tiled, Tiling
 from vocbench.restorer.weight_files import save_weights
 
@@ -49,17 +51,53 @@ def test_auto_says_when_only_plain_pytorch_is_left(monkeypatch, caplog, tmp_path
     assert "neither a C++ compiler nor openvino can be used here; OWAN runs in plain PyTorch" in caplog.text
 
 
-def test_auto_takes_openvino_where_there_is_no_compiler(monkeypatch, tmp_path):
+@pytest.mark.parametrize(("name", "tiling"), [("owan", Tiling(32, 24)), ("owan-half", Tiling())])
+def test_auto_takes_openvino_where_there_is_no_compiler(monkeypatch, tmp_path, name, tiling):
     monkeypatch.setattr(native, "available", lambda: False)
-    made = make_engine(build("owan"), Placement("cpu", Tiling(32, 24), 2, tmp_path), "auto")
+    made = make_engine(build(name), Placement("cpu", tiling, 2, tmp_path), "auto")
     assert isinstance(made, select.OpenVinoEngine)
+
+
+def _made(name, engine, tmp_path):
+    if engine == "native" and not native.available():
+        pytest.skip("needs a C++ compiler")
+    return make_engine(load_owan(find(name)), Placement("cpu", Tiling(), 1, tmp_path), engine)
+
+
+COLOURS = {"red": (1.0, 0.0, 0.0), "green": (0.0, 1.0, 0.0), "blue": (0.0, 0.0, 1.0)}
+
+
+@pytest.mark.parametrize("engine", ["native", "openvino", "torch"])
+def test_every_engine_restores_whole_photos_of_any_size_and_of_one_full_colour(tmp_path, engine):
+    """By the default restorer, whose features grow beyond their bound on a full blue and red."""
+    plain, made = load_owan(find("owan-half")), _made("owan-half", engine, tmp_path)
+    photo = torch.from_numpy(astronaut()).permute(2, 0, 1)[None].float() / 255
+    pictures = [photo[:, :, 90 : 90 + height, 180 : 180 + width] for height, width in ((1, 1), (7, 13), (40, 36))]
+    pictures += [torch.tensor(colour)[None, :, None, None].expand(1, 3, 16, 18) for colour in COLOURS.values()]
+    beyond = 0
+    with torch.inference_mode():
+        for picture in pictures:
+            expected = plain(picture)
+            over = bool(_features(plain, picture).max() > MOST)  # where rounding has grown with them
+            torch.testing.assert_close(made(picture), expected, atol=2e-3 if over else 1e-4, rtol=0)
+            beyond += over
+        assert (plain(pictures[2]) - pictures[2]).abs().max() > 0.02  # the weights do something
+    assert beyond >= 2
+
+
+def _features(network, image):
+    """The last group's features, as no bound has held them."""
+    features = network.head(network.enter(image))
+    for group in network.groups:
+        features, _ = group(features)
+    return features
 
 
 def test_engines_that_do_not_fit_are_told(tmp_path):
     with pytest.raises(ValueError, match="unknown engine 'fast'; choose one of auto, native"):
         make_engine(build("owan"), Placement("cpu", Tiling(63, 42), 4, tmp_path), "fast")
-    with pytest.raises(ValueError, match="needs the package openvino, a CPU and tiles"):
-        make_engine(build("owan"), Placement("cpu", Tiling(), 1, tmp_path), "openvino")
+    with pytest.raises(ValueError, match="needs the package openvino and a CPU"):
+        make_engine(build("owan"), Placement("cuda", Tiling(), 1, tmp_path), "openvino")
     with pytest.raises(ValueError, match="needs the package triton and a CUDA GPU"):
         make_engine(build("owan"), Placement("cpu", Tiling(63, 42), 4, tmp_path), "triton")
     with pytest.raises(ValueError, match="runs OWAN on a CPU"):
