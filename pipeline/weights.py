@@ -91,8 +91,8 @@ WEIGHTS: dict[str, Weights] = {
     "owan-half": Weights(
         "owan-half.safetensors",
         Package("vocbench.restorer", "weights/owan-half.safetensors"),
-        1_701_344,
-        "212424fc6090aa1bdbcd7dc1c534851343708131b3decc12e9d952ab5bb7cb82",
+        1_701_136,
+        "d6fd4f7274f4935036b8b78418bde652cc3211f4d95b2fc1526eec5602706fd0",
         "MIT",
         "OWAN at half the resolution, the default restorer, trained by this project; its card is restorer/weights/owan-half.md",
     ),

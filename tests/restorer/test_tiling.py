@@ -108,8 +108,13 @@ def test_a_single_tile_too_large_and_other_errors_are_told():
 
 def test_photos_are_cut_and_put_together_where_the_network_is(monkeypatch):
     """With float64 in place of a GPU: all tiles come from what was placed there, once a photo, and the photo comes home."""
-    placed = []
-    monkeypatch.setattr(Tiled, "_placed", lambda self, image: placed.append(image.shape) or image.double())
+    placed: list[torch.Size] = []
+
+    def place(self: Tiled, image: torch.Tensor) -> torch.Tensor:
+        placed.append(image.shape)
+        return image.double()
+
+    monkeypatch.setattr(Tiled, "_placed", place)
     network = Recorder()
     taken = []
     network.register_forward_pre_hook(lambda module, given: taken.append(given[0].dtype))
