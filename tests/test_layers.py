@@ -44,7 +44,7 @@ LAYERS = {
         {"photos"},
     ],
     "benchmarks": [
-        {"settings", "variants", "sample", "classes", "copies", "voc_folder", "data_check", "repaired_copy"},
+        {"settings", "variants", "sample", "classes", "copies", "voc_folder", "data_check", "repaired_copy", "memory"},
         {"storage"},
         {"running"},
         {"results"},

@@ -14,19 +14,20 @@ from vocbench.restorer.cutting import Tiling
 
 
 @click.command(cls=Command, examples=["vocbench speed", "vocbench speed --size 1920x1080 --engine native --json"])
-@click.option("--restorer", default="owan", show_default=True, type=OWAN, help="Weights of OWAN.")
+@click.option("--restorer", default=DEFAULT_RESTORER, show_default=True, type=OWAN, help="Weights of OWAN.")
 @click.option("--size", default="500x375", show_default=True, metavar="WIDTHxHEIGHT", help="Of the photo, in pixels.")
 @click.option("--engine", "wanted", multiple=True, help="Only these engines and peers (repeatable); the plain one always runs.")
 @tile_option
 @click.option("--batch", default=0, type=click.IntRange(0), help="Tiles at a time; default: as for restoring.")
-@click.option("--rounds", default=5, show_default=True, help="Timed rounds after one of warm-up.")
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="Timed rounds after one of warm-up.")
 @device_option
 @json_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for speed.json and speed.md.")
 def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> None:
     """Measure milliseconds per photo under every engine at hand, beside what a user would take instead.
 
-    Engines take turns, so that a noisy machine treats them alike. Errors are against the plain float32 network.
+    Engines take turns, so that a noisy machine treats them alike. Errors are against the plain float32 network. The row
+    `library` is a program's call `restore(photo)`. Processor time is that of all threads, which other jobs change less.
     """
     try:
         width, height = (int(side) for side in size.lower().split("x"))
@@ -43,7 +44,7 @@ def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> 
     chosen = choose_device(device)
     say = lambda text: click.echo(text, err=True)  # noqa: E731
     batch = batch or timing.default_batch(path, tiling, chosen)
-    case = timing.Case(path, tiling, (width, height), chosen, batch, cache_folder())
+    case = timing.Case(restorer, path, tiling, (width, height), chosen, batch, cache_folder())
     total = len(timing.candidates(wanted, chosen)) * (1 + rounds)
     with Progress(total, unit="photos") as shown:
         found = timing.measure(case, wanted, rounds, say, lambda name: shown.advance(note=name))

@@ -8,7 +8,6 @@ random: about 2.5 objects and 3 detections a photo, a third of them persons, as 
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from typing import Any
 
 import click
 import numpy as np
+from vocbench.benchmarks.memory import resident_peak
 from vocbench.benchmarks.results.finished import Finished, predictions, scan
 from vocbench.benchmarks.results.intervals import Counted, photos_of_classes, resampled
 from vocbench.benchmarks.results.judge import measure_all, results
@@ -253,8 +253,7 @@ def main(images: int, restorers: int, out: Path | None, steps: str, step: str | 
         begun = time.perf_counter()
         told = STEPS[step](scale)
         seconds = time.perf_counter() - begun
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kilobytes on Linux
-        click.echo(f"{step}: {seconds:.2f} s, {peak:.0f} MiB; {told}")
+        click.echo(f"{step}: {seconds:.2f} s, {(resident_peak() or 0) / 2**20:.0f} MiB; {told}")
 
 
 if __name__ == "__main__":

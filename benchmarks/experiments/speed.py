@@ -1,8 +1,10 @@
 """How fast a restorer runs under every engine at hand, beside what a user would take instead, all in one process and in turns.
 
-A photo that scikit-image carries is restored by the same tiles each time, cutting and blending included. Engines take turns
-round by round, so that a noisy machine treats them alike; the first round of each is warm-up and not counted. Peak memory is
-that of a process of its own for each.
+A photo that scikit-image carries is restored by the same tiles each time; checking, cutting, blending and the guard are
+included, so that a row is what a program's call of the library costs. That call itself, `restore(photo)`, is a row too. All
+take turns round by round, so that a noisy machine treats them alike; the first round of each is warm-up and not counted. Wall
+time is what a user waits, processor time what all threads together spend, which other jobs change less. Peak memory is that
+of a process of its own for each.
 """
 
 from __future__ import annotations
@@ -20,15 +22,22 @@ import torch
 from msgspec import Struct
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
+from vocbench.benchmarks.memory import resident_peak
 from vocbench.benchmarks.settings import hardware, versions
+from vocbench.pipeline.chain import restore_images
+from vocbench.pipeline.models import load_restorer
+from vocbench.pipeline.photos import restore
 from vocbench.restorer.engines import select
 from vocbench.restorer.engines.openvino_engine import OpenVinoEngine
 from vocbench.restorer.engines.placement import Placement
+from vocbench.restorer.guard import Guarded
 from vocbench.restorer.images import from_uint8
 from vocbench.restorer.networks.owan_files import load_owan
 from vocbench.restorer.tiling import Tiled, Tiling
 
 BASE = "plain"  # the plain network, eager; ratios and errors are against it
+LIBRARY = "library"  # a program's call `restore(photo)`, with the engine that the defaults choose
+Call = Callable[[Tensor], Tensor]  # a photo (3, H, W) to the restored one
 
 
 def sample_photo(width: int, height: int) -> Tensor:
@@ -79,7 +88,7 @@ def _side(placement: Placement) -> int:
 
 
 def _openvino_unfused(network: nn.Module, placement: Placement) -> nn.Module:
-    return OpenVinoEngine(_AsItIs(network), _side(placement), placement.cache)
+    return OpenVinoEngine(_AsItIs(network), placement.tiling.size, placement.cache)
 
 
 class _OnnxRuntime(nn.Module):
@@ -113,6 +122,7 @@ PEERS: dict[str, select.Builder] = {
     "onnxruntime (unfused)": _onnxruntime_unfused,
     "openvino (unfused)": _openvino_unfused,
 }
+BUILDERS = PEERS | {name: builder for name, builder in select.ENGINES.items() if name not in ("auto", "torch")}
 CPU_ONLY = ("native", "openvino", "onnxruntime (unfused)", "openvino (unfused)")
 
 
@@ -125,6 +135,7 @@ def default_batch(weights: Path, tiling: Tiling, device: str) -> int:
 class Measured:
     name: str
     seconds: list[float]  # per photo, one of each round
+    processor: list[float]  # seconds of processor time, of all threads, in the same rounds
     error: float  # largest difference from the plain float32 network
     memory: int | None  # bytes at the peak: of a process that does nothing else, or on the GPU
 
@@ -133,6 +144,7 @@ class Measured:
 class Case:
     """What every candidate is given."""
 
+    restorer: str  # NAME[:WEIGHTS]
     weights: Path
     tiling: Tiling
     size: tuple[int, int]  # of the photo, width and height in pixels
@@ -140,23 +152,28 @@ class Case:
     batch: int  # tiles at a time
     cache: Path
 
-    def build(self, builder: select.Builder) -> Tiled:
+    def build(self, name: str) -> Call:
+        """Return what restores a photo by the named candidate, behind the guard as restorers are by default."""
+        if name == LIBRARY:
+            model = load_restorer(self.restorer, device=self.device, tile=str(self.tiling), batch=self.batch)
+            return lambda photo: restore(photo, model)
         placement = Placement(self.device, self.tiling, self.batch, self.cache)
-        return Tiled(builder(load_owan(self.weights), placement), self.tiling, self.batch)
+        engine = BUILDERS[name](load_owan(self.weights), placement)
+        guarded = Guarded(Tiled(engine, self.tiling, self.batch)).eval().requires_grad_(False)
+        return lambda photo: restore_images(guarded, [photo])[0]
 
 
 def _restore_alone(case: Case, name: str, told: Connection) -> None:
     """Restore the photo once in this process and tell its peak memory in bytes."""
-    import resource
-
-    on_gpu = case.device.startswith("cuda")
-    case.build(candidates((name,), case.device)[name]).restore_many([sample_photo(*case.size)])
-    peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    told.send(torch.cuda.max_memory_allocated(case.device) if on_gpu else peak)
+    case.build(name)(sample_photo(*case.size))
+    told.send(torch.cuda.max_memory_allocated(case.device) if case.device.startswith("cuda") else resident_peak())
 
 
 def peak_memory(case: Case, name: str) -> int | None:
-    """Return the bytes at the peak of a fresh process that restores the photo once by a candidate; None where it fails."""
+    """Return the bytes at the peak of a fresh process that restores the photo once by the named candidate.
+
+    None where it fails, or where the system does not tell.
+    """
     context = get_context("spawn")
     here, there = context.Pipe(duplex=False)
     process = context.Process(target=_restore_alone, args=(case, name, there))
@@ -170,14 +187,14 @@ def peak_memory(case: Case, name: str) -> int | None:
         process.join()
 
 
-def candidates(wanted: tuple[str, ...], device: str) -> dict[str, select.Builder]:
-    """Return the engines and peers to measure, the base first; no `wanted` means all that suit the device."""
-    known = PEERS | {name: builder for name, builder in select.ENGINES.items() if name not in ("auto", "torch")}
+def candidates(wanted: tuple[str, ...], device: str) -> list[str]:
+    """Return the names to measure, the base first; `wanted` empty means all that suit the device."""
+    known = [*BUILDERS, LIBRARY]
     for name in wanted:
         if name not in known:
             raise ValueError(f"unknown engine {name!r}; choose from {', '.join(known)}")
     chosen = [name for name in known if name == BASE or not wanted or name in wanted]
-    return {name: known[name] for name in chosen if device == "cpu" or name not in CPU_ONLY}
+    return [name for name in chosen if device == "cpu" or name not in CPU_ONLY]
 
 
 def _synchronise(device: str) -> None:
@@ -185,12 +202,13 @@ def _synchronise(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def _timed(tiled: Tiled, photo: Tensor, device: str) -> tuple[Tensor, float]:
+def _timed(call: Call, photo: Tensor, device: str) -> tuple[Tensor, float, float]:
+    """Return the restored photo, the seconds that it took, and the seconds of processor time."""
     _synchronise(device)
-    begun = time.perf_counter()
-    restored = tiled.restore_many([photo])[0]
+    begun, spent = time.perf_counter(), time.process_time()
+    restored = call(photo)
     _synchronise(device)
-    return restored, time.perf_counter() - begun
+    return restored, time.perf_counter() - begun, time.process_time() - spent
 
 
 def measure(
@@ -200,28 +218,28 @@ def measure(
     say: Callable[[str], None] = lambda text: None,
     step: Callable[[str], None] = lambda name: None,
 ) -> list[Measured]:
-    """Time every candidate on one photo, in turns; `say` is given those that cannot run here.
+    """Return the seconds of every candidate on one photo, in turns; those that cannot run here are told by `say`.
 
     `step` is called with a candidate's name after its warm-up and after each of its rounds.
     """
     photo = sample_photo(*case.size)
     ready, errors, base = {}, {}, None
-    for name, builder in candidates(wanted, case.device).items():
+    for name in candidates(wanted, case.device):
         try:
-            tiled = case.build(builder)
-            restored, _ = _timed(tiled, photo, case.device)  # warm-up
+            call = case.build(name)
+            restored = _timed(call, photo, case.device)[0]  # warm-up
         except Exception as error:  # a peer that is not installed or does not take the network
             say(f"{name}: left out ({' '.join(str(error).split())[:120]})")
             continue
         step(name)
         base = restored if base is None else base
-        ready[name], errors[name] = tiled, (restored - base).abs().max().item()
-    seconds: dict[str, list[float]] = {name: [] for name in ready}
+        ready[name], errors[name] = call, (restored - base).abs().max().item()
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ready}
     for _ in range(rounds):
-        for name, tiled in ready.items():
-            seconds[name].append(_timed(tiled, photo, case.device)[1])
+        for name, call in ready.items():
+            taken[name].append(_timed(call, photo, case.device)[1:])
             step(name)
-    return [Measured(name, seconds[name], errors[name], peak_memory(case, name)) for name in ready]
+    return [Measured(name, *map(list, zip(*taken[name], strict=True)), errors[name], peak_memory(case, name)) for name in ready]
 
 
 class EngineSpeed(Struct, frozen=True, kw_only=True):
@@ -230,6 +248,7 @@ class EngineSpeed(Struct, frozen=True, kw_only=True):
     engine: str
     milliseconds: float  # of a photo, the median of the rounds
     spread: tuple[float, float]  # the fewest and the most milliseconds
+    processor_milliseconds: float  # of all threads, the median of the rounds
     photos_per_second: float
     ratio: float  # how many times as fast as the plain network
     max_error: float  # against the plain network's pixels in [0, 1]
@@ -261,6 +280,7 @@ def table(found: list[Measured], case: Case) -> SpeedResults:
                 engine=one.name,
                 milliseconds=1e3 * median,
                 spread=(1e3 * min(one.seconds), 1e3 * max(one.seconds)),
+                processor_milliseconds=1e3 * statistics.median(one.processor),
                 photos_per_second=1 / median,
                 ratio=base / median,
                 max_error=one.error,
@@ -287,14 +307,15 @@ def to_markdown(content: SpeedResults) -> str:
         f"{content.batch} at a time, float32, {content.hardware}, {content.threads} threads, "
         f"PyTorch {content.versions.get('torch')}, median of {content.rounds} rounds in turns.",
         "",
-        "| engine | ms per photo | least to most | photos/s | times faster than plain | max error | peak memory, MB |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| engine | ms per photo | least to most | ms of processor time | photos/s | times faster than plain | max error "
+        "| peak memory, MB |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in content.rows:
         low, high = row.spread
         memory = "–" if row.peak_memory_bytes is None else f"{row.peak_memory_bytes / 1e6:.0f}"
         lines.append(
-            f"| {row.engine} | {row.milliseconds:.0f} | {low:.0f} to {high:.0f} | {row.photos_per_second:.2f} "
-            f"| {row.ratio:.2f} | {row.max_error:.1e} | {memory} |"
+            f"| {row.engine} | {row.milliseconds:.0f} | {low:.0f} to {high:.0f} | {row.processor_milliseconds:.0f} "
+            f"| {row.photos_per_second:.2f} | {row.ratio:.2f} | {row.max_error:.1e} | {memory} |"
         )
     return "\n".join(lines) + "\n"

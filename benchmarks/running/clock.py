@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
+from vocbench.benchmarks.memory import resident_peak
 
 T = TypeVar("T")
 WORKED = ("workers_read", "workers_degrade", "workers_measure")
@@ -15,10 +16,8 @@ WORKED = ("workers_read", "workers_degrade", "workers_measure")
 
 def peak_memory() -> dict[str, int]:
     """Return the peak memory so far in bytes: resident, of this process or an ended child, and of CUDA where it is used."""
-    import resource  # which only a run needs: `restore` and `detect` work where it is missing
-
-    resident = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    peaks = {"peak_memory_bytes": 1024 * resident}
+    resident = [peak for children in (False, True) if (peak := resident_peak(children=children)) is not None]
+    peaks = {"peak_memory_bytes": max(resident)} if resident else {}
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         peaks["peak_cuda_bytes"] = max(torch.cuda.max_memory_allocated(i) for i in range(torch.cuda.device_count()))
     return peaks
