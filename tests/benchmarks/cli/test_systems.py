@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from vocbench.benchmarks.running.clock import peak_memory
-from vocbench.restorer.images import write_image
 
 from tests.support.commands import PYTHONPATH, ROOT
 
@@ -37,42 +36,6 @@ def without_posix(lines, folder):
     done = subprocess.run(given, capture_output=True, text=True, check=False, env=variables, cwd=folder)
     assert done.returncode == 0, done.stderr
     return *json.loads(done.stdout.splitlines()[-1]), done.stderr
-
-
-def test_photos_are_restored_and_detected_and_networks_trained_timed_and_exported(tmp_path, photo):
-    (tmp_path / "photos").mkdir()
-    for i in range(5):
-        write_image(tmp_path / "photos" / f"{i}.png", photo)
-    lines = [
-        ["doctor"],
-        ["restore", "photos/0.png", "--restorer", "owan-half", "--out", "restored"],
-        ["detect", "photos", "--detector", "tests.support.fakes:BlobDetector", "--out", "detected"],
-        ["quality", "--pairs", "photos", "photos", "--restorer", "median"],
-        [
-            "train",
-            "dncnn",
-            "--clean",
-            "photos",
-            "--steps",
-            1,
-            "--batch",
-            1,
-            "--patch",
-            16,
-            "--task-weight",
-            0,
-            "--out",
-            "trained",
-        ],
-        ["speed", "--size", "24x20", "--rounds", 1, "--engine", "channels-last", "--device", "cpu", "--out", "speed"],
-        ["export", "owan", "--format", "torchscript", "--out", "owan.pt"],
-    ]
-    codes, seen, told = without_posix(lines, tmp_path)
-    assert (codes, seen) == ([0] * len(lines), []), told
-    assert (tmp_path / "restored" / "0.png").is_file()
-    assert len(list((tmp_path / "detected").iterdir())) == 5
-    rows = json.loads((tmp_path / "speed" / "speed.json").read_text())["rows"]
-    assert [row["peak_memory_bytes"] for row in rows] == [None, None]
 
 
 def test_a_run_says_what_it_needs(tmp_path):
