@@ -76,8 +76,8 @@ def count_known(data: D, choice: str | None, known: Mapping[str, Sequence[str]])
             f"no detector knows {'the class' if len(strange) == 1 else 'the classes'} {_some(strange)} of {data.name}; "
             f"{has}: choose and rename by `classes`, or take a detector trained on them"
         )
-    told = {label: [name for name in missing if name in classes] for label, missing in lacking.items()}
-    return labelled(data, choice, classes), {label: missing for label, missing in told.items() if missing}
+    unknown = {label: [name for name in missing if name in classes] for label, missing in lacking.items()}
+    return labelled(data, choice, classes), {label: missing for label, missing in unknown.items() if missing}
 
 
 def _some(names: Sequence[str], most: int = 8) -> str:

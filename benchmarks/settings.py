@@ -60,7 +60,7 @@ class RunSettings:
 
     @property
     def as_they_are(self) -> bool:
-        """Whether photos are taken as they are, without clean ones to compare with."""
+        """Return whether photos are taken as they are, without clean ones to compare with."""
         return self.recipe == AS_THEY_ARE and self.levels is None
 
     def __post_init__(self) -> None:
@@ -126,8 +126,8 @@ def code_digest() -> str:
     """Return the SHA-256 of the code that makes predictions: what only reports on them may change while a run waits."""
     root = Path(__file__).resolve().parent.parent
     files = [path for folder in COMPUTING for path in (root / folder).rglob("*") if path.suffix in (".py", ".cpp", ".h")]
-    told = sorted((path.relative_to(root).as_posix(), file_digest(path)) for path in files)
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    digests = sorted((path.relative_to(root).as_posix(), file_digest(path)) for path in files)
+    return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
 
 
 def hardware(device: str) -> str:

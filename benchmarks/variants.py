@@ -25,12 +25,12 @@ def label_of(name: str) -> str:
 
 
 def restores_clean(name: str) -> bool:
-    """Whether a variant is a restorer on clean photos."""
+    """Return whether a variant is a restorer on clean photos."""
     return name.startswith(ON_CLEAN)
 
 
 def is_clean(name: str) -> bool:
-    """Whether a variant's photos were not distorted, restored or not."""
+    """Return whether a variant's photos were not distorted, restored or not."""
     return name == "clean" or restores_clean(name)
 
 

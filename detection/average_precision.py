@@ -1,10 +1,10 @@
 """Average precision under named protocols, so that a number cannot be mistaken.
 
 `voc07` and `voc10` are the official devkit's (VOCevaldet.m and VOCap.m): detections of a class by falling score, ties in the
-order given; each takes the object of its image with the largest overlap (the first of equals) and is a true positive when the
-IoU is at least 0.5; a match to a difficult object is neither a true nor a false positive, any number of times; a second match
+order given; each takes the object of its image with the largest IoU (the first of equals) and is a true positive when that
+is at least 0.5; a match to a difficult object is neither a true nor a false positive, any number of times; a second match
 of an object is a false positive, with no fall-back to another. `voc07` averages the interpolated precision at 11 recalls,
-`voc10` takes the area under the monotone envelope. `coco` is pycocotools' AP at overlaps 0.50 to 0.95, difficult objects marked
+`voc10` takes the area under the monotone envelope. `coco` is pycocotools' AP at IoU 0.50 to 0.95, difficult objects marked
 as crowd.
 
 One class is matched at a time, so that memory beyond the detections themselves is that of one class.
@@ -57,7 +57,7 @@ class Matches:
             yield int(place), found
 
 
-def pair_overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+def paired_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return the intersection over union (N,) of boxes (N, 4) and others (N, 4), row by row."""
     sides = np.minimum(boxes[:, 2:], others[:, 2:]) - np.maximum(boxes[:, :2], others[:, :2])
     shared = np.where((sides > 0).all(1), sides.prod(1), 0.0)
@@ -81,9 +81,9 @@ def _best_objects(
     row = np.repeat(np.flatnonzero(has), per[has])  # detection of each pair
     within = np.arange(len(row)) - np.repeat(begin, per[has])
     candidate = first[image[row]] + within
-    overlap = pair_overlaps(boxes[row], object_boxes[candidate])
-    best[has] = np.maximum.reduceat(overlap, begin)
-    is_best = overlap == best[row]
+    iou = paired_iou(boxes[row], object_boxes[candidate])
+    best[has] = np.maximum.reduceat(iou, begin)
+    is_best = iou == best[row]
     position = np.where(is_best, np.arange(len(row)), len(row))
     chosen[has] = candidate[np.minimum.reduceat(position, begin)]
     return best, chosen
@@ -131,9 +131,9 @@ VOC_RULES: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "voc10": voc10_average_precision,
 }
 PROTOCOLS = {
-    "voc07": "PASCAL VOC 2007 devkit: 11 recalls, overlap at least 0.5, difficult objects ignored",
-    "voc10": "PASCAL VOC 2010 devkit: area under the monotone curve, overlap at least 0.5, difficult objects ignored",
-    "coco": "COCO (pycocotools): mean over overlaps 0.50 to 0.95, difficult objects marked as crowd",
+    "voc07": "PASCAL VOC 2007 devkit: 11 recalls, IoU at least 0.5, difficult objects ignored",
+    "voc10": "PASCAL VOC 2010 devkit: area under the monotone curve, IoU at least 0.5, difficult objects ignored",
+    "coco": "COCO (pycocotools): mean over IoU 0.50 to 0.95, difficult objects marked as crowd",
 }
 
 

@@ -1,6 +1,6 @@
 """What came and what went between two sets of detections of one photo, without ground truth.
 
-Boxes of one class that overlap by at least `IOU` are taken for the same object, each at most once, the best overlap first.
+Boxes of one class with an IoU of at least `IOU` are taken for the same object, each at most once, the largest IoU first.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class Changes:
 def find_changes(before: Detections, after: Detections, score: float = SCORE, iou: float = IOU) -> Changes:
     """Return what became of the boxes of `score` and above of one photo; boxes of one class are paired from `iou` on."""
     first, second = _counted(before, score), _counted(after, score)
-    overlaps = box_iou(before.boxes[first], after.boxes[second]).numpy()  # (first, second)
-    overlaps[before.labels.numpy()[first][:, None] != after.labels.numpy()[second][None]] = 0
+    ious = box_iou(before.boxes[first], after.boxes[second]).numpy()  # (first, second)
+    ious[before.labels.numpy()[first][:, None] != after.labels.numpy()[second][None]] = 0
     kept: dict[int, int] = {}  # before: after
-    for place in np.argsort(-overlaps, axis=None, kind="stable"):
-        i, j = np.unravel_index(place, overlaps.shape)
-        if overlaps[i, j] < iou or overlaps[i, j] == 0:
+    for place in np.argsort(-ious, axis=None, kind="stable"):
+        i, j = np.unravel_index(place, ious.shape)
+        if ious[i, j] < iou or ious[i, j] == 0:
             break
         if first[i] not in kept and second[j] not in kept.values():
             kept[int(first[i])] = int(second[j])

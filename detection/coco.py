@@ -74,6 +74,6 @@ def coco_average_precision(
         evaluation = COCOeval(truth, truth.loadRes(results), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
-    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # (overlaps, recalls, classes), all areas, 100 detections
+    precision = evaluation.eval["precision"][:, :, :, 0, -1]  # (IoU, recalls, classes), all areas, 100 detections
     means = [float(precision[:, :, k].mean()) if counted[k] else None for k in range(len(classes))]
     return dict(zip(classes, means, strict=True))

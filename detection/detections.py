@@ -37,8 +37,8 @@ VOC_CLASSES = (
 def classes_of(detector: Any) -> tuple[str, ...]:
     """Return the names that a detector's labels index: its attribute `classes`, VOC's where it has none."""
     given = getattr(detector, "classes", None)
-    told = isinstance(given, (list, tuple)) and given and all(isinstance(name, str) for name in given)
-    return tuple(given) if told else VOC_CLASSES  # type: ignore[arg-type]
+    has_names = isinstance(given, (list, tuple)) and given and all(isinstance(name, str) for name in given)
+    return tuple(given) if has_names else VOC_CLASSES  # type: ignore[arg-type]
 
 
 class Detections(NamedTuple):

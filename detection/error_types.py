@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from vocbench.detection.average_precision import pair_overlaps, voc10_average_precision
+from vocbench.detection.average_precision import paired_iou, voc10_average_precision
 from vocbench.detection.columns import ObjectColumns
 from vocbench.detection.detections import Detections, Objects
 
@@ -30,12 +30,12 @@ MISSED = list(ERROR_TYPES).index("missed")
 MOVABLE = [list(ERROR_TYPES).index(kind) for kind in ("class", "localisation")]  # mended, they are true positives
 
 
-def _overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+def _iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return the IoU (N, M) of every pair."""
     rows, columns = len(boxes), len(others)
     if not rows or not columns:
         return np.zeros((rows, columns))
-    return pair_overlaps(np.repeat(boxes, columns, 0), np.tile(others, (rows, 1))).reshape(rows, columns)
+    return paired_iou(np.repeat(boxes, columns, 0), np.tile(others, (rows, 1))).reshape(rows, columns)
 
 
 class Judgement(NamedTuple):
@@ -54,12 +54,12 @@ def judge(found: Detections, objects: Objects) -> tuple[list[Judgement], np.ndar
     Detections of difficult objects do not count. Types are those of `ERROR_TYPES` and `true positive`.
     """
     scores, labels = np.asarray(found.scores, np.float64), np.asarray(found.labels)
-    overlap = _overlaps(np.asarray(found.boxes, np.float64), objects.boxes)
+    iou = _iou(np.asarray(found.boxes, np.float64), objects.boxes)
     taken = np.zeros(len(objects.labels), bool)
     judged = []
     for i in np.argsort(-scores, kind="stable"):
-        same = np.where(objects.labels == labels[i], overlap[i], 0.0)
-        other = np.where((objects.labels != labels[i]) & ~objects.difficult, overlap[i], 0.0)
+        same = np.where(objects.labels == labels[i], iou[i], 0.0)
+        other = np.where((objects.labels != labels[i]) & ~objects.difficult, iou[i], 0.0)
         own, foreign = (int(a.argmax()) if len(a) else -1 for a in (same, other))
         best, best_other = (float(a[k]) if k >= 0 else 0.0 for a, k in ((same, own), (other, foreign)))
         kind, target = "background", -1

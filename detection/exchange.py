@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import torch
-from vocbench.detection.average_precision import pair_overlaps
+from vocbench.detection.average_precision import paired_iou
 from vocbench.detection.datasets.classes import ClassIndex, own_classes
 from vocbench.detection.datasets.coco import is_coco
 from vocbench.detection.datasets.contract import DataWarning, counted
@@ -296,7 +296,7 @@ def fit(detections: Mapping[str, Detections], truth: Mapping[str, Objects]) -> F
             continue
         found_boxes, labels = np.asarray(found.boxes, np.float64), np.asarray(found.labels)
         for place in counting:
-            near = pair_overlaps(found_boxes, np.broadcast_to(one.boxes[place], found_boxes.shape)) >= 0.5
+            near = paired_iou(found_boxes, np.broadcast_to(one.boxes[place], found_boxes.shape)) >= 0.5
             boxes += bool(near.any())
             classes += bool((near & (labels == one.labels[place])).any())
     return Fit(objects, boxes, classes)

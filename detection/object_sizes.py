@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from vocbench.detection.average_precision import evaluate, pair_overlaps
+from vocbench.detection.average_precision import evaluate, paired_iou
 from vocbench.detection.columns import DetectionColumns, ObjectColumns, starts
 
 SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, np.inf)}  # areas in square pixels
@@ -55,7 +55,7 @@ def _own_overlap(found: DetectionColumns, truth: ObjectColumns) -> np.ndarray:
         if not count or not len(objects.labels):
             continue
         boxes = np.repeat(found.boxes[first:last].astype(np.float64), len(objects.labels), 0)
-        overlaps = pair_overlaps(boxes, np.tile(objects.boxes, (count, 1))).reshape(count, -1)
+        iou = paired_iou(boxes, np.tile(objects.boxes, (count, 1))).reshape(count, -1)
         same = found.labels[first:last, None] == objects.labels[None]
-        best[first:last] = np.where(same, overlaps, 0).max(1)
+        best[first:last] = np.where(same, iou, 0).max(1)
     return best

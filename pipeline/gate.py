@@ -88,7 +88,7 @@ def measures(image: Tensor) -> Measures:
 
 
 def needs_restoring(image: Tensor, limits: Limits = LIMITS) -> bool:
-    """Whether (3, H, W) in [0, 1] looks degraded; an image too small to tell does."""
+    """Return whether (3, H, W) in [0, 1] looks degraded; an image too small to tell does."""
     if min(image.shape[1:]) < SMALLEST:
         return True
     found = measures(image)

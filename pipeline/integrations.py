@@ -46,8 +46,8 @@ class RestoredVideo:
         finally:
             self._video.close()
         if self.lost and self._video.total:
-            told = f"{self.lost} of {self._video.total} frames could not be decoded and were left out"
-            warnings.warn(f"{self.source}: {told}", stacklevel=2)
+            message = f"{self.lost} of {self._video.total} frames could not be decoded and were left out"
+            warnings.warn(f"{self.source}: {message}", stacklevel=2)
 
 
 def restore_video(restorer: nn.Module, source: str | Path | int) -> RestoredVideo:

@@ -25,9 +25,9 @@ def check_scale(scale: str) -> None:
 
 def input_size(detector: Callable[..., Any], height: int, width: int) -> tuple[int, int]:
     """Return height and width to which `detector` resizes a photo of `height` x `width`; ValueError if it does not say."""
-    told = getattr(detector, "input_size", None)
-    if callable(told):
-        return told(height, width)
+    method = getattr(detector, "input_size", None)
+    if callable(method):
+        return method(height, width)
     transform = getattr(detector, "transform", None)  # torchvision's GeneralizedRCNNTransform
     if getattr(transform, "fixed_size", None):
         wide, high = transform.fixed_size  # type: ignore[union-attr]

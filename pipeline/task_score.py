@@ -15,7 +15,7 @@ from vocbench.restorer.degradations.recipes import degrade
 from vocbench.restorer.images import read_image
 
 SURE = 0.3  # the least score of a detection that counts, on both sides
-OVERLAP = 0.5  # the least IoU of the same object
+LEAST_IOU = 0.5  # the least IoU of the same object
 SIDE = 500  # pixels of a photo's longer side at most, as VOC's; the detectors see fewer
 PHOTOS = 32  # at most
 
@@ -31,7 +31,7 @@ def found_again(clean: Detections, other: Detections) -> tuple[int, int]:
     iou = box_iou(clean.boxes[wanted], other.boxes[given])  # (N, M)
     iou = torch.where(clean.labels[wanted][:, None] == other.labels[given], iou, 0.0)
     count = 0
-    while iou.numel() and iou.max() >= OVERLAP:
+    while iou.numel() and iou.max() >= LEAST_IOU:
         row, column = divmod(int(iou.argmax()), iou.shape[1])
         iou[row], iou[:, column] = 0.0, 0.0
         count += 1

@@ -160,5 +160,5 @@ class Tiled(nn.Module):
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, of a GPU or of PyTorch's allocator on the CPU."""
+    """Return whether memory ran out, of a GPU or of PyTorch's allocator on the CPU."""
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)

@@ -134,11 +134,11 @@ def check_state(path: str | Path, name: str, expected: Mapping[str, Tensor], fou
 
 def save_weights(path: str | Path, state: Mapping[str, Tensor], network: str, tiling: str, **facts: Any) -> None:
     """Write weights as safetensors, atomically, with what a reader must know in the metadata; equal weights, equal bytes."""
-    told = json.dumps({"network": network, "tiling": tiling} | facts, sort_keys=True)
+    metadata = json.dumps({"network": network, "tiling": tiling} | facts, sort_keys=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     try:
         with replacing(path) as part:
-            save_file(tensors, part, {FACTS: told})
+            save_file(tensors, part, {FACTS: metadata})
     except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise OSError(

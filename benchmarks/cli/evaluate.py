@@ -19,10 +19,10 @@ def notes() -> Iterator[None]:
     """Print what the library warns of, one line each on stderr."""
     import warnings
 
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
-    for text in dict.fromkeys(" ".join(str(one.message).split()) for one in told):
+    for text in dict.fromkeys(" ".join(str(one.message).split()) for one in caught):
         click.echo(f"Note: {text}", err=True)
 
 

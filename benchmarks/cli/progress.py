@@ -78,5 +78,5 @@ class Progress:
             self.said = now
             of = "" if self.total is None else f" of {self.total}"
             rest = f", about {duration(left)} left" if 0 < left < math.inf else ""
-            told = f" ({note})" if note else ""
-            click.echo(f"{self.before + int(self.done + 1e-6)}{of} {self.unit}, {pace(rate)}{rest}{told}", err=True)
+            suffix = f" ({note})" if note else ""
+            click.echo(f"{self.before + int(self.done + 1e-6)}{of} {self.unit}, {pace(rate)}{rest}{suffix}", err=True)

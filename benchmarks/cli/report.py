@@ -66,8 +66,10 @@ def compare(run_a, run_b, variant, variant_a, variant_b, detector, seed, as_json
     first, second = variant_a or variant or _restored(a), variant_b or variant or _restored(b)
     found = differences(a, b, first, second, detector or a.detectors[0], seed)
     if as_json:
-        told = {name: asdict(one) | {"distinguishable": one.distinguishable} for name, one in found.items()}
-        click.echo(json.dumps({"a": str(run_a), "b": str(run_b), "variant_a": first, "variant_b": second, "difference": told}))
+        listing = {name: asdict(one) | {"distinguishable": one.distinguishable} for name, one in found.items()}
+        click.echo(
+            json.dumps({"a": str(run_a), "b": str(run_b), "variant_a": first, "variant_b": second, "difference": listing})
+        )
         return
     click.echo(f"A: {run_a} {first}\nB: {run_b} {second}\nB - A in points of AP, 95 % interval, each class judged alone")
     for name, one in found.items():
@@ -210,11 +212,11 @@ def export_predictions(run: Path, form: str, variant: str, detector: str | None,
 @json_option
 def doctor(as_json: bool) -> None:
     """Show device, versions, caches, what is installed and what is missing."""
-    told = facts()
+    machine = facts()
     if as_json:
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(machine, indent=2))
         return
-    for name, value in told.items():
+    for name, value in machine.items():
         if not isinstance(value, dict):
             click.echo(f"{name}: {value}")
             continue

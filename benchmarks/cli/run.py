@@ -126,7 +126,7 @@ class Session:
 
     @property
     def on_ray(self) -> bool:
-        """Whether workers on Ray compute."""
+        """Return whether workers on Ray compute."""
         return self.runner == "ray"
 
     def check(self) -> None:

@@ -73,16 +73,16 @@ def draw_set(kind: str, photos: int, protocol: str, seed: int) -> dict[str, Eval
     ease = strength[label] + random.normal(0, 0.7, photos)[photo]
     objects = Scored(photo, label, ease + random.normal(0, 0.8, len(photo)))
     photo, label = _spread(random.poisson(rate, there.shape))
-    wrong = Scored(photo, label, random.normal(-0.3, 0.8, len(photo)))
+    false_positives = Scored(photo, label, random.normal(-0.3, 0.8, len(photo)))
     distortion = random.gamma(4, 0.25, photos)
-    return {name: _evaluation(objects, wrong, distortion * left, protocol, random) for name, left in LEFT.items()}
+    return {name: _evaluation(objects, false_positives, distortion * left, protocol, random) for name, left in LEFT.items()}
 
 
 def _evaluation(
-    objects: Scored, wrong: Scored, loss: np.ndarray, protocol: str, random: np.random.Generator
+    objects: Scored, false_positives: Scored, loss: np.ndarray, protocol: str, random: np.random.Generator
 ) -> Evaluation:  # fmt: skip
     """Return the evaluation of detections whose confidence a `loss` (photos,) lowers."""
-    both = [(objects, 1.0), (wrong, 0.3)]
+    both = [(objects, 1.0), (false_positives, 0.3)]
     scores = np.concatenate([one.confidence - part * loss[one.photo] for one, part in both])
     scores = scores + random.normal(0, 0.5, len(scores))
     photo, label = (np.concatenate([getattr(one, name) for one, _ in both]) for name in ("photo", "label"))
@@ -115,12 +115,12 @@ def judge_set(kind: str, photos: int, protocol: str, seed: int) -> Judgement:
         ("one restorer against another", change(made["second"], made["first"], counted).ci95),
         ("share recovered", recovered(made["first"], made, counted).ci95),
     ]
-    told = [(kind, counted.names, one) for kind, one in intervals]
+    named = [(kind, counted.names, one) for kind, one in intervals]
     spread = paired(drawn["first"], drawn["distorted"])
     for place, name in enumerate(VOC_CLASSES):
         value = difference(found["first"].ap[name], found["distorted"].ap[name])
-        told.append(("change of one class", (name,), _of_class(value, spread, place, counted.photos.get(name, 0))))
-    return Judgement(counted, {name: one.ap for name, one in found.items()}, told)
+        named.append(("change of one class", (name,), _of_class(value, spread, place, counted.photos.get(name, 0))))
+    return Judgement(counted, {name: one.ap for name, one in found.items()}, named)
 
 
 def _of_class(value: float | None, spread: np.ndarray | None, place: int, photos: int) -> Interval:
@@ -176,8 +176,8 @@ def rows(found: dict[tuple[str, int], dict[str, tuple[float, int]]]) -> Iterator
     yield "| --- |" + " ---: |" * len(found)
     kinds = list(dict.fromkeys(kind for one in found.values() for kind in one))
     for kind in kinds:
-        told = [one.get(kind) for one in found.values()]
-        yield f"| {kind} | " + " | ".join("–" if one is None else f"{100 * one[0]:.1f} % of {one[1]}" for one in told) + " |"
+        cells = [one.get(kind) for one in found.values()]
+        yield f"| {kind} | " + " | ".join("–" if one is None else f"{100 * one[0]:.1f} % of {one[1]}" for one in cells) + " |"
 
 
 @click.command()

@@ -251,9 +251,9 @@ def main(images: int, restorers: int, out: Path | None, steps: str, step: str | 
                 click.echo(measured(scale, name))
             return
         begun = time.perf_counter()
-        told = STEPS[step](scale)
+        outcome = STEPS[step](scale)
         seconds = time.perf_counter() - begun
-        click.echo(f"{step}: {seconds:.2f} s, {(resident_peak() or 0) / 2**20:.0f} MiB; {told}")
+        click.echo(f"{step}: {seconds:.2f} s, {(resident_peak() or 0) / 2**20:.0f} MiB; {outcome}")
 
 
 if __name__ == "__main__":

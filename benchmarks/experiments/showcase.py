@@ -26,7 +26,7 @@ LINES = 15  # of text that would make a panel's height: to be read where the pic
 WIDTH = 1600  # pixels of the picture
 
 
-def told(levels: dict[str, float]) -> str:
+def level_text(levels: dict[str, float]) -> str:
     """Return the levels of a degradation with their units, for people."""
     return ", ".join(
         f"{name} {level:.3g} ({UNITS[name]})" if name in UNITS else f"{name} {level:.3g}" for name, level in levels.items()
@@ -59,7 +59,7 @@ def main(photo: str, recipe: str, seed: int, restorer: str, detector: str, out: 
     drawn = Image.fromarray(side_by_side(panels))
     drawn = drawn.resize((WIDTH, round(drawn.height * WIDTH / drawn.width)), Image.Resampling.LANCZOS)
     write_photo(out, Photo(from_uint8(np.asarray(drawn))), quality=85)
-    click.echo(f"{out}: {photo}, {told(levels)}, {second.label}")
+    click.echo(f"{out}: {photo}, {level_text(levels)}, {second.label}")
 
 
 if __name__ == "__main__":

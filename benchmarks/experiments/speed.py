@@ -163,10 +163,10 @@ class Case:
         return lambda photo: restore_images(guarded, [photo])[0]
 
 
-def _restore_alone(case: Case, name: str, told: Connection) -> None:
+def _restore_alone(case: Case, name: str, parent: Connection) -> None:
     """Restore the photo once in this process and tell its peak memory in bytes."""
     case.build(name)(sample_photo(*case.size))
-    told.send(torch.cuda.max_memory_allocated(case.device) if case.device.startswith("cuda") else resident_peak())
+    parent.send(torch.cuda.max_memory_allocated(case.device) if case.device.startswith("cuda") else resident_peak())
 
 
 def peak_memory(case: Case, name: str) -> int | None:

@@ -147,21 +147,21 @@ class _Levels:
     def __init__(self, out: Path, names: list[str], progress: Progress | None):
         self.names, self.progress = names, progress
         self.finished = {name for name in names if RunFolder(out / name).is_finished}
-        self.told: Callable[[float, str], None] | None = None
+        self.report: Callable[[float, str], None] | None = None
 
     def at(self, name: str) -> Progress | None:
         """Return the progress of one level's run."""
         return partial(self._begin, name) if self.progress else None
 
     def _begin(self, name: str, total: int, done: int) -> Callable[[float, str], None]:
-        if self.told is None:
+        if self.report is None:
             assert self.progress
             before = len(self.finished) * total + (done if name not in self.finished else 0)
-            self.told = self.progress(total * len(self.names), before)
+            self.report = self.progress(total * len(self.names), before)
         elif done and name not in self.finished:
-            self.told(done, name)
-        told = self.told
-        return lambda photos, variant: told(photos, f"{name} {variant}".strip())
+            self.report(done, name)
+        report = self.report
+        return lambda photos, variant: report(photos, f"{name} {variant}".strip())
 
 
 def _by_variant(rows: list[Results]) -> dict[str, list[float | None]]:

@@ -73,9 +73,9 @@ def _row(label: str, shown: Sequence[tuple[str, int, float | None]], low: float,
     step = min(LANE, TALLEST_ROW / max(len(shown), 1))
     height = 12 + step * max(len(shown) - 1, 0)
     parts = [f'<line class="grid" x1="{_across(t, low, high)}" x2="{_across(t, low, high)}" y1="0" y2="100%"/>' for t in ticks]
-    told = []
+    values = []
     for i, (name, place, value) in enumerate(shown):
-        told.append(f"{name} {percent(value)}")
+        values.append(f"{name} {percent(value)}")
         if value is not None:
             where, zero, y = _across(100 * value, low, high), _across(0, low, high), f"{6 + step * i:.1f}"
             parts.append(f'<line class="stem {line_class(place)}" x1="{zero}" x2="{where}" y1="{y}" y2="{y}"/>')
@@ -83,7 +83,7 @@ def _row(label: str, shown: Sequence[tuple[str, int, float | None]], low: float,
                 f'<circle class="{mark_class(place)}" cx="{where}" cy="{y}" r="4.5">'
                 f"<title>{escape(name)}, {escape(label)}: {100 * value:.1f}</title></circle>"
             )
-    name = escape(f"{label}: {', '.join(told)}")
+    name = escape(f"{label}: {', '.join(values)}")
     return f'<svg class="lane" width="100%" height="{height:.0f}" role="img" aria-label="{name}">{"".join(parts)}</svg>'
 
 
@@ -147,10 +147,10 @@ def lines(
     return figure(title, canvas.drawing(title, "".join(parts)), keys, Table([x_label, *names], numbers))
 
 
-def _dot(canvas: Canvas, place: int, x: float, y: float, told: str, radius: float = 3.5) -> str:
+def _dot(canvas: Canvas, place: int, x: float, y: float, title: str, radius: float = 3.5) -> str:
     return (
         f'<circle class="{mark_class(place)}" cx="{canvas.x(x):.1f}" cy="{canvas.y(y):.1f}" r="{radius}">'
-        f"<title>{escape(told)}</title></circle>"
+        f"<title>{escape(title)}</title></circle>"
     )
 
 
@@ -214,7 +214,7 @@ def tradeoff(costs: Sequence[Cost], title: str, looks: Looks | None = None, wide
     for one in costs:
         place = look_of(one.name, looks, names)
         parts.append(_whisker(canvas, place, one))
-        parts.append(_dot(canvas, place, one.milliseconds, 100 * one.value, _told(one), 5))
+        parts.append(_dot(canvas, place, one.milliseconds, 100 * one.value, _cost_title(one), 5))
         keys.append(square_key(one.name, place))
     numbers = [[one.name, f"{one.milliseconds:.0f}", percent(one.value), _between(one)] for one in costs]
     head = ["", "ms per photo", "mAP, %", "95 % interval"]
@@ -225,7 +225,7 @@ def _between(one: Cost) -> str:
     return "–" if one.low is None else f"{percent(one.low)} to {percent(one.high)}"
 
 
-def _told(one: Cost) -> str:
+def _cost_title(one: Cost) -> str:
     interval = "" if one.low is None else f" ({_between(one)})"
     return f"{one.name}: {one.milliseconds:.0f} ms per photo, mAP {percent(one.value)}{interval}"
 

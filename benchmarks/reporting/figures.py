@@ -67,7 +67,7 @@ def draw(judged: Judged, bins: Mapping[str, Bins], gallery: Sequence[str], count
 
 
 def voc_rule(protocol: str) -> str:
-    """Return the rule by which a single overlap is judged: `coco` has several, and `voc10` stands for it."""
+    """Return the rule by which a single IoU is judged: `coco` has several, and `voc10` stands for it."""
     return "voc10" if protocol == "coco" else protocol
 
 

@@ -61,7 +61,7 @@ class Scale:
     logarithmic: bool = False
 
     @property
-    def told(self) -> Sequence[float]:
+    def numbered(self) -> Sequence[float]:
         """Return the ticks that bear their number: of many on a logarithmic axis, the powers of ten."""
         if not self.logarithmic or len(self.ticks) <= MOST_FACTORS:
             return self.ticks
@@ -119,7 +119,7 @@ class Canvas:
             parts.append(f'<line class="grid" x1="{LEFT}" x2="{self.width - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
             parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.3g}</text>')
         below = f'y="{self.height - BOTTOM + 16}" text-anchor="middle"'
-        for value in self.across.told:
+        for value in self.across.numbered:
             text = f"{value:.6g}"
             x = min(self.x(value), self.width - DIGIT / 2 * len(text))  # a long number at the right end stays inside
             parts.append(f'<text class="below" x="{x:.1f}" {below}>{text}</text>')

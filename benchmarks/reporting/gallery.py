@@ -105,8 +105,8 @@ def changes(folder: Path) -> list[Change]:
     """Return the photos kept in a gallery's folder, what changed most first."""
     found = []
     for path in folder.glob("*/change.json"):
-        told = read_json(path, Changed)
-        found.append(Change(path.parent.name, told.regained, told.lost, told.variant))
+        kept = read_json(path, Changed)
+        found.append(Change(path.parent.name, kept.regained, kept.lost, kept.variant))
     return sorted(found, key=lambda one: one.rank)
 
 

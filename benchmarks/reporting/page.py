@@ -168,15 +168,15 @@ def scope(results: Results) -> dict[str, str]:
     table = f"In percent, protocol {rule}"
     photo = f"the rule of {rule}"
     if rule == "coco":
-        table += ": the mean of AP at overlaps 0.50 to 0.95. It has no single curve of precision and recall"
-        photo = "the rule of voc10, as coco has no single overlap"
+        table += ": the mean of AP at IoU 0.50 to 0.95. It has no single curve of precision and recall"
+        photo = "the rule of voc10, as coco has no single IoU"
     return {
         "table": f"{table}; mAP is over {tables.classes(results)}.",
         "levels": f"mAP in percent under protocol {rule}, as in the table, of the photos in each range of a level; clean: "
         "of the same photos before distortion.",
         "sizes": f"Areas of COCO: small is below 32² pixels, large from 96² on. IoU 0.5, {photo}.",
-        "photo": f"AP of a photo: the mean over the classes in it of AP at overlap 0.5 in this photo alone, by {photo}.",
-        "errors": "Error types of TIDE, in points of mAP at overlap 0.5 over all points of the curve (the rule of voc10)"
+        "photo": f"AP of a photo: the mean over the classes in it of AP at IoU 0.5 in this photo alone, by {photo}.",
+        "errors": "Error types of TIDE, in points of mAP at IoU 0.5 over all points of the curve (the rule of voc10)"
         + ("" if rule == "voc10" else f", so they do not add up to differences of the table's mAP under {rule}"),
     }
 

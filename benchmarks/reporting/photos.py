@@ -105,10 +105,10 @@ def marked_picture(picture: tuple[str, int, int], marks: Sequence[tuple[str, Seq
     tags = _Tags(width, height)
     boxes = [_rectangle(*mark) for mark in marks]
     labels = [tags.place(*mark) for mark in marks if mark[0] != "annotated"]
-    told = escape("; ".join([title, *(label for kind, _, label in marks if kind != "annotated")]))
+    description = escape("; ".join([title, *(label for kind, _, label in marks if kind != "annotated")]))
     photo = f'<image href="{source}" width="{width}" height="{height}" preserveAspectRatio="none"/>'
     return Markup(
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{told}"><title>{escape(title)}</title>'
+        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{description}"><title>{escape(title)}</title>'
         f"{photo}{''.join([*boxes, *labels])}</svg>"
     )
 

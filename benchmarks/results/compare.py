@@ -25,7 +25,7 @@ class Difference:
 
     @property
     def distinguishable(self) -> bool:
-        """Whether the interval leaves zero out; of 20 classes one may by chance."""
+        """Return whether the interval leaves zero out; of 20 classes one may by chance."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 

@@ -82,7 +82,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """Whether to restore photos like these, in plain words."""
+    """Return whether to restore photos like these, in plain words."""
 
     answer: str  # yes, no or cannot be told
     restorer: str | None  # that is meant, the best

@@ -63,15 +63,17 @@ def verdict(results: Results) -> Verdict:
     if best is None:
         return Verdict(answer=UNTOLD, restorer=None, sentence=f"Restore: {UNTOLD} from {photos}. {NOTHING}")
     low, high = results.variants[best].delta_map_ci95
-    told = _went(results, best)
+    change = _went(results, best)
     if low is None or high is None:
         why = "the protocol gives no interval" if results.protocol == "coco" else "too few for an interval"
-        return Verdict(answer=UNTOLD, restorer=best, sentence=f"Restore: {UNTOLD} from {photos}. {told}: {why}.")
+        return Verdict(answer=UNTOLD, restorer=best, sentence=f"Restore: {UNTOLD} from {photos}. {change}: {why}.")
     if low <= 0 <= high:
-        return Verdict(answer=UNTOLD, restorer=best, sentence=f"Restore: {UNTOLD} from {photos}. {told}, which may be chance.")
+        return Verdict(
+            answer=UNTOLD, restorer=best, sentence=f"Restore: {UNTOLD} from {photos}. {change}, which may be chance."
+        )
     answer = "yes" if low > 0 else "no"
     among = ", the best of the restorers tried" if len(restored(results.variants)) > 1 else ""
-    return Verdict(answer=answer, restorer=best, sentence=f"Restore: {answer}, by {photos}. {told}{among}.")
+    return Verdict(answer=answer, restorer=best, sentence=f"Restore: {answer}, by {photos}. {change}{among}.")
 
 
 def _went(results: Results, best: str) -> str:
@@ -97,10 +99,10 @@ def harm(results: Results) -> list[str]:
     """Return one sentence for each restorer that was also run on clean photos."""
     if "clean" not in results.variants:
         return []
-    clean, told = results.variants["clean"].map, list[str]()
+    clean, sentences = results.variants["clean"].map, list[str]()
     for name, entry in results.variants.items():
         if restores_clean(name) and entry.map is not None and clean is not None:
             change = entry.map - clean
             what = f"{'gained' if change > 0 else 'lost'} {points(change)} points" if change else "made no change"
-            told.append(f"On clean photos {label_of(name)} {what}{interval(entry.delta_clean_ci95)}.")
-    return told
+            sentences.append(f"On clean photos {label_of(name)} {what}{interval(entry.delta_clean_ci95)}.")
+    return sentences

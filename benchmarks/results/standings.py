@@ -58,8 +58,8 @@ def _read_finished(folder: Path) -> RunRecord:
 
 def _same_ground(first: Path, one: RunRecord, second: Path, two: RunRecord) -> None:
     if one.dataset.sha256 != two.dataset.sha256:
-        told = [f"{record.dataset.name}, {record.dataset.images} photos" for record in (one, two)]
-        raise ValueError(f"{second}: is on other photos than {first} ({told[1]}; {told[0]}); compare runs on the same ones")
+        photos = [f"{record.dataset.name}, {record.dataset.images} photos" for record in (one, two)]
+        raise ValueError(f"{second}: is on other photos than {first} ({photos[1]}; {photos[0]}); compare runs on the same ones")
     for name in GROUND:
         values = [getattr(record.settings, name) for record in (one, two)]
         if values[0] != values[1]:

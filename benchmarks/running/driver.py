@@ -142,8 +142,8 @@ def compute_run(
         kept.clear(sound.values())
         units = [ids[first : first + settings.unit] for first in range(0, len(ids), settings.unit)]
         waiting = [number for number in range(len(units)) if number not in sound]
-        told = progress(len(ids), len(ids) - sum(len(units[n]) for n in waiting)) if progress else (lambda photos, note: None)
-        meter = Meter(settings, units, told)
+        report = progress(len(ids), len(ids) - sum(len(units[n]) for n in waiting)) if progress else (lambda photos, note: None)
+        meter = Meter(settings, units, report)
         advance = _joining(meter.finish, kept, settings, units)
         artist = hire(RunFolder(out).examples, {image: i for i, image in enumerate(ids[: settings.examples])}, data.classes)
         known = shared.known if shared else {}

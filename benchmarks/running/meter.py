@@ -18,7 +18,7 @@ class Meter:
 
     settings: RunSettings
     units: list[list[str]]
-    told: Callable[[float, str], None]
+    report: Callable[[float, str], None]
     counted: Counter[int] = field(default_factory=Counter)  # unit: its images that are restored
 
     @property
@@ -29,8 +29,8 @@ class Meter:
     def step(self, unit: int, variant: str, images: int) -> None:
         """Count images of a unit that are restored."""
         self.counted[unit] += images
-        self.told(images / self.parts, variant)
+        self.report(images / self.parts, variant)
 
     def finish(self, unit: int) -> None:
         """Count what is left of a unit that is done."""
-        self.told(len(self.units[unit]) - self.counted.pop(unit, 0) / self.parts, STORED)
+        self.report(len(self.units[unit]) - self.counted.pop(unit, 0) / self.parts, STORED)

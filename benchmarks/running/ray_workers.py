@@ -244,7 +244,7 @@ class _RayCrew:
                     continue
                 actor, unit = in_hand.pop(reference)
                 try:
-                    pictures, told = self.ray.get(reference)
+                    pictures, unit_clock = self.ray.get(reference)
                 except self.ray.exceptions.RayTaskError as error:
                     raise _cause(error) from None
                 except self.ray.exceptions.RayError as error:  # the worker or its machine died
@@ -261,9 +261,9 @@ class _RayCrew:
                             give(other)
                     continue
                 plan.artist.keep(pictures)
-                clock.note(told.peaks)
-                clock.note_batches(told.batches)
-                for stage, seconds in told.spent.items():
+                clock.note(unit_clock.peaks)
+                clock.note_batches(unit_clock.batches)
+                for stage, seconds in unit_clock.spent.items():
                     clock.spent[stage] += seconds / self.shape.workers
                 clock.note_work(**told.worked)
                 advance(unit)

@@ -157,7 +157,7 @@ def _check_same(out: Path, begun: Begun, then: RunRecord) -> None:
 
 def _engines(record: RunRecord) -> dict[str, str | None]:
     """Return how each network of a run is executed, as far as it may change a number."""
-    return {label: told.engine for label, told in record.execution.items()}
+    return {label: execution.engine for label, execution in record.execution.items()}
 
 
 def _accepted(out: Path, begun: Begun, then: RunRecord) -> RunRecord:
@@ -173,8 +173,8 @@ def _accepted(out: Path, begun: Begun, then: RunRecord) -> RunRecord:
     if not harmful:
         return then
     now = {name: getattr(begun.record, name) for name in _DESCRIBED}
-    told = Accepted(at=begun.record.started, changes=[*harmful, *harmless])
-    record = replace(then, **now, accepted=[*then.accepted, told])
+    changed = Accepted(at=begun.record.started, changes=[*harmful, *harmless])
+    record = replace(then, **now, accepted=[*then.accepted, changed])
     RunFolder(out).write_record(record)
     return record
 
@@ -207,12 +207,12 @@ def changes(now: RunRecord, then: RunRecord) -> tuple[list[str], list[str]]:
 
 def note_batches(out: Path, record: RunRecord, batches: Mapping[str, int]) -> None:
     """Record which networks got fewer tiles at a time than the run began with, as memory ran out."""
-    execution = {name: _halved(told, batches.get(name)) for name, told in record.execution.items()}
+    execution = {name: _halved(one, batches.get(name)) for name, one in record.execution.items()}
     if execution != record.execution:
         RunFolder(out).write_record(replace(record, execution=execution))
 
 
-def _halved(told: Execution, batch: int | None) -> Execution:
-    if batch is None or told.batch is None or batch >= told.batch:
-        return told
-    return replace(told, halved_to=batch if told.halved_to is UNSET else min(batch, told.halved_to))
+def _halved(execution: Execution, batch: int | None) -> Execution:
+    if batch is None or execution.batch is None or batch >= execution.batch:
+        return execution
+    return replace(execution, halved_to=batch if execution.halved_to is UNSET else min(batch, execution.halved_to))

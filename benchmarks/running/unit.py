@@ -211,7 +211,7 @@ class Awaited:
 
     @property
     def is_measured(self) -> bool:
-        """Whether `finish` need not wait."""
+        """Return whether `finish` need not wait."""
         return all(future is None or future.done() for _, future in self.blocks)
 
     def finish(self, clock: Clock) -> list[Row]:

@@ -72,12 +72,12 @@ class RunFolder:
 
     @property
     def is_begun(self) -> bool:
-        """Whether the folder holds a run."""
+        """Return whether the folder holds a run."""
         return self.record.is_file()
 
     @property
     def is_finished(self) -> bool:
-        """Whether the folder holds results."""
+        """Return whether the folder holds results."""
         return self.results().is_file()
 
     def read_record(self) -> RunRecord:

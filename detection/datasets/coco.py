@@ -21,7 +21,7 @@ PLACES = ("", "images", "JPEGImages", "../images", "..")  # of the photos, seen 
 
 
 def is_coco(content: object) -> bool:
-    """Whether the content of a JSON file is COCO's ground truth."""
+    """Return whether the content of a JSON file is COCO's ground truth."""
     return isinstance(content, Mapping) and isinstance(content.get("images"), list) and "annotations" in content
 
 

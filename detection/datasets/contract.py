@@ -42,8 +42,8 @@ class Annotation:
 
     def digest(self) -> str:
         """Return the SHA-256 of what it says, whatever the file's form."""
-        told = [self.size, self.names, self.boxes.tolist(), self.difficult.tolist()]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+        content = [self.size, self.names, self.boxes.tolist(), self.difficult.tolist()]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def make_annotation(
@@ -63,9 +63,9 @@ def make_annotation(
         inside = np.concatenate([box[:2].clip(0, None), np.minimum(box[2:], most)])
         sound = (box[:2] <= box[2:]).all() and (inside[:2] < inside[2:]).all()
         if not np.isfinite(box).all() or not sound or (np.abs(box - inside) > np.tile(room, 2)).any():
-            told = ", ".join(f"{value:g}" for value in box)
+            corners = ", ".join(f"{value:g}" for value in box)
             picture = "picture" if size is None else f"{size[0]}x{size[1]} picture"
-            raise ValueError(f"{whence}: the box [{told}] of a {name} is not inside the {picture}; repair the annotation")
+            raise ValueError(f"{whence}: the box [{corners}] of a {name} is not inside the {picture}; repair the annotation")
         clipped += bool((box != inside).any())
         names.append(name)
         boxes.append(inside)
@@ -178,9 +178,9 @@ def read_objects(data: Dataset, ids: Sequence[str] | None = None) -> dict[str, O
     if clipped:
         warnings.warn(f"{data.name}: {counted(clipped, 'box', 'boxes')} clipped to the border of the picture", DataWarning, 2)
     if other:
-        told = ", ".join(f"{name} ({count})" for name, count in other.most_common(8))
+        listing = ", ".join(f"{name} ({count})" for name, count in other.most_common(8))
         warnings.warn(
-            f"{data.name}: {counted(other.total(), 'object')} of other classes left out: {told}", DataWarning, stacklevel=2
+            f"{data.name}: {counted(other.total(), 'object')} of other classes left out: {listing}", DataWarning, stacklevel=2
         )
     return found
 

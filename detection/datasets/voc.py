@@ -81,8 +81,8 @@ def voc_corners(whence: str | Path, name: str, box: Sequence[float]) -> list[flo
     """Return continuous corners from 0 of VOC's, which count pixels from 1, both ends included; turned boxes are refused."""
     xmin, ymin, xmax, ymax = box
     if xmax < xmin or ymax < ymin:
-        told = ", ".join(f"{value:g}" for value in box)
-        raise ValueError(f"{whence}: the box [{told}] of a {name} ends before it begins; repair the annotation")
+        corners = ", ".join(f"{value:g}" for value in box)
+        raise ValueError(f"{whence}: the box [{corners}] of a {name} ends before it begins; repair the annotation")
     return [xmin - 1, ymin - 1, xmax, ymax]
 
 

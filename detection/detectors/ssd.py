@@ -59,7 +59,7 @@ class Suppression:
 
     score: float = 0.01  # the least score
     top_k: int = 400  # boxes of a class that enter suppression
-    overlap: float = 0.45  # above it, the lower of two boxes of a class goes
+    iou: float = 0.45  # above it, the lower of two boxes of a class goes
     keep: int = 200  # boxes of an image that stay
 
 
@@ -71,6 +71,6 @@ def suppress(boxes: Tensor, scores: Tensor, size: tuple[int, int], settings: Sup
     chosen_scores, order = chosen_scores[: settings.top_k], order[: settings.top_k]
     rank, label = (chosen_scores > settings.score).nonzero(as_tuple=True)
     score, corner = chosen_scores[rank, label], boxes[order[rank, label]]
-    kept = batched_nms(corner, score, label, settings.overlap)[: settings.keep]  # by falling score
+    kept = batched_nms(corner, score, label, settings.iou)[: settings.keep]  # by falling score
     pixels = corner.new_tensor([size[0], size[1]] * 2)
     return Detections(corner[kept] * pixels, score[kept], label[kept])

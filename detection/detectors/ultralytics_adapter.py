@@ -242,10 +242,10 @@ def filtering_validator(change: Change, base: type | None = None) -> type:
 def _picture_in(batch: Mapping[str, Any], i: int) -> tuple[slice, ...]:
     """Return where image `i` of a validator's batch holds its picture: all but the bars of the letterbox."""
     height, width = batch["img"].shape[2:]
-    told, shapes = batch.get("ratio_pad"), batch.get("ori_shape")
-    if not told or not shapes or not isinstance(told[i][0], tuple):  # a batch that was not letterboxed
+    paddings, shapes = batch.get("ratio_pad"), batch.get("ori_shape")
+    if not paddings or not shapes or not isinstance(paddings[i][0], tuple):  # a batch that was not letterboxed
         return slice(None), slice(0, height), slice(0, width)
-    (gain_height, gain_width), (left, top) = told[i]
+    (gain_height, gain_width), (left, top) = paddings[i]
     bottom, right = top + round(shapes[i][0] * gain_height), left + round(shapes[i][1] * gain_width)
     return slice(None), slice(top, min(bottom, height)), slice(left, min(right, width))
 

@@ -38,7 +38,7 @@ def compiler() -> list[str] | None:
     return next(([found] for name in ("g++", "clang++") if (found := shutil.which(name))), None)
 
 
-def _told(command: list[str]) -> str:
+def _output_of(command: list[str]) -> str:
     """Return what a short command prints, or nothing where it fails."""
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
@@ -51,7 +51,9 @@ def processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return _told(["sysctl", "machdep.cpu.brand_string", "hw.optional"]) or f"{platform.machine()} {platform.processor()}"
+        return (
+            _output_of(["sysctl", "machdep.cpu.brand_string", "hw.optional"]) or f"{platform.machine()} {platform.processor()}"
+        )
     telling = ("flags", "Features", "vendor_id", "cpu family", "model", "isa", "CPU implementer", "CPU part", "CPU variant")
     return "\n".join(sorted({line for line in lines if line.startswith(telling)}))
 
@@ -93,7 +95,7 @@ def _digest(path: Path) -> str:
 
 
 def _key(command: list[str], sources: Sequence[Path]) -> str:
-    parts = [*command, *FLAGS, _told([*command, "--version"]), processor()]
+    parts = [*command, *FLAGS, _output_of([*command, "--version"]), processor()]
     parts += [text for path in sorted(sources) for text in (path.name, path.read_text())]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
@@ -114,7 +116,7 @@ def _checksum(path: Path) -> Path:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a library is there as it was written."""
+    """Return whether a library is there as it was written."""
     try:
         return _checksum(path).read_text() == _digest(path)
     except (OSError, UnicodeDecodeError):

@@ -36,7 +36,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def available() -> bool:
-    """Whether compiled layers can be had here: a C++ compiler with vector types, as g++ and clang++ are."""
+    """Return whether compiled layers can be had here: a C++ compiler with vector types, as g++ and clang++ are."""
     return library() is not None
 
 

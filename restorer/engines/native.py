@@ -64,7 +64,7 @@ def plain(network: nn.Module, image: Tensor) -> Tensor:
 
 
 def asks_for_gradients(image: Tensor, parameters: list[nn.Parameter]) -> bool:
-    """Whether autograd is to record what happens to the images."""
+    """Return whether autograd is to record what happens to the images."""
     return torch.is_grad_enabled() and (image.requires_grad or any(one.requires_grad for one in parameters))
 
 

@@ -45,7 +45,7 @@ class TorchEngine(nn.Module):
 
     @property
     def any_number(self) -> bool:
-        """Whether a tile's result is the same whatever comes with it."""
+        """Return whether a tile's result is the same whatever comes with it."""
         return self._own().device.type == "cpu"
 
     def _own(self) -> Tensor:

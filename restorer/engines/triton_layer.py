@@ -34,12 +34,12 @@ GRAPHS = 4  # input shapes whose CUDA graph is kept
 
 
 def interpreted() -> bool:
-    """Whether Triton's interpreter is on: the kernels then run on the CPU, slowly."""
+    """Return whether Triton's interpreter is on: the kernels then run on the CPU, slowly."""
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def available(device: str) -> bool:
-    """Whether the kernels run on `device`."""
+    """Return whether the kernels run on `device`."""
     return find_spec("triton") is not None and (device.startswith("cuda") or interpreted())
 
 

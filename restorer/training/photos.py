@@ -53,16 +53,16 @@ def broken_photos(photos: Sequence[Path]) -> list[str]:
         return None
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return [told for told in pool.map(look, photos) if told]
+        return [reason for reason in pool.map(look, photos) if reason]
 
 
 def refuse_broken(broken: Iterable[str], count: int) -> None:
     """Raise ValueError with the list of the broken among `count` photos, if there are any."""
-    told = list(broken)
-    if told:
-        more = f"; and {len(told) - LISTED} more" if len(told) > LISTED else ""
-        listed = "; ".join(told[:LISTED])
-        raise ValueError(f"{len(told)} of {count} clean photos cannot be used; replace or remove them: {listed}{more}")
+    reasons = list(broken)
+    if reasons:
+        more = f"; and {len(reasons) - LISTED} more" if len(reasons) > LISTED else ""
+        listed = "; ".join(reasons[:LISTED])
+        raise ValueError(f"{len(reasons)} of {count} clean photos cannot be used; replace or remove them: {listed}{more}")
 
 
 @dataclass(frozen=True)

@@ -52,9 +52,9 @@ class Process:
         """Return the first process's value: clocks differ, and all must take the same steps at the same rate."""
         if self.count == 1:
             return value
-        told = torch.tensor([value], dtype=torch.float64, device=self.device)
-        dist.broadcast(told, 0)
-        return float(told.item())
+        shared = torch.tensor([value], dtype=torch.float64, device=self.device)
+        dist.broadcast(shared, 0)
+        return float(shared.item())
 
     def gathered(self, lines: list[str]) -> list[str]:
         """Return the lines of all processes, in the order of their ranks."""

@@ -180,10 +180,10 @@ def test_best_is_bold_only_where_it_beats_distorted(tmp_path):
 def test_under_coco_the_page_says_by_which_rule_each_part_is(tmp_path):
     out = judged_run(tmp_path, restorers=("stretch=tests.support.fakes:Stretch",), protocol="coco")
     page = (out / "report.html").read_text()
-    assert "protocol coco: the mean of AP at overlaps 0.50 to 0.95. It has no single curve" in page
+    assert "protocol coco: the mean of AP at IoU 0.50 to 0.95. It has no single curve" in page
     assert "mAP in percent under protocol coco, as in the table, of the photos in each range" in page
-    assert "in points of mAP at overlap 0.5 over all points of the curve (the rule of voc10), so they do not" in page
-    assert "by the rule of voc10, as coco has no single overlap" in page
+    assert "in points of mAP at IoU 0.5 over all points of the curve (the rule of voc10), so they do not" in page
+    assert "by the rule of voc10, as coco has no single IoU" in page
     assert "data-curve=" not in page
     assert "<circle" in page
 

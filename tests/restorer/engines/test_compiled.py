@@ -64,7 +64,7 @@ def test_another_source_compiler_or_processor_is_another_library(source, monkeyp
     first = compiled._key(command, [source])
     monkeypatch.setattr(compiled, "processor", lambda: "another")
     second = compiled._key(command, [source])
-    monkeypatch.setattr(compiled, "_told", lambda command: "g++ 99.1")
+    monkeypatch.setattr(compiled, "_output_of", lambda command: "g++ 99.1")
     third = compiled._key(command, [source])
     source.write_text(SOURCE + "// more\n")
     assert len({first, second, third, compiled._key(command, [source])}) == 4

@@ -1,0 +1,56 @@
+"""Specifications of models in the forms that people write."""
+
+import pytest
+from vocbench.pipeline.specs import Options, Spec, parse_spec
+
+NAMES = ("owan", "spandrel", "ultralytics")
+
+
+@pytest.mark.parametrize(
+    ("text", "spec"),
+    [
+        ("owan", Spec("owan", "owan")),
+        ("mine=owan", Spec("mine", "owan")),
+        ("owan:a/b.pth", Spec("owan", "owan", "a/b.pth")),
+        ("x=owan:C:/w.pth", Spec("x", "owan", "C:/w.pth")),
+        ("owan:a=b.pth", Spec("owan", "owan", "a=b.pth")),
+        ("runs/yolo11n.pt", Spec("yolo11n", "ultralytics", "runs/yolo11n.pt")),
+        ("fast=yolo.ONNX", Spec("fast", "ultralytics", "yolo.ONNX")),
+        ("my.nets:load", Spec("my.nets-load", "my.nets:load")),
+        ("my.nets:load:w.pt", Spec("my.nets-load", "my.nets:load", "w.pt")),
+        ("dir/nets.py:load", Spec("nets-load", "dir/nets.py:load")),
+        ("n=dir/nets.py:load:w.pt", Spec("n", "dir/nets.py:load", "w.pt")),
+    ],
+)
+def test_label_name_and_weights_are_told_apart(text, spec):
+    assert parse_spec(text, NAMES) == spec
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("=owan", "has an empty label"),
+        ("mine=", "names nothing"),
+        ("", "names nothing"),
+        ("a b=owan", "may hold letters, digits"),
+        ("x" * 65 + "=owan", "at most 64"),
+        ("clean=owan", "is taken by a variant of every run"),
+        ("distorted=owan", "is taken by a variant of every run"),
+        ("clean+x=owan", "is taken by a variant of every run"),
+    ],
+)
+def test_a_label_that_cannot_be_one_is_refused(text, reason):
+    with pytest.raises(ValueError, match=reason):
+        parse_spec(text, NAMES)
+
+
+def test_a_label_may_begin_like_a_variant():
+    assert parse_spec("cleaner=owan", NAMES).label == "cleaner"
+
+
+def test_options_name_an_engine_and_a_policy_that_do_not_exist():
+    Options(tile="63:42", engine="torch").check()
+    with pytest.raises(ValueError, match="unknown engine 'warp'; choose one of auto, native"):
+        Options(engine="warp").check()
+    with pytest.raises(ValueError, match="tiling '63' is neither"):
+        Options(tile="63").check()
