@@ -56,11 +56,11 @@ def lines(results: Results) -> list[str]:
     busy = {name: value or 0 for name, value in results.busy.items()}
     named = {stage: busy[stage] for stage in STAGES}
     named["other"] = 1 - sum(named.values())
-    told = [f"{name:8s} {100 * share:5.1f} %" for name, share in named.items()]
+    shares = [f"{name:8s} {100 * share:5.1f} %" for name, share in named.items()]
     whole = sum(busy[name] for name in WORKED) or 1.0
-    told += [f"of the workers' time: {name.removeprefix('workers_'):8s} {100 * busy[name] / whole:5.1f} %" for name in WORKED]
+    shares += [f"of the workers' time: {name.removeprefix('workers_'):8s} {100 * busy[name] / whole:5.1f} %" for name in WORKED]
     photos = f"{1000 * busy['wall_seconds'] / results.dataset.images:.1f} ms a photo"
-    return [*told, f"{photos}, of which the restorer took {1000 * SECONDS:.0f}"]
+    return [*shares, f"{photos}, of which the restorer took {1000 * SECONDS:.0f}"]
 
 
 @click.command()

@@ -47,10 +47,10 @@ logger = logging.getLogger(__name__)
 
 def _tell_of_objects(data: Dataset, ids: list[str], lacking: Mapping[str, list[str]]) -> None:
     """Log how many boxes were clipped, which objects the run leaves out, and which classes a detector lacks."""
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DataWarning)
         read_objects(data, ids)
-    for one in told:
+    for one in caught:
         logger.warning("%s", one.message)
     for label, names in lacking.items():
         logger.warning("%s does not know %s; its tables leave them out", label, ", ".join(names))

@@ -265,7 +265,7 @@ class _RayCrew:
                 clock.note_batches(unit_clock.batches)
                 for stage, seconds in unit_clock.spent.items():
                     clock.spent[stage] += seconds / self.shape.workers
-                clock.note_work(**told.worked)
+                clock.note_work(**unit_clock.worked)
                 advance(unit)
                 give(actor)
 
