@@ -6,13 +6,17 @@ import runpy
 import shutil
 import subprocess
 import sys
+from argparse import Namespace
 
 import pytest
+import torch
 from click.testing import CliRunner
+from PIL import Image
 from vocbench.benchmarks.cli.main import cli
 from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.voc_folder import check_size
 from vocbench.detection.detections import VOC_CLASSES
+from vocbench.detection.detectors.ssd300_voc import _unwrapped, load_ssd300_voc, rename
 from vocbench.restorer.images import check_image
 
 HUNDRED = [
@@ -193,6 +197,20 @@ def test_a_models_class_names_are_mapped_however_they_are_written(case, shared, 
     assert renamed.labels[0] == VOC_CLASSES.index("person")
 
 
+def test_models_without_upright_boxes_are_refused_when_loaded(case, monkeypatch):
+    pytest.importorskip("ultralytics")
+    folder = case("ultralytics_obb")
+    executed(folder, monkeypatch)
+    Image.new("RGB", (90, 70)).save(folder / "photo.png")
+    for name, task in (("obb", "obb"), ("cls", "classify")):
+        with pytest.raises(ValueError, match=f"{name}\\.pt: a model of the task '{task}'"):
+            CliRunner().invoke(
+                cli,
+                ["detect", str(folder / "photo.png"), "--detector", f"{name}.pt", "--trust-weights"],
+                catch_exceptions=False,
+            )
+
+
 @pytest.mark.parametrize("name", ["yolov5s.pt", "yolov3-tiny.pt"])
 def test_the_file_of_a_model_that_was_given_is_opened_or_refused(case, shared, monkeypatch, name):
     pytest.importorskip("ultralytics")
@@ -208,3 +226,27 @@ def test_the_file_of_a_model_that_was_given_is_opened_or_refused(case, shared, m
     assert ran(folder, name, "--trust-weights", "--limit", "1").exit_code == 0
     record = json.loads((folder / "out/run.json").read_text())
     assert hashlib.sha256((folder / name).read_bytes()).hexdigest() in json.dumps(record)
+
+
+def test_every_checkpoint_of_plain_tensors_is_that_network(case, monkeypatch):
+    """The program's own cases, unwrapped as the loader does; what is no plain tensor is refused from the disk."""
+    folder = case("ssd_wrappers")
+    text = (folder / "make_and_load.py").read_text().replace("detection.ssd300_voc", "detection.detectors.ssd300_voc")
+    (folder / "make.py").write_text(text[: text.index('p = pathlib.Path("tmp.pth")')])
+    made = executed(folder, monkeypatch)
+    network, cases = made["S"], made["cases"]
+    assert len(cases) == 17
+    for name, content in cases.items():
+        state = rename(_unwrapped(folder / name, content))
+        for key, tensor in network.items():
+            expected = tensor.half() if name == "half precision" else tensor
+            expected = tensor * float("nan") if (name, key) == ("with NaN weights", "scores.0.weight") else expected
+            assert torch.equal(state[key].nan_to_num(), expected.nan_to_num()), (name, key)
+    torch.save(cases["amd plain"], folder / "old.pth", _use_new_zipfile_serialization=False)
+    assert torch.equal(load_ssd300_voc(folder / "old.pth").state_dict()["vgg.0.weight"], network["vgg.0.weight"])
+    torch.save(cases["with NaN weights"], folder / "nan.pth")
+    with pytest.warns(UserWarning, match=r"nan\.pth: 'scores\.0\.weight' holds NaN"):
+        load_ssd300_voc(folder / "nan.pth")
+    torch.save({"model": cases["amd plain"], "args": Namespace(batch=1)}, folder / "code.pth")
+    with pytest.raises(ValueError, match=r"code\.pth: not a PyTorch state dict of plain tensors .* could run code"):
+        load_ssd300_voc(folder / "code.pth")
