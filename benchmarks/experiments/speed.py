@@ -239,7 +239,11 @@ def measure(
         for name, call in ready.items():
             taken[name].append(_timed(call, photo, case.device)[1:])
             step(name)
-    return [Measured(name, *map(list, zip(*taken[name], strict=True)), errors[name], peak_memory(case, name)) for name in ready]
+    found = []
+    for name in ready:
+        seconds, processor = zip(*taken[name], strict=True)
+        found.append(Measured(name, list(seconds), list(processor), errors[name], peak_memory(case, name)))
+    return found
 
 
 class EngineSpeed(Struct, frozen=True, kw_only=True):

@@ -63,9 +63,9 @@ def make_annotation(
         inside = np.concatenate([box[:2].clip(0, None), np.minimum(box[2:], most)])
         sound = (box[:2] <= box[2:]).all() and (inside[:2] < inside[2:]).all()
         if not np.isfinite(box).all() or not sound or (np.abs(box - inside) > np.tile(room, 2)).any():
-            corners = ", ".join(f"{value:g}" for value in box)
+            where = ", ".join(f"{value:g}" for value in box)
             picture = "picture" if size is None else f"{size[0]}x{size[1]} picture"
-            raise ValueError(f"{whence}: the box [{corners}] of a {name} is not inside the {picture}; repair the annotation")
+            raise ValueError(f"{whence}: the box [{where}] of a {name} is not inside the {picture}; repair the annotation")
         clipped += bool((box != inside).any())
         names.append(name)
         boxes.append(inside)

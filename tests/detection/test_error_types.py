@@ -38,13 +38,13 @@ def truth(*rows, difficult=None):
 )
 def test_a_detection_has_the_type_of_its_iou(moved, label, kind):
     judged, taken = judge(found((box(moved), 0.9, label)), truth((box(0), 3)))
-    assert [one["kind"] for one in judged] == [kind]
+    assert [one.kind for one in judged] == [kind]
     assert taken.tolist() == [kind == TRUE_POSITIVE]
 
 
 def test_the_second_of_two_detections_is_a_duplicate():
     judged, _ = judge(found((box(1), 0.4, 3), (box(2), 0.8, 3)), truth((box(0), 3)))
-    assert [(one["index"], one["kind"]) for one in judged] == [(1, TRUE_POSITIVE), (0, "duplicate")]
+    assert [(one.place, one.kind) for one in judged] == [(1, TRUE_POSITIVE), (0, "duplicate")]
 
 
 def test_a_detection_of_a_difficult_object_does_not_count():

@@ -86,7 +86,11 @@ def test_every_candidate_is_timed_as_often_and_in_turns(monkeypatch, tmp_path):
     order: list[str] = []
 
     def build(case, name):
-        return lambda photo: (order.append(name), photo)[1]
+        def call(photo):
+            order.append(name)
+            return photo
+
+        return call
 
     monkeypatch.setattr(Case, "build", build)
     monkeypatch.setattr(speed, "peak_memory", lambda case, name: None)
