@@ -115,7 +115,7 @@ def test_the_speed_command_measures_against_the_plain_network(tmp_path):
     done = CliRunner().invoke(cli, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     content = json.loads((tmp_path / "out" / "speed.json").read_text())
-    assert [row["engine"] for row in content["rows"]] == ["plain", "openvino", "channels-last"]
+    assert sorted(row["engine"] for row in content["rows"]) == ["channels-last", "openvino", "plain"]  # in the order of time
     assert all(row["max_error"] <= 1e-4 for row in content["rows"])
     assert next(row["ratio"] for row in content["rows"] if row["engine"] == "plain") == 1
     assert all(row["peak_memory_bytes"] > 100e6 for row in content["rows"])  # a process with PyTorch in it
