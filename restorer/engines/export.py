@@ -114,7 +114,7 @@ def _any_side() -> AbstractContextManager[None]:
     """Return a context in which torch.export keeps no side of one block as a case of its own; ValueError where it cannot."""
     if not hasattr(symbolic, "backed_size_oblivious"):
         raise ValueError(f"PyTorch {torch.__version__} cannot export this network; update PyTorch, or choose another format")
-    return symbolic.patch(backed_size_oblivious=True)
+    return symbolic.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]  # which install_config_module adds
 
 
 def _run_torch_export(path: Path) -> Run:
