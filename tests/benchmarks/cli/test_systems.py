@@ -53,7 +53,7 @@ def test_memory_that_the_system_does_not_tell_is_left_out(monkeypatch):
 
 def at_the_top(path):
     """Return the modules that a file imports as soon as it is imported itself."""
-    found: set[str] = set()
+    found: set[str | None] = set()
     waiting = list(ast.parse(path.read_text()).body)
     while waiting:
         node = waiting.pop()
