@@ -213,6 +213,7 @@ class Top:
     tiles: list[summary.Tile]
     base: str  # the variant that others are compared with
     caveat: str
+    without_photos: str  # instead of the gallery, where it has no photo
     caption: str
     scope: dict[str, str]  # by part of the page: by which rule it is counted
     settings: str  # JSON
@@ -270,6 +271,7 @@ def _top(run: Finished, results: Results) -> Top:
         tiles=summary.tiles(results),
         base=base(results.variants),
         caveat=summary.caveat(results.dataset.images),
+        without_photos=summary.without_photos(results, run.detectors[0]),
         caption=tables.caption(results),
         scope=scope(results),
         settings=to_json(run.record),

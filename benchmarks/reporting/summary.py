@@ -73,6 +73,21 @@ def caveat(count: int) -> str:
     return f"{named}: a demonstration, not a benchmark." if count < FEW_PHOTOS else ""
 
 
+def without_photos(results: Results, chooser: str) -> str:
+    """Return why a report has no photos to show, empty where nothing was restored.
+
+    `chooser` is the detector by whose detections a run keeps photos.
+    """
+    if not restored(results.variants):
+        return ""
+    own = results.detector.name == chooser
+    missing = "there is none" if own else f"none of them changed with {results.detector.name}"
+    kept = f"regained or lost an object with {chooser} (boxes of score 0.3 and above, first draw)"
+    untouched = [name for name in folded(results).get(base(results.variants), []) if name in restored([name])]
+    left = f" Left every photo as it was: {', '.join(untouched)}." if untouched else ""
+    return f"None to show: a run keeps pictures of photos in which restoring {kept}, and {missing}.{left}"
+
+
 def folded(results: Results) -> dict[str, list[str]]:
     """Return the variants to show, each with those whose numbers equal its own, such as distorted and identity."""
     kept: dict[str, list[str]] = {}

@@ -160,6 +160,28 @@ def test_a_run_where_restoring_hurts_says_so(tmp_path):
     assert "0.0$\\downarrow$" in (out / "table.tex").read_text()
 
 
+def test_a_run_that_changed_no_photo_says_so_in_place_of_the_gallery(tmp_path):
+    out = judged_run(tmp_path, restorers=("same=identity",))
+    page = (out / "report.html").read_text()
+    assert "<figure data-photo" not in page
+    assert '<a href="#photos">Photos</a>' in page
+    assert re.findall(r'id="without-photos">(.*?)<', page) == [
+        "None to show: a run keeps pictures of photos in which restoring regained or lost an object with sharp "
+        "(boxes of score 0.3 and above, first draw), and there is none. Left every photo as it was: same."
+    ]
+
+
+def test_a_second_detector_for_which_no_photo_changed_names_the_first(tmp_path):
+    detectors = ("sharp=tests.support.fakes:KeenDetector", "blind=tests.support.fakes:BlobDetector")
+    out = judged_run(tmp_path, restorers=("flat=tests.support.fakes:Flatten",), detectors=detectors)
+    pages = {path.name: path.read_text() for path in out.glob("**/report*.html")}
+    told = [re.findall(r'id="without-photos">(.*?)<', page) for page in pages.values()]
+    assert sorted(told, key=len) == [[], [
+        "None to show: a run keeps pictures of photos in which restoring regained or lost an object with sharp "
+        "(boxes of score 0.3 and above, first draw), and none of them changed with blind."
+    ]]  # fmt: skip
+
+
 def test_a_label_that_begins_with_clean_is_a_restorer_as_any_other(tmp_path):
     """Two draws of each photo, of which clean photos have one."""
     out = judged_run(tmp_path, restorers=("cleaner=tests.support.fakes:Flatten",), draws=2)
