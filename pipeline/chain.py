@@ -11,11 +11,13 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from vocbench.detection.detections import Detections, classes_of
+from vocbench.pipeline.gate import UNTOUCHED, Gated
 from vocbench.pipeline.scale import Scale, check_scale, enlarged, shrunk
 from vocbench.restorer.contract import Restored, restore_each
 from vocbench.restorer.tiling import out_of_memory
 
 T = TypeVar("T")
+Shrink = Callable[[Tensor], Tensor]  # brings an image (3, H, W) to the size at which it is restored
 
 
 class RestorerError(ValueError):
@@ -55,19 +57,22 @@ class Attempt(Restored):
     error: str | None = None
 
 
-def restore_photos(label: str, restorer: nn.Module, photos: Sequence[str], images: list[Tensor]) -> list[Attempt]:
-    """Return each image restored; an error names the restorer and the photo."""
+def restore_photos(
+    label: str, restorer: nn.Module, photos: Sequence[str], images: list[Tensor], shrink: Shrink | None = None
+) -> list[Attempt]:
+    """Return each image restored, at the size to which `shrink` brings it; an error names the restorer and the photo."""
+    results = each(partial(restore_with_notes, restorer, shrink=shrink), images)
     return [
-        Attempt(image, error=f"the restorer {label!r} failed on {photo}: {reason(result)}")
+        Attempt(_at_size(image, shrink), error=f"the restorer {label!r} failed on {photo}: {reason(result)}")
         if isinstance(result, Exception)
         else Attempt(result.image, result.note)
-        for photo, image, result in zip(photos, images, each(partial(restore_with_notes, restorer), images), strict=True)
+        for photo, image, result in zip(photos, images, results, strict=True)
     ]
 
 
-def restore_photo(label: str, restorer: nn.Module, photo: str, image: Tensor) -> Tensor:
-    """Return one image restored; raise `RestorerError` where the restorer fails."""
-    (restored,) = restore_photos(label, restorer, [photo], [image])
+def restore_photo(label: str, restorer: nn.Module, photo: str, image: Tensor, shrink: Shrink | None = None) -> Tensor:
+    """Return one image restored, at the size to which `shrink` brings it; raise `RestorerError` where the restorer fails."""
+    (restored,) = restore_photos(label, restorer, [photo], [image], shrink)
     if restored.error:
         raise RestorerError(restored.error)
     return restored.image
@@ -130,8 +135,19 @@ def _fault(image: Tensor) -> str | None:
     return f"{got}; clamp it if it was resized"
 
 
-def _through(restorer: nn.Module, images: Sequence[Tensor]) -> list[Restored]:
-    """Return what the restorer makes of checked images, in its own precision."""
+def _at_size(image: Tensor, shrink: Shrink | None) -> Tensor:
+    return image if shrink is None else shrink(image)
+
+
+def _through(restorer: nn.Module, images: Sequence[Tensor], shrink: Shrink | None) -> list[Restored]:
+    """Return what the restorer makes of checked images, in its own precision.
+
+    A gate decides on images as they are given, before `shrink`: its limits are for their own size. Those it passes keep it.
+    """
+    if isinstance(restorer, Gated):
+        behind = partial(_through, restorer.restorer, shrink=shrink)
+        return restorer.restore_wanted(behind, [image.clamp(0, 1) for image in images])
+    images = [_at_size(image, shrink) for image in images]
     own = next((p.dtype for p in _parameters(restorer) if p.is_floating_point()), torch.float32)
     restored = restore_each(restorer, [image.to(own).clamp(0, 1) for image in images])
     kept = _checked(images, [one.image for one in restored])
@@ -156,35 +172,36 @@ def _checked(images: Sequence[Tensor], restored: Sequence[Tensor]) -> list[Tenso
     return [after.to(before).clamp(0, 1) for before, after in zip(images, restored, strict=True)]
 
 
-def restore_with_notes(restorer: nn.Module, images: Sequence[Tensor]) -> list[Restored]:
+def restore_with_notes(restorer: nn.Module, images: Sequence[Tensor], shrink: Shrink | None = None) -> list[Restored]:
     """Return images (3, H, W) in [0, 1], each at its own size, restored: in [0, 1], same sizes, types and devices, with notes.
 
+    With `shrink` they are restored, and come back, at the size to which it brings them; what a gate passes keeps its own size.
     A restorer with `restore_many` gets them all at once, so that tiles of several photos share batches. Raises ValueError for
     images that are not so (see `check_images`), and where a restorer changes a size, gives whole numbers or NaN.
     """
     check_images(images)
     with torch.inference_mode():
-        return _through(restorer, images)
+        return _through(restorer, images, shrink)
 
 
-def restore_images(restorer: nn.Module, images: Sequence[Tensor]) -> list[Tensor]:
+def restore_images(restorer: nn.Module, images: Sequence[Tensor], shrink: Shrink | None = None) -> list[Tensor]:
     """Return what `restore_with_notes` restores, without the notes."""
-    return [restored.image for restored in restore_with_notes(restorer, images)]
+    return [restored.image for restored in restore_with_notes(restorer, images, shrink)]
 
 
-def restore_with_gradients(restorer: nn.Module, images: Sequence[Tensor]) -> list[Tensor]:
+def restore_with_gradients(restorer: nn.Module, images: Sequence[Tensor], shrink: Shrink | None = None) -> list[Tensor]:
     """Restore as `restore_images`, with gradients for the restorer's parameters that ask for them, and for the images.
 
     Raises ValueError where gradients are asked for and the restorer gives none.
     """
     check_images(images)
-    restored = [one.image for one in _through(restorer, images)]
+    restored = _through(restorer, images, shrink)
     asked = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (*_parameters(restorer), *images))
-    if asked and not all(image.requires_grad for image in restored):
+    if asked and not all(one.image.requires_grad for one in restored if one.note != UNTOUCHED):
         raise ValueError(
             "the restorer gives no gradients, as its network is compiled for restoring alone; load it with engine='torch'"
         )
-    return restored
+    return [one.image for one in restored]
 
 
 class RestoredDetector(nn.Module):
@@ -198,9 +215,10 @@ class RestoredDetector(nn.Module):
     (`restorer.requires_grad_(True)`), so that both parts can be trained together.
 
     `scale` is where images are restored: at their `native` size, or at that of the `detector`, to which they are shrunk with
-    antialiasing first, and which is faster; boxes are brought back to the pixels of the image given. Then the detector must
-    say what size it sees (see `vocbench.pipeline.scale`), and is called with images alone. Otherwise training targets and
-    other arguments pass through unchanged.
+    antialiasing first, and which is faster; boxes are brought back to the pixels of the image given. A gate decides on the
+    image at its native size, and the detector gets what it passes as it is. With this scale the detector must say what size
+    it sees (see `vocbench.pipeline.scale`), and is called with images alone. Otherwise training targets and other arguments
+    pass through unchanged.
     """
 
     def __init__(
@@ -233,12 +251,10 @@ class RestoredDetector(nn.Module):
     def restore(self, images: Sequence[Tensor]) -> list[Tensor]:
         """Return the images as the detector will see them."""
         images = list(images)
-        if self.scale == "detector":
-            check_images(images)
-            images = [shrunk(image, self.detector) for image in images]
+        shrink = partial(shrunk, detector=self.detector) if self.scale == "detector" else None
         if self.differentiable:
-            return restore_with_gradients(self.restorer, images)
-        return [image.clone() for image in restore_images(self.restorer, images)]  # usable by detectors that train
+            return restore_with_gradients(self.restorer, images, shrink)
+        return [image.clone() for image in restore_images(self.restorer, images, shrink)]  # usable by detectors that train
 
     def forward(self, images: Sequence[Tensor], *args: Any, **kwargs: Any) -> Any:
         images = list(images)

@@ -9,8 +9,9 @@ of 200 photos of VOC2012 train, clean and degraded by `voc`, `moderate` and `mil
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from vocbench.restorer.contract import Restored, join_notes, restore_each
 
 SMALLEST = 32  # pixels a side below which nothing can be told, and the image is restored
 PASSED = 0.98  # of clean photos, by each of the tests
+UNTOUCHED = "passed"  # the note on an image that was left as it is
 
 
 @dataclass(frozen=True)
@@ -134,14 +136,23 @@ class Gated(nn.Module):
 
     def restore_many(self, images: Sequence[Tensor]) -> list[Restored]:
         """Return photos (3, H, W) of any sizes, each restored or passed."""
-        wanted = [needs_restoring(image, self.limits) for image in images]
         with torch.inference_mode():
-            restored = iter(restore_each(self.restorer, [image for image, one in zip(images, wanted, strict=True) if one]))
-        return [_noted(next(restored)) if one else Restored(image, "passed") for image, one in zip(images, wanted, strict=True)]
+            return self.restore_wanted(partial(restore_each, self.restorer), images)
+
+    def restore_wanted(self, restore: Callable[[list[Tensor]], Sequence[Restored]], images: Sequence[Tensor]) -> list[Restored]:
+        """Return the images (3, H, W) that need no restoring as they are, and the others as `restore` gives them.
+
+        The limits are for images at their own size: `restore` may shrink those it is given.
+        """
+        wanted = [needs_restoring(image, self.limits) for image in images]
+        verdicts = list(zip(images, wanted, strict=True))
+        restored = iter(restore([image for image, one in verdicts if one]))
+        return [_noted(next(restored)) if one else Restored(image, UNTOUCHED) for image, one in verdicts]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return (B, 3, H, W) in [0, 1] of the same shape."""
-        return torch.stack([restored.image for restored in self.restore_many(list(images))])
+        """Return (B, 3, H, W) in [0, 1] of the same shape; with gradients where they are recorded."""
+        restored = self.restore_wanted(partial(restore_each, self.restorer), list(images))
+        return torch.stack([one.image for one in restored])
 
 
 def _noted(restored: Restored) -> Restored:

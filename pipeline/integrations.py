@@ -12,12 +12,13 @@ import numpy as np
 from torch import nn
 from vocbench.pipeline.chain import restore_images
 from vocbench.pipeline.videos import Frame, Video
-from vocbench.restorer.images import from_uint8, to_uint8
+from vocbench.restorer.images import from_uint8, grey_as, to_uint8
 
 
 def restore_array(restorer: nn.Module, picture: np.ndarray) -> np.ndarray:
-    """Return a picture (H, W, 3) uint8 RGB restored. For OpenCV's BGR, reverse the last axis before and after."""
-    return to_uint8(restore_images(restorer, [from_uint8(picture)])[0])
+    """Return a picture (H, W, 3) uint8 RGB restored; grey stays grey. Reverse OpenCV's BGR before and after."""
+    image = from_uint8(picture)
+    return to_uint8(grey_as(image, restore_images(restorer, [image])[0]))
 
 
 class RestoredVideo:
@@ -39,15 +40,18 @@ class RestoredVideo:
         return next(self._frames)
 
     def _restored(self) -> Iterator[Frame]:
-        self._video = Video(self.source)
+        self._video, done = Video(self.source), False
         try:
             for number, seconds, picture in self._video:
+                done = True
                 yield Frame(number, seconds, restore_array(self.restorer, picture[:, :, ::-1].copy())[:, :, ::-1].copy())
         finally:
             self._video.close()
+        if not done:
+            raise OSError(f"{self.source}: not one frame could be decoded; is it a video, and whole?")
         if self.lost and self._video.total:
             message = f"{self.lost} of {self._video.total} frames could not be decoded and were left out"
-            warnings.warn(f"{self.source}: {message}", stacklevel=2)
+            warnings.warn(f"{self.source}: {message}", stacklevel=3)  # at the caller's loop
 
 
 def restore_video(restorer: nn.Module, source: str | Path | int) -> RestoredVideo:
@@ -55,7 +59,7 @@ def restore_video(restorer: nn.Module, source: str | Path | int) -> RestoredVide
 
     Each comes with its number and time. A file is read on after damaged frames; they are counted in `lost`, and a warning at
     the end tells of them. Of a camera or a stream the newest frame is taken each time; those missed meanwhile count as lost.
-    OSError is raised at the first frame where the source cannot be opened.
+    OSError is raised at the first frame where the source cannot be opened, or has not one frame.
     """
     return RestoredVideo(restorer, source)
 

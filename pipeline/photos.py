@@ -14,7 +14,7 @@ from vocbench.detection.detections import Detections
 from vocbench.pipeline.chain import detect_photos, restore_photo
 from vocbench.pipeline.models import load_detector, load_restorer
 from vocbench.pipeline.names import DEFAULT_RESTORER
-from vocbench.restorer.images import from_uint8, read_photo, to_uint8
+from vocbench.restorer.images import from_uint8, grey_as, read_photo, to_uint8
 
 Photo: TypeAlias = "str | Path | Image.Image | np.ndarray | Tensor"
 Array = TypeVar("Array", np.ndarray, Tensor)
@@ -29,11 +29,6 @@ def _name(photo: Photo) -> str:
     return str(photo) if isinstance(photo, (str, Path)) else "the photo"
 
 
-def _grey_array(image: Tensor) -> np.ndarray:
-    """Return (3, H, W) as (H, W) uint8, the mean of the channels."""
-    return to_uint8(image.mean(0, keepdim=True).expand(3, -1, -1))[:, :, 0]
-
-
 def _opened(photo: Photo) -> tuple[Tensor, Callable[[Tensor], Any]]:
     """Return the photo as an image (3, H, W) in [0, 1], and what brings an image back into the photo's own form."""
     if isinstance(photo, (str, Path)):
@@ -45,7 +40,7 @@ def _opened(photo: Photo) -> tuple[Tensor, Callable[[Tensor], Any]]:
         return image, lambda restored: Image.fromarray(back(restored))
     if isinstance(photo, np.ndarray):
         if photo.ndim == 2:
-            return from_uint8(np.repeat(photo[:, :, None], 3, axis=2)), _grey_array
+            return from_uint8(np.repeat(photo[:, :, None], 3, axis=2)), lambda restored: to_uint8(restored)[:, :, 0]
         return from_uint8(photo), to_uint8
     if isinstance(photo, Tensor):
         return photo, lambda image: image
@@ -61,13 +56,13 @@ def restore(
 ) -> Image.Image | np.ndarray | Tensor:
     """Return a photo restored, in the form in which it was given; a file or an http address becomes a picture of PIL, upright.
 
-    Arrays are (H, W, 3) or grey (H, W) uint8 RGB; tensors (3, H, W) float RGB in [0, 1]. `restorer` is what `load_restorer`
-    takes, which stays loaded for the next call, or a module. Raises ValueError and OSError, naming the file.
+    Arrays are (H, W, 3) or grey (H, W) uint8 RGB; tensors (3, H, W) float RGB in [0, 1]. Grey stays grey. `restorer` is what
+    `load_restorer` takes, which stays loaded for the next call, or a module. Raises ValueError and OSError, naming the file.
     """
     image, back = _opened(photo)
     model = restorer if isinstance(restorer, nn.Module) else _restorer(restorer, device=device)
     label = type(restorer).__name__ if isinstance(restorer, nn.Module) else str(restorer)
-    return back(restore_photo(label, model, _name(photo), image))
+    return back(grey_as(image, restore_photo(label, model, _name(photo), image)))
 
 
 def detect(

@@ -42,12 +42,17 @@ def input_size(detector: Callable[..., Any], height: int, width: int) -> tuple[i
     )
 
 
-def shrunk(image: Tensor, detector: Callable[..., Any]) -> Tensor:
-    """Return an image (3, H, W) in [0, 1] at the size that `detector` sees, bilinear with antialiasing; never enlarged."""
+def seen_size(image: Tensor, detector: Callable[..., Any]) -> tuple[int, int]:
+    """Return height and width at which `detector` sees an image (3, H, W), at most its own; ValueError if it does not say."""
     height, width = image.shape[1:]
     wanted = input_size(detector, height, width)
-    size = min(wanted[0], height), min(wanted[1], width)
-    if size == (height, width):
+    return min(wanted[0], height), min(wanted[1], width)
+
+
+def shrunk(image: Tensor, detector: Callable[..., Any]) -> Tensor:
+    """Return an image (3, H, W) in [0, 1] at the size that `detector` sees, bilinear with antialiasing; never enlarged."""
+    size = seen_size(image, detector)
+    if size == tuple(image.shape[1:]):
         return image
     small = interpolate(image[None].float(), size, mode="bilinear", antialias=True, align_corners=False)[0]
     return small.to(image.dtype)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from vocbench.restorer.files import closest_name
 
 logger = logging.getLogger(__name__)
 RATE = 25.0  # frames a second of a source that does not say
@@ -69,6 +70,11 @@ def _unopened(source: str | Path | int) -> str:
         return f"camera {source}: cannot be opened; is it connected, counted from 0, and free of other programs?{_cameras()}"
     if "://" in str(source):
         return f"{source}: no video could be had within {PATIENCE:g} s; check address, user and password, and the network"
+    path = Path(source)
+    if path.is_dir():
+        return f"{source}: is a folder; give one video, or number its pictures and give a pattern such as {path / '%03d.png'}"
+    if not path.exists():
+        return f"{source}: no such video{closest_name(path)}"
     return f"{source}: OpenCV cannot open this video; is it one, and whole? ffmpeg -i FILE out.mp4 converts others"
 
 

@@ -45,7 +45,6 @@ class Photo:
 
     image: Tensor  # (3, H, W) float32 in [0, 1]
     alpha: np.ndarray | None = None  # (H, W) uint8
-    grey: bool = False  # every pixel is grey
     single: bool = False  # stored as one channel
     profile: bytes | None = None  # ICC
     exif: bytes | None = None  # without its rotation, which is applied
@@ -114,14 +113,12 @@ def _photo(stream: BinaryIO, name: str, max_megapixels: float, upright: bool) ->
         alpha = None
         if seen.mode in ("RGBA", "LA", "PA") or "transparency" in seen.info:
             alpha = np.asarray(seen.convert("RGBA"))[:, :, 3].copy()
-        levels = _rgb_array(seen)
         if file.mode == "CMYK" and profile:
             logger.warning("%s: CMYK is read as RGB without its colour profile", name)
             profile = None
         return Photo(
-            from_uint8(levels),
+            from_uint8(_rgb_array(seen)),
             alpha if alpha is not None and alpha.min() < 255 else None,
-            single or bool((levels == levels[:, :, :1]).all()),
             single,
             profile,
             exif.tobytes() if len(exif) else None,
@@ -226,9 +223,11 @@ def encode_photo(photo: Photo, suffix: str, quality: int = 95) -> bytes:
     return buffer.getvalue()
 
 
-def grey_as(photo: Photo, image: Tensor) -> Tensor:
-    """Return a restored image (3, H, W) without the colours that restoring gave to a grey photo."""
-    return image.mean(0, keepdim=True).expand_as(image).contiguous() if photo.grey else image
+def grey_as(image: Tensor, restored: Tensor) -> Tensor:
+    """Return a restored image (3, h, w) without the colours that restoring gave to one whose every pixel is grey (3, H, W)."""
+    if not torch.equal(image, image[:1].expand_as(image)):
+        return restored
+    return restored.mean(0, keepdim=True).expand_as(restored).contiguous()
 
 
 def write_image(path: str | Path, image: Tensor) -> None:

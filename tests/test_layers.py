@@ -38,8 +38,8 @@ LAYERS = {
         {"confusion", "object_sizes"},
     ],
     "pipeline": [
-        {"names", "specs", "chain", "own", "scale", "videos", "weights"},
-        {"gate", "integrations", "task_loss", "task_score"},
+        {"names", "specs", "chain", "gate", "own", "scale", "videos", "weights"},
+        {"integrations", "task_loss", "task_score"},
         {"models"},
         {"photos"},
     ],

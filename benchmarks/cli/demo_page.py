@@ -19,7 +19,7 @@ from vocbench.pipeline.chain import detect_photos, restore_photo
 from vocbench.pipeline.models import build_detector, build_restorer, parse_detector, parse_restorer
 from vocbench.pipeline.specs import Options
 from vocbench.restorer.degradations.recipes import level_degrade
-from vocbench.restorer.images import from_uint8, to_uint8
+from vocbench.restorer.images import from_uint8, grey_as, to_uint8
 
 LARGEST = 1280  # pixels of the longer side; larger pictures are shrunk
 UNTOUCHED = 100  # JPEG quality at which nothing is compressed
@@ -67,7 +67,7 @@ def attempt(
     if levels:
         image = level_degrade(image, levels, 0, "demo")
     begun = time.perf_counter()
-    restored = restore_photo(restorer, restore, "the picture", image)
+    restored = grey_as(image, restore_photo(restorer, restore, "the picture", image))
     seconds = time.perf_counter() - begun
     before, after = detect_photos(detector, detect, ["the picture", "the restored picture"], [image, restored])
     seconds_both = time.perf_counter() - begun - seconds

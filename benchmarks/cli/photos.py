@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -31,6 +32,7 @@ from vocbench.restorer.files import FoundPhoto, find_photos, make_folder
 if TYPE_CHECKING:
     from torch import Tensor
     from vocbench.detection.detections import Detections
+    from vocbench.pipeline.chain import Shrink
     from vocbench.restorer.images import Photo
 
     Restoring: TypeAlias = Callable[["Source", Tensor], Tensor]
@@ -93,7 +95,7 @@ def _each(
         for source in sources:
             try:
                 photo = read_photo(source, max_megapixels)
-                restored = replace(photo, image=grey_as(photo, restorer(source, photo.image)))
+                restored = replace(photo, image=grey_as(photo.image, restorer(source, photo.image)))
             except (ValueError, OSError) as error:
                 failures.reasons.append(" ".join(str(error).split()))
             else:
@@ -101,8 +103,8 @@ def _each(
             shown.advance(note=Path(source).name)
 
 
-def _restorer(text: str | None, options: Options) -> Restoring:
-    """Return what restores the image of a source, or leaves it alone where no restorer is named."""
+def _restorer(text: str | None, options: Options, shrink: Shrink | None = None) -> Restoring:
+    """Return what restores the image of a source, at the size to which `shrink` brings it; no restorer leaves it alone."""
     if text is None:
         return lambda source, image: image
     from vocbench.pipeline.chain import restore_photo
@@ -110,14 +112,7 @@ def _restorer(text: str | None, options: Options) -> Restoring:
 
     spec = parse_restorer(text)
     model = build_restorer(spec, options)
-    return lambda source, image: restore_photo(spec.label, model, str(source), image)
-
-
-def _at_detector(restorer: Restoring, detector: Callable) -> Restoring:
-    """Return what restores the image of a source at the size that the detector sees."""
-    from vocbench.pipeline.scale import shrunk
-
-    return lambda source, image: restorer(source, shrunk(image, detector))
+    return lambda source, image: restore_photo(spec.label, model, str(source), image, shrink)
 
 
 @click.command(
@@ -193,11 +188,11 @@ def detect(files, restorer, detector, score, compare, out, as_json, max_megapixe
     found = find_photos(files, out)
     targets = _targets(found, out, ".jpg" if compare else ".png") if out else {}
     from vocbench.pipeline.models import build_detector, parse_detector
+    from vocbench.pipeline.scale import shrunk
 
     options, spec, failures = _options(**given), parse_detector(detector), Failures()
-    restored, model = _restorer(restorer, options), build_detector(spec, options)
-    if restorer and restore_at == "detector":
-        restored = _at_detector(restored, model)
+    model = build_detector(spec, options)
+    restored = _restorer(restorer, options, partial(shrunk, detector=model) if restore_at == "detector" else None)
     one = _Detecting(spec.label, model, score, targets, as_json)
     results: dict[str, list[FoundObject] | BeforeAfter] = {}
     for source, photo, after in _each([one.source for one in found], max_megapixels, restored, failures):

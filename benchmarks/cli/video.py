@@ -219,9 +219,10 @@ class _Stage:
         """Return a frame restored, at its own size or smaller; raises `RestorerError`."""
         from vocbench.pipeline.chain import restore_photo
         from vocbench.pipeline.scale import shrunk
+        from vocbench.restorer.images import grey_as
 
         seen = shrunk(image, self.detector) if self.at_detector else image
-        return restore_photo(self.names[0], self.restorer, name, seen)
+        return grey_as(image, restore_photo(self.names[0], self.restorer, name, seen))
 
     def _drawn(self, seen: Tensor, image: Tensor, name: str) -> tuple[np.ndarray, Detections]:
         """Return what is seen of a frame at the frame's size with the boxes found in it, and these in the frame's pixels."""

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 import numpy as np
-import torch
 from msgspec.structs import replace
 from torch import Tensor, nn
 from vocbench.benchmarks.running.clock import Clock
@@ -26,9 +25,9 @@ from vocbench.benchmarks.storage.row import Row
 from vocbench.benchmarks.variants import AS_IS, UNRESTORED, is_clean, on_clean
 from vocbench.detection.detections import Detections
 from vocbench.detection.detectors.labels import known_classes, labelled_by
-from vocbench.pipeline.chain import Attempt, RestorerError, detect_photos, restore_photos
+from vocbench.pipeline.chain import Attempt, RestorerError, Shrink, detect_photos, restore_photos
 from vocbench.pipeline.models import Built, built_detector, built_restorer, parse_detector, parse_restorer
-from vocbench.pipeline.scale import enlarged, grown, shrunk
+from vocbench.pipeline.scale import enlarged, grown, seen_size, shrunk
 from vocbench.pipeline.specs import Spec
 
 TOGETHER = 4  # images that a restorer gets at once on the CPU, where it takes long; how they are grouped changes no result
@@ -144,6 +143,7 @@ def _restored(
     restorer: nn.Module,
     photos: list[str],
     images: list[Tensor],
+    shrink: Shrink | None,
     step: Callable[[int], None],
 ) -> list[Attempt]:
     """Return the images restored, on the CPU a few at a time, so that `step` can report progress."""
@@ -151,7 +151,7 @@ def _restored(
     restored: list[Attempt] = []
     for first in range(0, len(images), size):
         some = slice(first, first + size)
-        restored += restore_photos(label, restorer, photos[some], images[some])
+        restored += restore_photos(label, restorer, photos[some], images[some], shrink)
         error = next((result.error for result in restored if result.error), None)
         if settings.on_error == "stop" and error:
             raise RestorerError(f"{error}; mend it, or leave such photos out with `on_error='skip'`")
@@ -188,14 +188,15 @@ def _by_detector(
     settings: RunSettings, images: list[Tensor], models: Models, clock: Clock, work: Callable, step: Callable[[int], None]
 ) -> dict[str, Seen]:
     """Return what each detector gets of the images restored by `work`; equal sizes are restored once."""
-    made: dict[tuple[torch.Size, ...], Seen] = {}
+    made: dict[tuple[tuple[int, ...], ...], Seen] = {}
     seen: dict[str, Seen] = {}
     for label, detector in models.detectors.items():
-        given = [shrunk(image, detector) for image in images] if settings.restore_at == "detector" else images
-        sizes = tuple(image.shape for image in given)
+        small = settings.restore_at == "detector"
+        sizes = tuple(seen_size(image, detector) if small else tuple(image.shape[1:]) for image in images)
         if sizes not in made:
             tell = (lambda count: None) if made else step  # each image counts once in the progress
-            restored, seconds = clock.time("restore", partial(work, given, tell))
+            shrink = partial(shrunk, detector=detector) if small else None
+            restored, seconds = clock.time("restore", partial(work, images, shrink, tell))
             notes = [json.dumps(result.note) if result.note is not None else None for result in restored]
             errors = [result.error for result in restored]
             made[sizes] = Seen([result.image for result in restored], errors, notes, seconds)

@@ -96,6 +96,26 @@ def test_a_photo_is_restored_in_its_own_form(tmp_path):
     torch.testing.assert_close(tensor, torch.full((3, 4, 5), 0.55))
 
 
+class Tinted(nn.Module):
+    """Gives every picture colour, as a network does to a noisy one."""
+
+    def forward(self, images):
+        return (images + torch.tensor([0.1, 0, -0.1])[:, None, None]).clamp(0, 1)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_grey_photo_of_any_form_gets_no_colour(tmp_path, mode):
+    made = Image.effect_noise((20, 16), 30).convert(mode)
+    made.save(tmp_path / "a.png")
+    for photo in (made, tmp_path / "a.png", np.asarray(made)):
+        levels = np.asarray(restore(photo, Tinted())).reshape(16, 20, -1)
+        assert (levels == levels[:, :, :1]).all()
+        assert np.abs(levels.mean(2) - np.asarray(made.convert("L"))).mean() < 1
+    torch.testing.assert_close(restore(torch.full((3, 4, 5), 0.5), Tinted()), torch.full((3, 4, 5), 0.5))
+    coloured = restore(torch.tensor([0.5, 0.5, 0.4])[:, None, None].expand(3, 4, 5), Tinted())
+    torch.testing.assert_close(coloured[:, 0, 0], torch.tensor([0.6, 0.5, 0.3]))
+
+
 def test_grey_comes_back_grey():
     grey = np.arange(20, dtype=np.uint8).reshape(4, 5)
     assert (restore(grey, nn.Identity()) == grey).all()

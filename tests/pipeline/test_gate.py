@@ -2,11 +2,14 @@ from itertools import count
 
 import pytest
 import torch
+from torch import nn
 from vocbench.pipeline import gate
+from vocbench.pipeline.chain import RestoredDetector
 from vocbench.pipeline.gate import Gated, fit, measures, needs_restoring
+from vocbench.pipeline.scale import shrunk
 from vocbench.restorer.degradations.recipes import degrade, level_degrade
 
-from tests.support.fakes import Brighten
+from tests.support.fakes import Brighten, SmallDetector
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +71,58 @@ def test_a_gate_passes_images_untouched_and_restores_the_others(monkeypatch):
     torch.testing.assert_close(second.image, Brighten()(bright))
     assert [one.note for one in (first, second, third)] == ["passed", "restored", "passed"]
     torch.testing.assert_close(gated(torch.stack([bright])), Brighten()(torch.stack([bright])))
+
+
+class Halving(nn.Module):
+    """A detector that sees half of each side, and keeps what it was shown."""
+
+    def input_size(self, height, width):
+        return height // 2, width // 2
+
+    def forward(self, images):
+        self.images = images
+        return SmallDetector()(images)
+
+
+def test_a_gate_decides_at_the_photos_own_size_whatever_size_is_restored(pictures):
+    """Averaging four pixels takes away half of the noise, and the limits are for photos that were not shrunk."""
+    noisy, clean, detector = level_degrade(pictures[0], {"noise": 4.0}, 0, "a"), pictures[0], Halving()
+    assert needs_restoring(noisy)
+    assert not needs_restoring(shrunk(noisy, detector))
+    assert not needs_restoring(clean)
+    RestoredDetector(Gated(Brighten()), detector, scale="detector")([noisy, clean])
+    torch.testing.assert_close(detector.images[0], Brighten()(shrunk(noisy, detector)))
+    assert torch.equal(detector.images[1], clean)  # not shrunk: it is left as it is
+
+
+def test_boxes_in_a_photo_that_a_gate_passes_are_in_its_pixels(pictures):
+    """At 40 x 30 pixels, of which nothing can be told, it would have been restored."""
+    (found,) = RestoredDetector(Gated(Brighten()), SmallDetector(), scale="detector")([pictures[0]])
+    assert found.boxes.tolist() == [[0, 0, 100, 75]]
+    assert found.scores.item() == pytest.approx(0.2)  # the width that the detector got, in thousands
+
+
+class Gain(nn.Module):
+    """A restorer with a parameter to train."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(0.5))
+
+    def forward(self, images):
+        return images * self.gain
+
+
+@pytest.mark.parametrize("scale", ["native", "detector"])
+def test_gradients_reach_the_restorer_behind_a_gate(pictures, scale):
+    """Through the photo that is restored; the one that passes has none to give."""
+    noisy, clean, detector = level_degrade(pictures[0], {"noise": 20.0}, 0, "a"), pictures[0], Halving()
+    restorer = Gated(Gain())
+    RestoredDetector(restorer, detector, scale=scale, differentiable=True)([clean, noisy])
+    assert not detector.images[0].requires_grad
+    detector.images[1].sum().backward()
+    seen = shrunk(noisy, detector) if scale == "detector" else noisy
+    assert restorer.restorer.gain.grad.item() == pytest.approx(seen.sum().item(), rel=1e-5)
 
 
 def test_a_picture_too_small_to_tell_is_restored():

@@ -50,8 +50,21 @@ def test_an_array_is_restored_in_its_own_form():
 
 
 def test_a_video_that_cannot_be_opened_is_named(tmp_path):
-    with pytest.raises(OSError, match=r"none\.avi: OpenCV cannot open"):
-        next(restore_video(Brighten(), tmp_path / "none.avi"))
+    (tmp_path / "note.avi").write_text("no video")
+    for name, message in (
+        ("note.avi", r"note\.avi: OpenCV cannot open this video"),
+        ("nota.avi", r"nota\.avi: no such video; did you mean '.*note\.avi'"),
+        (".", r"is a folder; give one video, or number its pictures and give a pattern such as .*%03d\.png"),
+    ):
+        with pytest.raises(OSError, match=message):
+            next(restore_video(Brighten(), tmp_path / name))
+
+
+def test_a_video_without_one_frame_is_told(tmp_path):
+    """A program's loop would otherwise end as if it had seen the whole."""
+    video(tmp_path / "none.avi", 0)
+    with pytest.raises(OSError, match=r"none\.avi: not one frame could be decoded; is it a video, and whole\?"):
+        list(restore_video(Brighten(), tmp_path / "none.avi"))
 
 
 class Colours(nn.Module):
@@ -90,6 +103,20 @@ def video(path, frames=30):
     return path.read_bytes()
 
 
+def test_a_grey_video_stays_grey(tmp_path):
+    """As of a camera at night; in colours, the fall of blue that `Warm` makes would show."""
+
+    class Warm(nn.Module):
+        def forward(self, images):
+            return images * torch.tensor([1, 1, 0.5])[:, None, None]
+
+    for i in range(3):  # numbered pictures, of which no codec changes a level
+        write_image(tmp_path / f"{i}.png", torch.full((3, 4, 6), (60 + i) / 255))
+    frames = [frame for _, _, frame in restore_video(Warm(), tmp_path / "%d.png")]
+    assert [set(frame.flatten().tolist()) for frame in frames] == [{50}, {51}, {52}]  # 5/6 of the level
+    assert (restore_array(Warm(), np.full((4, 5, 3), (90, 90, 92), np.uint8)) == (90, 90, 46)).all()
+
+
 def test_frames_come_with_their_number_and_time(tmp_path):
     video(tmp_path / "whole.avi")
     frames = restore_video(nn.Identity(), tmp_path / "whole.avi")
@@ -105,8 +132,9 @@ def test_a_video_goes_on_after_a_damaged_stretch_and_counts_it(tmp_path):
     data[begin : end - 16] = bytes(end - 16 - begin)
     (tmp_path / "hole.avi").write_bytes(data)
     frames = restore_video(nn.Identity(), tmp_path / "hole.avi")
-    with pytest.warns(UserWarning, match=r"hole\.avi: \d of 30 frames could not be decoded and were left out"):
+    with pytest.warns(UserWarning, match=r"hole\.avi: \d of 30 frames could not be decoded and were left out") as told:
         numbers = [frame.number for frame in frames]
+    assert told[0].filename == __file__  # where the frames are asked for
     assert numbers[:11] == list(range(11))
     assert numbers[-1] >= 28
     assert len(numbers) + frames.lost == 30

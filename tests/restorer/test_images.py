@@ -130,7 +130,7 @@ def test_grey_stays_grey(tmp_path, mode):
     Image.effect_noise((8, 8), 50).convert(mode).save(tmp_path / "a.png")
     photo = read_photo(tmp_path / "a.png")
     coloured = (photo.image + torch.tensor([0.1, 0, -0.1])[:, None, None]).clamp(0.2, 0.8)
-    restored = grey_as(photo, coloured)
+    restored = grey_as(photo.image, coloured)
     assert torch.equal(restored[0], restored[1])
     assert torch.equal(restored[0], restored[2])
     write_photo(tmp_path / "b.png", replace(photo, image=restored))
@@ -142,7 +142,7 @@ def test_a_coloured_photo_keeps_its_restored_colours(tmp_path):
     Image.new("RGB", (4, 4), (9, 9, 10)).save(tmp_path / "a.png")
     photo = read_photo(tmp_path / "a.png")
     coloured = torch.rand(3, 4, 4)
-    assert grey_as(photo, coloured) is coloured
+    assert grey_as(photo.image, coloured) is coloured
 
 
 def test_16_bits_are_said(tmp_path, caplog):

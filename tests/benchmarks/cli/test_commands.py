@@ -162,6 +162,9 @@ def test_detect_restores_at_the_detectors_scale_and_tells_boxes_in_the_photos_pi
     assert (native["score"], small["score"]) == pytest.approx((width / 1000, 0.04))
     assert native["box"] == small["box"] == [0, 0, width / 2, height / 2]
     assert Image.open(tmp_path / "small" / "2099_000000.png").size == (width, height)
+    arguments[arguments.index("identity")] = "tests.support.fakes:OpenGate"  # which decides on the photo as it is
+    (passed,) = json.loads(invoke(*arguments, tmp_path / "passed", "--restore-at", "detector").stdout)[str(photo)]
+    assert passed == native
 
 
 def test_data_check_names_each_broken_file_of_the_folder(voc_folder):

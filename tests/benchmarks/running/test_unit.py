@@ -25,12 +25,13 @@ from vocbench.benchmarks.running.meter import Meter
 from vocbench.benchmarks.running.prepared import Prepared, measure, prepare, quality
 from vocbench.benchmarks.running.unit import Models, build_models, compute
 from vocbench.benchmarks.settings import RunSettings
+from vocbench.benchmarks.variants import on_clean
 from vocbench.detection.datasets.voc import read_voc
 from vocbench.pipeline.chain import RestorerError
 
 from tests.support.calls import noting
 from tests.support.commands import PYTHONPATH, ROOT
-from tests.support.fakes import BlobDetector, Brighten, NotANumber, SmallDetector
+from tests.support.fakes import BlobDetector, Brighten, NotANumber, OpenGate, SmallDetector
 
 
 @pytest.fixture
@@ -189,6 +190,23 @@ def test_at_the_detectors_scale_each_detector_gets_what_it_sees_and_boxes_are_th
     (shown,) = next(one for one in computed.variants if one.name == "bright").images
     assert shown.shape == items[0].clean.shape
     assert computed.variants[2].seen["small"] is computed.variants[2].seen["again"]  # equal sizes are restored once
+
+
+def test_at_the_detectors_scale_a_gate_decides_on_the_photo_of_its_own_size(settings, voc_folder):
+    """Shrunk to 40 x 30 pixels, of which it can tell nothing, it would restore the photo."""
+    settings = replace(settings, restore_at="detector", do_no_harm=True)
+    items = prepare(settings, [("2099_000000", voc_folder / "JPEGImages" / "2099_000000.jpg")])
+    models = Models({"gated": OpenGate(), "bright": OpenGate().restorer}, {"small": SmallDetector()})
+    with ThreadPoolExecutor(1) as pool:
+        rows = compute(settings, 0, items, models, Clock(), pool).rows.finish(Clock())
+    told = {row.variant: row for row in rows}
+    width = items[0].clean.shape[2]
+    for variant, unrestored in (("gated", "distorted"), (on_clean("gated"), "clean")):
+        assert told[variant].note == '"passed"'
+        assert told[variant].scores == told[unrestored].scores == pytest.approx([width / 1000])  # the width that was seen
+        assert told[variant].boxes == told[unrestored].boxes
+    assert told["gated"].psnr == told["distorted"].psnr
+    assert told["bright"].scores == pytest.approx([0.04])
 
 
 def test_a_photo_of_8_bits_travels_as_such_and_comes_back_the_same():
