@@ -31,7 +31,7 @@ from vocbench.benchmarks.results.schema import read_results
 from vocbench.benchmarks.results.sentences import headline
 from vocbench.benchmarks.running.meter import STORED
 from vocbench.benchmarks.settings import RunSettings, plain
-from vocbench.benchmarks.storage.run_folder import RunFolder
+from vocbench.benchmarks.storage.run_folder import RunFolder, check_resumed
 from vocbench.pipeline.names import DEFAULT_RESTORER, DEGRADATIONS, PROTOCOLS, RECIPES
 
 if TYPE_CHECKING:
@@ -190,7 +190,8 @@ def progress_of(settings: RunSettings, out: Path, session: Session) -> Iterator[
         with ExitStack() as stack:
             yield None if session.quiet else _progress(stack, out, session.verbose)
     except KeyboardInterrupt:
-        click.echo(f"Interrupted; what is done is kept. Go on with the same command and --out {out} --resume.", err=True)
+        kept = f"what is done is kept. Go on with the same command and --out {out} --resume."
+        click.echo(f"Interrupted; {kept if out.exists() else 'nothing was done yet.'}", err=True)
         sys.exit(130)
 
 
@@ -220,7 +221,7 @@ def run(session: Session, out: Path | None, track: tuple[str, ...], **given) -> 
     Without options it runs the built-in sample. Variants: clean, distorted, and one per --restorer.
     """
     check_trackers(track)
-    out = out or _new_folder(given["recipe"], session.resume)
+    out = _folder(out, given["recipe"], session.resume)
     settings = make_settings(**given, elsewhere=session.on_ray)
     from vocbench.benchmarks.experiments.run import run as run_benchmark
 
@@ -270,7 +271,7 @@ class Degradation(click.ParamType):
 @run_options
 def sweep(session: Session, degradations: tuple[str, ...], out: Path | None, **given) -> None:
     """Report mAP at fixed degradation levels, with the means mPC and rPC of the robustness benchmarks."""
-    out = out or _new_folder("sweep", session.resume)
+    out = _folder(out, "sweep", session.resume)
     settings = make_settings(**given, recipe="clean", elsewhere=session.on_ray)
     from vocbench.benchmarks.experiments import sweep as sweeping
 
@@ -282,8 +283,12 @@ def sweep(session: Session, degradations: tuple[str, ...], out: Path | None, **g
         click.echo(f"Results in {out}")
 
 
-def _new_folder(what: str, resume: bool) -> Path:
-    """Return where results go without --out."""
+def _folder(out: Path | None, what: str, resume: bool) -> Path:
+    """Return where results go: --out, or a new folder; raises where --resume finds nothing to go on with."""
+    if out is not None:
+        if resume:
+            check_resumed(out)
+        return out
     if resume:
         raise click.UsageError("--resume needs --out, the folder of the run that it goes on with")
     return Path("runs") / time.strftime(f"%Y%m%d-%H%M%S-{what}")

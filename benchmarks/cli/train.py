@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from vocbench.benchmarks.cli.options import Command, Named, choose_device, device_option
 from vocbench.pipeline.names import TRAINABLE
-from vocbench.restorer.files import make_folder
+from vocbench.restorer.files import closest_name, make_folder
 
 FOLDER = click.Path(path_type=Path)
 DEFAULT_MIXTURE = "voc=0.6,moderate=0.3,clean=0.1"
@@ -81,6 +81,11 @@ def train(
     )
     if not trust_weights and (risky := next((name for name in detectors if name.endswith(".pt")), None)):
         raise ValueError(f"--task-detector {risky}: may run code when it is loaded; add --trust-weights if you trust it")
+    if resume and not (out / "checkpoint.pt").is_file():
+        raise FileNotFoundError(
+            f"{out}: holds no checkpoint to go on from{closest_name(out) if not out.exists() else ''}; "
+            "correct --out, or begin without --resume"
+        )
     process = Process.start(choose_device(device))
     made = chosen.begin(init) if init else _fresh(chosen, settings.seed)
     make_folder(out)

@@ -11,6 +11,7 @@ from vocbench.benchmarks.running.local_workers import Runner
 from vocbench.benchmarks.running.lock import locked
 from vocbench.benchmarks.running.meter import Progress
 from vocbench.benchmarks.settings import RunSettings
+from vocbench.benchmarks.storage.run_folder import check_resumed
 
 
 def run(
@@ -25,14 +26,17 @@ def run(
 ) -> Path:
     """Compute a run into the folder `out` and write its results; returns `out`.
 
-    `runner` is where it is computed, by default in this process. `store` is another place for the predictions than
-    `out`/store: a folder, or a URL that fsspec knows; a resumed run remembers it. A run that was begun with other versions,
-    code, hardware or sources of own models is resumed with `accept_changes` only. `progress(total, done)` is called once with
+    With `resume` it goes on with the run in `out`, a folder that must exist. `runner` is where it is computed, by default in
+    this process. `store` is another place for the predictions than `out`/store: a folder, or a URL that fsspec knows; a resumed
+    run remembers it. A run that was begun with other versions, code, hardware or sources of own models is resumed with
+    `accept_changes` only. `progress(total, done)` is called once with
     numbers of photos and gives a function to be called with what was done since, as a number of photos that need not be whole,
     and the variant.
     `shared` is what the runs of a sweep have in common; its models are then used in place of `runner`'s.
     Raises ValueError and OSError with a message for people; what was computed before stays and can be resumed.
     """
+    if resume:
+        check_resumed(Path(out))
     out, photos = Path(out), chosen_photos(settings)
     with locked(out):
         compute_run(settings, out, photos, Examples, resume, runner, progress, store, accept_changes, shared)

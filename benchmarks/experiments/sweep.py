@@ -25,7 +25,7 @@ from vocbench.benchmarks.running.driver import Shared
 from vocbench.benchmarks.running.local_workers import Here, Runner
 from vocbench.benchmarks.running.meter import Progress
 from vocbench.benchmarks.settings import RunSettings, write_json
-from vocbench.benchmarks.storage.run_folder import RunFolder
+from vocbench.benchmarks.storage.run_folder import RunFolder, check_resumed
 from vocbench.benchmarks.variants import is_clean
 from vocbench.restorer.degradations import corruptions
 from vocbench.restorer.degradations.recipes import DEGRADATIONS, UNITS
@@ -115,6 +115,8 @@ def sweep(
 
     Models are built once, and photos hashed once; what clean photos give is computed for the first level and taken over.
     """
+    if resume:
+        check_resumed(out)
     found: dict[str, Degraded] = {}
     shown = _Levels(out, [step_name(name, level) for name, numbers in levels.items() for level in numbers], progress)
     shared = Shared(runner or Here())
@@ -126,7 +128,7 @@ def sweep(
         if folder.exists() and not resume:
             raise ValueError(f"{folder}: already there; continue the sweep with `resume=True` or choose another `out`")
         place = f"{store.rstrip('/')}/{folder.name}" if store else None
-        run(step, folder, resume, None, shown.at(folder.name), place, accept_changes, shared)
+        run(step, folder, folder.exists(), None, shown.at(folder.name), place, accept_changes, shared)
         return read_results(RunFolder(folder).results())
 
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from vocbench.benchmarks.settings import write_json
 from vocbench.benchmarks.storage.records import Inventory, RunRecord, Timing, read_json, read_record
 from vocbench.benchmarks.storage.store import Store
+from vocbench.restorer.files import closest_name
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,14 @@ class RunFolder:
     def open_store(self, record: RunRecord) -> Store:
         """Return the store of the run's predictions: in this folder, or where the record says."""
         return Store(record.store or self.path / "store")
+
+
+def check_resumed(out: Path) -> None:
+    """Raise FileNotFoundError for a folder to go on with that does not exist: a misspelt one would begin a run anew."""
+    if not out.exists():
+        raise FileNotFoundError(
+            f"{out}: no such folder, so nothing to go on with{closest_name(out)}; correct `out`, or begin without `resume`"
+        )
 
 
 def run_folders(root: Path) -> list[RunFolder]:

@@ -78,25 +78,33 @@ def test_bad_options_are_told(folder, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_command_trains_in_two_processes_under_torchrun(folder, tmp_path):
-    common = ["--clean", folder, "--steps", 3, "--validate", 2, "--held", 3]
-    torchrun = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc_per_node=2",
-        "--standalone",
-        "-m",
-        "vocbench.benchmarks",
-    ]
-    own = ["train", "dncnn", *common, "--batch", 1, "--out", tmp_path / "two", "--recipe", "moderate", "--patch", "16"]
+def test_what_holds_no_checkpoint_is_not_gone_on_with(folder, tmp_path):
+    """A misspelt folder would begin a training anew, and say so by nothing but a loss."""
+    given = ["dncnn", "--clean", folder, "--steps", "1", "--resume", "--out"]
+    (tmp_path / "first").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"frist: holds no checkpoint to go on from; did you mean '.*first'"):
+        command(*given, tmp_path / "frist")
+    with pytest.raises(FileNotFoundError, match="first: holds no checkpoint to go on from; correct --out, or begin without"):
+        command(*given, tmp_path / "first")
+    assert [path.name for path in tmp_path.iterdir() if path != folder] == ["first"]
+
+
+def torchrun(*arguments):
+    """What the command line prints in two processes, which must end well."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", "-m", "vocbench.benchmarks"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    arguments = [*torchrun, *own, "--task-weight", 0, "--device", "cpu"]
-    done = subprocess.run([*map(str, arguments)], capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("patches a second") == 1
+    return done.stdout
+
+
+def test_the_command_trains_and_goes_on_in_two_processes_under_torchrun(folder, tmp_path):
+    given = ["train", "dncnn", "--clean", folder, "--validate", 2, "--held", 3, "--batch", 1, "--out", tmp_path / "two"]
+    given += ["--recipe", "moderate", "--patch", "16", "--task-weight", 0, "--device", "cpu"]
+    assert torchrun(*given, "--steps", 3).count("patches a second") == 1
+    assert torchrun(*given, "--steps", 4, "--resume").count("resumed at step 3") == 1
     rows = torch.load(tmp_path / "two" / "checkpoint.pt", weights_only=True)["rows"]
-    assert [row["step"] for row in rows] == [0, 2, 3]
+    assert [row["step"] for row in rows] == [0, 2, 3, 4]
     assert (tmp_path / "two" / "dncnn-last.safetensors").is_file()
 
 

@@ -122,6 +122,13 @@ def test_a_sweep_is_not_overwritten_and_goes_on(swept):
     assert (out / "sweep.json").read_bytes() == before
 
 
+def test_a_sweep_that_is_not_there_is_not_gone_on_with(tmp_path):
+    given = "--degradation", "noise=10", "--data", make_voc_folder(tmp_path), "--split", "val", *FAKES
+    with pytest.raises(FileNotFoundError, match="swpet: no such folder, so nothing to go on with"):
+        raise invoke("sweep", *given, "--out", tmp_path / "swpet", "--resume").exception
+    assert not (tmp_path / "swpet").exists()
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def test_the_page_loads_in_a_browser(swept, tmp_path):
     with browser(tmp_path / "profile") as page:

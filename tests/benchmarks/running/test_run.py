@@ -337,6 +337,16 @@ def test_resuming_needs_the_folder(voc_folder, tmp_path):
     done = vocbench("run", "--data", voc_folder, "--split", "val", *FAKES, "--resume")
     assert done.returncode == 2
     assert "--resume needs --out, the folder of the run that it goes on with" in done.stderr
+    (tmp_path / "first").mkdir()
+    done = run(voc_folder, tmp_path / "frist", "--resume")
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"Error: {tmp_path}/frist: no such folder, so nothing to go on with; did you mean '{tmp_path}/first'?; "
+        "correct --out, or begin without --resume\n"
+    )
+    with pytest.raises(FileNotFoundError, match="frist: no such folder"):
+        run_benchmark(fake_settings(voc_folder), tmp_path / "frist", resume=True)
+    assert not (tmp_path / "frist").exists()
 
 
 def test_a_resume_with_another_engine_is_refused(voc_folder, tmp_path):
