@@ -12,13 +12,19 @@ from vocbench.restorer.images import from_uint8, read_image, to_uint8
 
 def packed(image: Tensor) -> np.ndarray:
     """Return an image (3, H, W) as an array to send: a quarter of its size where it has 8 bits a channel, as photos have."""
-    small = to_uint8(image)
-    return small if torch.equal(from_uint8(small), image) else image.numpy()
+    values = image.numpy()
+    with np.errstate(invalid="ignore"):  # of what is not in [0, 1], which is sent as it is
+        small = np.rint(values * np.float32(255)).astype(np.uint8)
+    return small if np.array_equal(_levels(small), values) else values
 
 
 def unpacked(array: np.ndarray) -> Tensor:
     """Return the image (3, H, W) that `packed` made an array of."""
-    return from_uint8(array) if array.dtype == np.uint8 else torch.from_numpy(array)
+    return torch.from_numpy(_levels(array) if array.dtype == np.uint8 else array)
+
+
+def _levels(array: np.ndarray) -> np.ndarray:
+    return np.divide(array, np.float32(255), dtype=np.float32)
 
 
 class Decoded:

@@ -17,8 +17,9 @@ from typing import Protocol
 
 from vocbench.benchmarks.running.artist import Artist
 from vocbench.benchmarks.running.clock import Clock
+from vocbench.benchmarks.running.measuring import Awaited
 from vocbench.benchmarks.running.prepared import Prepared, prepare
-from vocbench.benchmarks.running.unit import Awaited, Equipment, Models, build_models, compute
+from vocbench.benchmarks.running.unit import Equipment, Models, build_models, compute
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.benchmarks.storage.records import Inventory
 from vocbench.benchmarks.storage.row import Row

@@ -1,11 +1,14 @@
-"""What workers do beside the driver: photos are read and degraded, and the quality of images is measured."""
+"""What workers do beside the driver: photos are read and degraded, and the quality of images is measured.
+
+All images of a photo are measured together, as part of what a comparison with the clean one needs is of that one alone.
+"""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +19,10 @@ from vocbench.benchmarks.running.decoded import DECODED, packed, unpacked
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.restorer.degradations.recipes import degrade, level_degrade
 from vocbench.restorer.images import read_image
-from vocbench.restorer.quality import SSIM_WINDOW, psnr, ssim
+from vocbench.restorer.quality import qualities
 
 Quality = tuple[float | None, float | None]  # PSNR in dB, SSIM; None where there is no clean photo
+PIXELS = ("clean", "degraded")  # of a `Prepared`
 MOST_DECIBELS = 100.0  # the PSNR of a photo that came back as it was, so that it counts in a mean
 
 
@@ -32,24 +36,33 @@ class Prepared:
     degraded: Tensor
     levels: dict[str, float]
     seconds: float  # of degrading
-    quality: Quality  # of the degraded photo
     seconds_read: float = 0.0  # 0 for further draws, which share the first one's photo
-    seconds_measure: float = 0.0
-    travelled: np.ndarray | None = None  # the clean photo as it came from another process
+    travelled: dict[str, np.ndarray] = field(default_factory=dict)  # both as they came from another process
 
     def __getstate__(self) -> dict[str, Any]:
         """Return pixels as arrays: a tensor sent to a process takes a file descriptor and its size of shared memory."""
-        return self.__dict__ | {name: packed(getattr(self, name)) for name in ("clean", "degraded")}
+        return self.__dict__ | {name: packed(getattr(self, name)) for name in PIXELS} | {"travelled": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        tensors = {name: unpacked(state[name]) for name in ("clean", "degraded")}
-        self.__dict__.update(state | tensors | {"travelled": state["clean"]})
+        tensors = {name: unpacked(state[name]) for name in PIXELS}
+        self.__dict__.update(state | tensors | {"travelled": {name: state[name] for name in PIXELS}})
+
+    def array(self, name: str) -> np.ndarray:
+        """Return the pixels called `name`, `clean` or `degraded`, as they travelled here where they did."""
+        return self.travelled[name] if name in self.travelled else getattr(self, name).numpy()
+
+
+class Compared(NamedTuple):
+    """A clean photo and images made of it, all of one size, as arrays of `packed`."""
+
+    clean: np.ndarray
+    images: list[np.ndarray]
 
 
 class Qualities(NamedTuple):
-    """The quality of several images, and the seconds that measuring them took."""
+    """The quality of the images of each photo, and the seconds that measuring them took."""
 
-    values: list[Quality]
+    values: list[list[Quality]]
     seconds: float
 
 
@@ -58,18 +71,12 @@ def draw_id(image: str, draw: int) -> str:
     return image if draw == 0 else f"{image}#{draw}"
 
 
-def quality(image: Tensor, clean: Tensor) -> Quality:
-    """Return PSNR in dB, at most `MOST_DECIBELS`, and SSIM (None below 7 pixels)."""
-    small = min(image.shape[1:]) < SSIM_WINDOW
-    decibels = min(psnr(image[None], clean[None]).item(), MOST_DECIBELS)
-    return decibels, (None if small else ssim(image[None], clean[None]).item())
-
-
-def measure(images: Sequence[np.ndarray], cleans: Sequence[np.ndarray]) -> Qualities:
-    """Return the quality of images, arrays of `packed`, against the clean ones; runs in a worker."""
+def measure(photos: Sequence[Compared]) -> Qualities:
+    """Return PSNR in dB, at most `MOST_DECIBELS`, and SSIM (None below 7 pixels) of all images; runs in a worker."""
     torch.set_num_threads(1)
     begun = time.perf_counter()
-    values = [quality(unpacked(image), unpacked(clean)) for image, clean in zip(images, cleans, strict=True)]
+    found = [qualities([unpacked(image) for image in photo.images], unpacked(photo.clean)) for photo in photos]
+    values = [[(min(one.psnr, MOST_DECIBELS), one.ssim) for one in of] for of in found]
     return Qualities(values, time.perf_counter() - begun)
 
 
@@ -88,15 +95,13 @@ def prepare(settings: RunSettings, photos: Sequence[tuple[str, Path]]) -> list[P
 
 
 def _degraded(settings: RunSettings, image: str, draw: int, clean: Tensor, reading: float) -> Prepared:
-    """Return one draw's degradation of a clean photo (3, H, W), measured; `reading` is in seconds."""
+    """Return one draw's degradation of a clean photo (3, H, W); `reading` is in seconds."""
     if settings.as_they_are:
-        return Prepared(image, draw, clean, clean, {}, 0.0, (None, None), reading)
+        return Prepared(image, draw, clean, clean, {}, 0.0, reading)
     begun = time.perf_counter()
     if settings.levels is not None:
         levels = json.loads(settings.levels)
         degraded = level_degrade(clean, levels, settings.seed, draw_id(image, draw))
     else:
         degraded, levels = degrade(clean, settings.recipe, settings.seed, draw_id(image, draw))
-    made = time.perf_counter()
-    found = quality(degraded, clean)
-    return Prepared(image, draw, clean, degraded, levels, made - begun, found, reading, time.perf_counter() - made)
+    return Prepared(image, draw, clean, degraded, levels, time.perf_counter() - begun, reading)

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 
-import numpy as np
-from msgspec.structs import replace
 from torch import Tensor, nn
 from vocbench.benchmarks.running.clock import Clock
 from vocbench.benchmarks.running.known import stored_detections
-from vocbench.benchmarks.running.prepared import Prepared, Qualities, measure
+from vocbench.benchmarks.running.measuring import Awaited, Gathered
+from vocbench.benchmarks.running.prepared import Prepared
 from vocbench.benchmarks.running.sources import own_sources
 from vocbench.benchmarks.settings import RunSettings, hardware
 from vocbench.benchmarks.storage.records import Execution
 from vocbench.benchmarks.storage.row import Row
-from vocbench.benchmarks.variants import AS_IS, UNRESTORED, is_clean, on_clean
+from vocbench.benchmarks.variants import AS_IS, is_clean, on_clean
 from vocbench.detection.detections import Detections
 from vocbench.detection.detectors.labels import known_classes, labelled_by
 from vocbench.pipeline.chain import Attempt, RestorerError, Shrink, detect_photos, restore_photos
@@ -205,30 +204,6 @@ def _by_detector(
 
 
 @dataclass(frozen=True)
-class Awaited:
-    """Rows of a unit in blocks, each with what measures the quality of its photos elsewhere, None where that is known."""
-
-    blocks: tuple[tuple[list[Row], Future[Qualities] | None], ...]
-
-    @property
-    def is_measured(self) -> bool:
-        """Return whether `finish` need not wait."""
-        return all(future is None or future.done() for _, future in self.blocks)
-
-    def finish(self, clock: Clock) -> list[Row]:
-        """Return the rows with everything in them; waits for what is not measured yet."""
-        for future in {id(future): future for _, future in self.blocks if future}.values():  # detectors may share one
-            found, _ = clock.time("measure", future.result)
-            clock.note_work(workers_measure=found.seconds)
-        return [row for rows, future in self.blocks for row in (_measured(rows, future) if future else rows)]
-
-
-def _measured(rows: list[Row], future: Future[Qualities]) -> list[Row]:
-    found = future.result().values
-    return [replace(row, psnr=decibels, ssim=share) for row, (decibels, share) in zip(rows, found, strict=True)]
-
-
-@dataclass(frozen=True)
 class Computed:
     """What computing a unit gives: its variants with their images, detections by variant and detector, and its rows."""
 
@@ -247,7 +222,7 @@ def compute(
     step: Step = lambda variant, images: None,
     known: Sequence[Row] = (),
 ) -> Computed:
-    """Restore the photos of a unit and detect in them; `pool` measures what restorers gave.
+    """Restore the photos of a unit and detect in them; `pool` measures the degraded photos and what restorers gave.
 
     Its rows are one for each image, draw, variant and detector. `known` rows of clean photos, restored or not, from another run
     of a sweep are taken over in place of computing them again.
@@ -255,53 +230,39 @@ def compute(
     clock.note_work(
         workers_read=sum(item.seconds_read for item in items),
         workers_degrade=sum(item.seconds for item in items),
-        workers_measure=sum(item.seconds_measure for item in items),
     )
     variants = _variants(settings, items, models, clock, step, bool(known))
     found: dict[str, dict[str, list[Detections]]] = {variant.name: {} for variant in variants}
-    blocks: list[tuple[list[Row], Future[Qualities] | None]] = []
-    if known:
-        blocks.append(([row for row in known if row.variant == "clean"], None))
+    known_clean, gathered = [row for row in known if row.variant == "clean"], Gathered()
+    gathered.add(known_clean)
     for variant in variants:
         if known and variant.name == "clean":
-            found["clean"] = {label: stored_detections(blocks[0][0], label) for label in models.detectors}
+            found["clean"] = {label: stored_detections(known_clean, label) for label in models.detectors}
             continue
-        measured = variant.name not in UNRESTORED and not settings.as_they_are
-        futures: dict[int, Future[Qualities]] = {}
+        is_measured = variant.name != "clean" and not settings.as_they_are
         for label, detector in models.detectors.items():
-            seen = variant.seen[label]
-            if measured and id(seen) not in futures:
-                futures[id(seen)] = pool.submit(measure, *_arrays(seen, variant.items, detector))
-            photos = [item.image for item in variant.items]
-            checked, seconds = clock.time("detect", partial(detect_photos, label, detector, photos, seen.images))
-            checked = [
-                enlarged(result, image, item.degraded)
-                for result, image, item in zip(checked, seen.images, variant.items, strict=True)
-            ]
+            checked, seconds = _detected(label, detector, variant, clock)
             found[variant.name][label] = checked
             rows = [_row(unit, variant, i, label, result, seconds) for i, result in enumerate(checked)]
-            blocks.append((rows, futures.get(id(seen))))
-    blocks.append(([row for row in known if row.variant != "clean"], None))
-    return Computed(variants, found, Awaited(tuple(blocks)))
+            if is_measured:
+                gathered.add_measured(rows, variant.items, variant.seen[label].images, detector)
+            else:
+                gathered.add(rows)
+    gathered.add([row for row in known if row.variant != "clean"])
+    return Computed(variants, found, gathered.measured_by(pool))
 
 
-def _arrays(seen: Seen, items: list[Prepared], detector: Callable) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return what is measured, and the clean photos at the same size."""
-    cleans = [_clean(item, image, detector) for image, item in zip(seen.images, items, strict=True)]
-    return [image.numpy() for image in seen.images], cleans
-
-
-def _clean(item: Prepared, image: Tensor, detector: Callable) -> np.ndarray:
-    """Return a clean photo at an image's size as an array to send, as it travelled here where it did."""
-    if item.clean.shape != image.shape:
-        return shrunk(item.clean, detector).numpy()
-    return item.clean.numpy() if item.travelled is None else item.travelled
+def _detected(label: str, detector: nn.Module, variant: Variant, clock: Clock) -> tuple[list[Detections], float]:
+    """Return what a detector finds in a variant's photos, boxes in their own pixels, and the seconds it took."""
+    images, photos = variant.seen[label].images, [item.image for item in variant.items]
+    checked, seconds = clock.time("detect", partial(detect_photos, label, detector, photos, images))
+    together = zip(checked, images, variant.items, strict=True)
+    return [enlarged(result, image, item.degraded) for result, image, item in together], seconds
 
 
 def _row(unit: int, variant: Variant, i: int, detector: str, found: Detections, seconds: float) -> Row:
     """Return the row of photo `i` of a variant; `seconds` is what detecting on all its photos took."""
     item = variant.items[i]
-    decibels, similarity = item.quality if variant.name == "distorted" else (None, None)
     return Row(
         unit=unit,
         image=item.image,
@@ -311,8 +272,6 @@ def _row(unit: int, variant: Variant, i: int, detector: str, found: Detections, 
         boxes=found.boxes.flatten().tolist(),
         scores=found.scores.tolist(),
         labels=found.labels.tolist(),
-        psnr=decibels,
-        ssim=similarity,
         levels=json.dumps(item.levels) if not is_clean(variant.name) else None,
         note=variant.seen[detector].notes[i],
         error=variant.seen[detector].errors[i],

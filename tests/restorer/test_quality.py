@@ -1,7 +1,10 @@
 import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from vocbench.restorer.quality import BAND, psnr, ssim
+from vocbench.restorer import quality
+from vocbench.restorer.quality import BAND, psnr, qualities, ssim
+
+from tests.support.calls import noting
 
 
 def test_psnr_and_ssim_are_scikit_images():
@@ -25,6 +28,29 @@ def test_ssim_in_bands_has_scikit_images_digits():
         one, two = image[0, :channels].double().numpy(), clean[0, :channels].double().numpy()
         wanted = structural_similarity(one, two, channel_axis=0, data_range=1)
         assert ssim(image[:, :channels], clean[:, :channels]).item() == pytest.approx(wanted, abs=1e-13)
+
+
+@pytest.mark.parametrize("height", [7, 8, BAND, BAND + 6, BAND + 7, 3 * BAND + 1])
+def test_several_images_against_one_target_have_scikit_images_numbers(height, monkeypatch):
+    """And the target's own sums are made once: three filterings of an image, two of the target, in each band."""
+    filtered: list[tuple[object, ...]] = []
+    monkeypatch.setattr(quality, "_box", noting(filtered, quality._box))
+    generator = torch.Generator().manual_seed(3)
+    clean = torch.rand(3, height, 29, generator=generator)
+    images = [(clean + error * torch.randn(clean.shape, generator=generator)).clamp(0, 1) for error in (0.01, 0.1, 0.5)]
+    found = qualities(images, clean)
+    bands = -(-(height - 6) // BAND)
+    assert len(filtered) == bands * (3 * len(images) + 2)
+    for image, (decibels, similarity) in zip(images, found, strict=True):
+        one, two = image.double().numpy(), clean.double().numpy()
+        assert decibels == pytest.approx(peak_signal_noise_ratio(two, one, data_range=1), abs=1e-12)
+        assert similarity == pytest.approx(structural_similarity(one, two, channel_axis=0, data_range=1), abs=1e-12)
+
+
+def test_images_below_seven_pixels_have_psnr_alone():
+    assert qualities([torch.full((3, 6, 90), 0.6)], torch.full((3, 6, 90), 0.5)) == [(pytest.approx(20, abs=1e-5), None)]
+    with pytest.raises(ValueError, match=r"expected two \(C, H, W\) of one shape, got \(3, 6, 9\) and \(3, 6, 8\)"):
+        qualities([torch.zeros(3, 6, 9)], torch.zeros(3, 6, 8))
 
 
 def test_ssim_is_that_of_its_definition_by_pooling():

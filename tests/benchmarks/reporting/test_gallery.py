@@ -26,7 +26,7 @@ def found(*rows):
 def variant(name, image, error=None):
     """One black photo as a variant has it."""
     black = torch.zeros(3, 8, 8)
-    item = Prepared(image, 0, black, black, {}, 0.0, (None, None))
+    item = Prepared(image, 0, black, black, {}, 0.0)
     return Variant(name, [item], {"d": Seen([black], [error], [None], 0.0)})
 
 

@@ -22,12 +22,13 @@ from vocbench.benchmarks.running import prepared as prepared_module
 from vocbench.benchmarks.running.clock import Clock
 from vocbench.benchmarks.running.local_workers import Here
 from vocbench.benchmarks.running.meter import Meter
-from vocbench.benchmarks.running.prepared import Prepared, measure, prepare, quality
+from vocbench.benchmarks.running.prepared import Compared, Prepared, measure, prepare
 from vocbench.benchmarks.running.unit import Models, build_models, compute
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.benchmarks.variants import on_clean
 from vocbench.detection.datasets.voc import read_voc
 from vocbench.pipeline.chain import RestorerError
+from vocbench.restorer.quality import psnr, ssim
 
 from tests.support.calls import noting
 from tests.support.commands import PYTHONPATH, ROOT
@@ -46,8 +47,8 @@ def prepared(settings):
 
 
 def test_a_photo_that_came_back_as_it_was_has_100_db():
-    image = torch.rand(3, 9, 9)
-    assert quality(image, image) == (100.0, pytest.approx(1))
+    image = torch.rand(3, 9, 9).numpy()
+    assert measure([Compared(image, [image])]).values == [[(100.0, pytest.approx(1))]]
 
 
 def test_a_photo_between_processes_takes_no_shared_memory(settings):
@@ -58,7 +59,6 @@ def test_a_photo_between_processes_takes_no_shared_memory(settings):
     again = pickle.loads(data)
     assert isinstance(again, Prepared)
     assert torch.equal(again.degraded, item.degraded)
-    assert again.quality == item.quality
 
 
 def test_restored_images_are_told_a_few_at_a_time_and_a_failure_at_once(settings):
@@ -88,23 +88,44 @@ def test_a_meter_counts_each_restored_image_and_ends_at_the_photos(settings):
 
 
 def test_nothing_is_measured_on_the_drivers_thread(settings, monkeypatch):
-    where, real = [], prepared_module.quality
+    where, real = [], prepared_module.qualities
 
-    def measured_quality(*images):
+    def measured_qualities(*images):
         where.append(threading.current_thread())
         return real(*images)
 
-    monkeypatch.setattr(prepared_module, "quality", measured_quality)
+    monkeypatch.setattr(prepared_module, "qualities", measured_qualities)
     with ThreadPoolExecutor(1) as pool:
         items = pool.submit(prepared, settings).result()
         models = Models({"bright": Brighten()}, {"blob": BlobDetector()})
         rows = compute(settings, 0, items, models, Clock(), pool).rows.finish(Clock())
-    assert len(where) == 4
+    assert len(where) == 2
     assert threading.current_thread() not in where
     measured = {row.variant: row.psnr for row in rows if row.image == items[0].image}
     assert measured["clean"] is None
-    assert measured["distorted"] == real(items[0].degraded, items[0].clean)[0]
-    assert measured["bright"] == real((items[0].degraded * 0.5 + 0.3).clamp(0, 1), items[0].clean)[0]
+    brightened = (items[0].degraded * 0.5 + 0.3).clamp(0, 1)
+    for variant, image in (("distorted", items[0].degraded), ("bright", brightened)):
+        assert measured[variant] == pytest.approx(psnr(image[None], items[0].clean[None]).item(), abs=1e-12)
+
+
+def test_each_draw_and_restored_image_has_its_own_quality(settings):
+    """Measured together, each against the photo it was made of: compared with every one measured alone."""
+    settings = replace(settings, draws=2, do_no_harm=True)
+    items = prepared(settings)
+    with ThreadPoolExecutor(1) as pool:
+        computed = compute(settings, 0, items, Models({"bright": Brighten()}, {"blob": BlobDetector()}), Clock(), pool)
+        rows = computed.rows.finish(Clock())
+    told = {(row.variant, row.image, row.draw): (row.psnr, row.ssim) for row in rows}
+    assert len(told) == 2 + 4 + 4 + 2
+    images = {"distorted": lambda item: item.degraded, "bright": lambda item: (item.degraded * 0.5 + 0.3).clamp(0, 1),
+              "clean+bright": lambda item: (item.clean * 0.5 + 0.3).clamp(0, 1)}  # fmt: skip
+    for (variant, image, draw), found in told.items():
+        item = next(one for one in items if (one.image, one.draw) == (image, draw))
+        if variant == "clean":
+            assert found == (None, None)
+            continue
+        pair = images[variant](item)[None], item.clean[None]
+        assert found == (pytest.approx(psnr(*pair).item(), abs=1e-12), pytest.approx(ssim(*pair).item(), abs=1e-12))
 
 
 def test_a_driver_goes_on_to_the_next_unit_before_the_last_is_measured(settings):
@@ -212,14 +233,15 @@ def test_at_the_detectors_scale_a_gate_decides_on_the_photo_of_its_own_size(sett
 def test_a_photo_of_8_bits_travels_as_such_and_comes_back_the_same():
     """What the degraded one is here: more than 8 bits."""
     clean = torch.arange(3 * 8 * 8).reshape(3, 8, 8).float().div(255)
-    item = Prepared("a", 0, clean, clean * 0.999, {}, 0.0, (50.0, None))
+    item = Prepared("a", 0, clean, clean * 0.999, {}, 0.0)
     state = item.__getstate__()
     assert (state["clean"].dtype, state["degraded"].dtype) == (np.uint8, np.float32)
     back = pickle.loads(pickle.dumps(item))
     assert torch.equal(back.clean, item.clean)
     assert torch.equal(back.degraded, item.degraded)
-    sent = [item.degraded.numpy()]
-    assert measure(sent, [back.travelled]).values == measure(sent, [item.clean.numpy()]).values
+    (travelled,), (here,) = (measure([Compared(one.array("clean"), [one.array("degraded")])]).values for one in (back, item))
+    assert travelled == here
+    assert back.array("clean").dtype == np.uint8  # and goes on so to where it is measured
 
 
 def test_the_shares_of_what_workers_do_are_in_the_results(settings, tmp_path, monkeypatch):
@@ -229,17 +251,17 @@ def test_the_shares_of_what_workers_do_are_in_the_results(settings, tmp_path, mo
     run_benchmark(settings, tmp_path / "out", runner=Here(0))
     told = json.loads((tmp_path / "out" / "timing.json").read_text())
     assert told["workers_read"] == told["workers_degrade"] == 5
-    assert told["workers_measure"] == 5 + 3  # each degraded photo, and what was restored by units of two
+    assert told["workers_measure"] == 3  # all images of a unit of two photos at once
     shares = json.loads((tmp_path / "out" / "results.json").read_text())["busy"]
     for name in ("prepare", "restore", "detect", "measure", "workers_read", "workers_degrade", "workers_measure"):
         assert shares[name] == pytest.approx(told[name] / told["wall"])
 
 
 @pytest.mark.parametrize("detectors", [1, 2])
-def test_each_photos_ssim_is_computed_once_for_each_variant(settings, tmp_path, monkeypatch, detectors):
+def test_each_photo_is_measured_once_with_all_its_variants(settings, tmp_path, monkeypatch, detectors):
     """Of five photos those distorted and those of two restorers, whichever detectors look at them."""
     counted: list[tuple[object, ...]] = []
-    monkeypatch.setattr(prepared_module, "ssim", noting(counted, prepared_module.ssim))
+    monkeypatch.setattr(prepared_module, "qualities", noting(counted, prepared_module.qualities))
     named = (*settings.detectors, "again=tests.support.fakes:BlobDetector")[:detectors]
     run_benchmark(replace(settings, restorers=(*settings.restorers, "identity"), detectors=named), tmp_path / "out")
-    assert len(counted) == 5 * 3
+    assert [len(images) for images, _ in counted] == [3] * 5
