@@ -1,6 +1,9 @@
 """A restorer attached to models of ultralytics: it holds for every call, and changes nothing else, for every task."""
 
 import copy
+import sys
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 import cv2
@@ -55,6 +58,10 @@ def test_a_restorer_that_changes_nothing_changes_no_result_of_any_task(tmp_path,
 
 def test_the_restorer_holds_for_every_later_call(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    if not find_spec("lap"):  # which ultralytics' tracker asks for, and needs from the second picture on
+        matching = ModuleType("lap")
+        matching.__version__ = "1"  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "lap", matching)
     model, dark = fresh(), Dark()
     model.predict(PICTURE, **GIVEN)  # a predictor made before is no longer used
     attach(model, dark)
@@ -69,6 +76,9 @@ def test_the_restorer_holds_for_every_later_call(tmp_path, monkeypatch):
         lambda: model(PICTURE, **GIVEN),
         lambda: model.predict(PICTURE, **GIVEN | {"device": "cpu"}),
         lambda: model.predict(PICTURE, **GIVEN | {"imgsz": 96}),
+        lambda: model.predict(PICTURE, **GIVEN | {"half": True}),
+        lambda: model.predict(PICTURE, **GIVEN | {"dnn": True, "augment": True}),
+        lambda: model.track(PICTURE, **GIVEN),
         lambda: list(model.predict(PICTURE, stream=True, **GIVEN)),
         lambda: model.to("cpu").predict(PICTURE, **GIVEN),
         lambda: (model.fuse(), model.predict(PICTURE, **GIVEN)),

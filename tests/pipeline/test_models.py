@@ -1,13 +1,20 @@
+import copy
 import hashlib
+import io
+import pickle
 
 import pytest
 import torch
+from skimage.data import astronaut
+from torch import nn
+from vocbench.pipeline.chain import RestoredDetector
 from vocbench.pipeline.models import (
     DETECTORS,
     RESTORERS,
     build_detector,
     build_restorer,
     built_restorer,
+    load_restorer,
     owan_file,
     parse_detector,
     parse_restorer,
@@ -154,3 +161,19 @@ def test_building_draws_nothing_from_the_programs_random_numbers(name):
     before = torch.random.get_rng_state()
     build_restorer(parse_restorer(name))
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", ["owan-gated", "dncnn", "nlm", "identity"])
+def test_a_stage_with_any_restorer_is_copied_pickled_saved_and_averaged(name):
+    """As `pickle`, of which the engines have tests of their own: whatever stands around a network goes with it."""
+    photo = torch.from_numpy(astronaut()).permute(2, 0, 1)[:, 90:130, 180:216].float() / 255
+    photo = (photo + 0.1 * torch.randn(photo.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    chain = RestoredDetector(load_restorer(name, device="cpu", engine="torch", tile="40:30"), nn.Identity())
+    (wanted,) = chain([photo])
+    assert torch.equal(wanted, photo) == (name == "identity")
+    torch.save(chain, saved := io.BytesIO())
+    saved.seek(0)
+    averaged = torch.optim.swa_utils.AveragedModel(chain)
+    averaged.update_parameters(chain)
+    for one in (copy.deepcopy(chain), pickle.loads(pickle.dumps(chain)), torch.load(saved, weights_only=False), averaged):
+        assert torch.equal(one([photo])[0], wanted)
