@@ -199,7 +199,7 @@ def restore_with_gradients(restorer: nn.Module, images: Sequence[Tensor], shrink
     asked = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (*_parameters(restorer), *images))
     if asked and not all(one.image.requires_grad for one in restored if one.note != UNTOUCHED):
         raise ValueError(
-            "the restorer gives no gradients, as its network is compiled for restoring alone; load it with engine='torch'"
+            "the restorer gives no gradients, as it computes without autograd; use owan or dncnn, or no `differentiable`"
         )
     return [one.image for one in restored]
 

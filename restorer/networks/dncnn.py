@@ -89,14 +89,13 @@ def load_dncnn(source: str | Path | WeightsFile) -> DnCNN:
 
 
 class ClippedDnCNN(nn.Module):
-    """The folded network as a restorer: whole photos, clipped to [0, 1]."""
+    """The folded network as a restorer: whole photos, clipped to [0, 1]; with gradients where they are asked for."""
 
     def __init__(self, network: DnCNN, device: str):
         super().__init__()
         has_norms = any(isinstance(layer, nn.BatchNorm2d) for layer in network.model)
         self.network = (fold(network) if has_norms else network).to(device).to(memory_format=torch.channels_last)
-        self.device = device
 
-    @torch.inference_mode()
     def forward(self, images: Tensor) -> Tensor:
-        return self.network(images.to(self.device)).clamp(0, 1).to(images.device)
+        own = next(self.network.parameters())  # moved, perhaps, since it was made
+        return self.network(images.to(own.device)).clamp(0, 1).to(images.device)

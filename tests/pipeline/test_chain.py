@@ -274,7 +274,7 @@ class Compiled(nn.Module):
 
 def test_a_restorer_without_gradients_says_so_where_they_are_asked_for():
     photo = torch.rand(3, 4, 4)
-    with pytest.raises(ValueError, match=r"the restorer gives no gradients.*load it with engine='torch'"):
+    with pytest.raises(ValueError, match=r"the restorer gives no gradients.*; use owan or dncnn, or no `differentiable`"):
         RestoredDetector(Compiled(), Seen(), differentiable=True)([photo])
     frozen = RestoredDetector(Compiled().requires_grad_(False), Seen(), differentiable=True)
     torch.testing.assert_close(frozen.restore([photo])[0], photo * 0.5)

@@ -55,6 +55,16 @@ def test_a_network_comes_back_from_its_file(tmp_path, name):
     assert read_metadata(tmp_path / "w.safetensors") == {"network": name, "tiling": "63:42", "steps": 7}
 
 
+def test_weights_kept_in_half_precision_are_computed_in_single(tmp_path):
+    """As `checkpoints`: to spare room, people save halves."""
+    network, image = load_owan(find("owan")), torch.rand(1, 3, 11, 12, generator=torch.Generator().manual_seed(0))
+    torch.save({name: tensor.half() for name, tensor in network.state_dict().items()}, tmp_path / "w.pth")
+    loaded = load_owan(tmp_path / "w.pth")
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+    assert network(image).mean() > 0.1
+    torch.testing.assert_close(loaded(image), network(image), atol=0.01, rtol=0)
+
+
 def test_a_file_of_another_network_is_named(tmp_path):
     save_file({"weight": torch.zeros(3)}, tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match=r"other\.safetensors: not weights of OWAN"):
