@@ -236,6 +236,16 @@ def test_text_is_readable_on_a_phone_too(mode, width, finished, page):
     assert page.run(f"{boxes}.every(b => b.scrollWidth <= b.clientWidth)")
 
 
+def test_a_long_name_wraps_and_its_table_fits_a_wide_window(page, tmp_path):
+    long = "a-restorer-with-a-name-as-long-as-this-and-longer"
+    settings = RunSettings(data=str(make_voc_folder(tmp_path, 3)), split="val", recipe="voc", restorers=(f"{long}=identity",),
+                           detectors=("keen=tests.support.fakes:KeenDetector",), examples=0)  # fmt: skip
+    page.show(run(settings, tmp_path / "out") / "report.html", 1280, 900)
+    assert long in page.run("document.querySelector('#table tbody tr:nth-child(2) th').textContent")
+    box = page.run("(b => [b.scrollWidth, b.clientWidth])(document.getElementById('table').parentNode)")
+    assert box[0] <= box[1]
+
+
 CONTRAST = """(() => {
   const mixed = colour => colour.startsWith("color(") ? "rgb(" + colour.match(/[\\d.]+/g).slice(0, 3).map(v => 255 * v) + ")" : colour;
   const parse = colour => colour.match(/[\\d.]+/g).slice(0, 3).map(v => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
