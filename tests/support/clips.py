@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,21 @@ def damage(path: Path, first: int, last: int) -> None:
     begin, end = starts[first] + 8, starts[last + 1]
     data[begin:end] = bytes(end - begin)
     path.write_bytes(data)
+
+
+def make_turned_clip(path: Path, frames: int = 3) -> Path:
+    """An MP4 of 64x48 pixels, its left half white, whose header says to turn it clockwise by 90 degrees, as phones do."""
+    import cv2
+
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 10, (64, 48))  # type: ignore[attr-defined]
+    for _ in range(frames):
+        writer.write(np.repeat(np.arange(64)[None, :, None] < 32, 48, 0).repeat(3, 2).astype(np.uint8) * 255)
+    writer.release()
+    data = bytearray(path.read_bytes())
+    start = data.index(b"tkhd") + 44  # of the matrix in a track header of version 0 (ISO 14496-12, 8.3.2)
+    data[start : start + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 48 << 16, 0, 1 << 30)
+    path.write_bytes(data)
+    return path
 
 
 def read_clip(path: Path) -> tuple[float, list[np.ndarray]]:

@@ -13,7 +13,7 @@ from vocbench.benchmarks.cli.main import cli
 from vocbench.detection.detections import Detections
 from vocbench.pipeline import gate
 
-from tests.support.clips import damage, make_clip, read_clip
+from tests.support.clips import damage, make_clip, make_turned_clip, read_clip
 from tests.support.commands import vocbench
 
 FAKES = ["--restorer", "tests.support.fakes:Brighten", "--detector", "tests.support.fakes:BlobDetector"]
@@ -53,6 +53,15 @@ def test_damaged_frames_are_counted_and_the_file_is_as_long(tmp_path):
     _, frames = read_clip(tmp_path / "out.mp4")
     assert len(frames) == 30
     assert frames[-1].mean() == pytest.approx(29 * 8 * 0.5 + 0.3 * 255, abs=6)
+
+
+def test_a_phones_turned_video_comes_upright(tmp_path):
+    clip = make_turned_clip(tmp_path / "clip.mp4")
+    invoke(clip, *FAKES, "--score", 1, "--out", tmp_path / "out.mp4")
+    _, frames = read_clip(tmp_path / "out.mp4")
+    assert len(frames) == 3
+    assert frames[0].shape == (64, 48, 3)
+    assert frames[0][:24].mean() - frames[0][40:].mean() > 100  # what was left is above
 
 
 def test_the_first_seconds_alone_side_by_side(tmp_path):
