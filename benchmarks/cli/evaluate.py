@@ -6,10 +6,15 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+from vocbench.benchmarks.cli.messages import in_options
 from vocbench.benchmarks.cli.options import Command, Named
 from vocbench.pipeline.names import PROTOCOLS
+
+if TYPE_CHECKING:
+    from vocbench.detection.datasets.contract import Dataset
 
 FILE = click.Path(path_type=Path)
 
@@ -23,7 +28,7 @@ def notes() -> Iterator[None]:
         warnings.simplefilter("always")
         yield
     for text in dict.fromkeys(" ".join(str(one.message).split()) for one in caught):
-        click.echo(f"Note: {text}", err=True)
+        click.echo(f"Note: {in_options(text)}", err=True)
 
 
 @click.command(
@@ -41,8 +46,9 @@ def notes() -> Iterator[None]:
 @click.option("--classes", help="Only these classes of the data set: a,b,c.")
 @click.option("--categories", type=FILE, help="The detector's classes by number: COCO's JSON, a list of names, or a data.yaml.")
 @click.option("--only-named", is_flag=True, help="Only the photos that the detections name.")
+@click.option("--upright", is_flag=True, help="Photos are annotated as people see them, with EXIF's turn done.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def evaluate_command(detections, data, split, protocol, classes, categories, only_named, as_json) -> None:
+def evaluate_command(detections, data, split, protocol, classes, categories, only_named, upright, as_json) -> None:
     """Average precision of any detector's results under a named protocol.
 
     Detections are {image id: {"boxes": [[x1, y1, x2, y2]], "scores": [], "labels": ["dog"]}} in pixels from 0; COCO results,
@@ -54,7 +60,8 @@ def evaluate_command(detections, data, split, protocol, classes, categories, onl
     from vocbench.detection.exchange import fit, read_categories
 
     with notes():
-        found, truth, names = _read(detections, data, split, classes, read_categories(str(categories)) if categories else None)
+        dataset = _open(data, split, classes, upright)
+        found, truth = _read(detections, dataset, read_categories(str(categories)) if categories else None)
     named = [image for image in truth if image in found]
     if only_named:
         if not named:
@@ -74,7 +81,7 @@ def evaluate_command(detections, data, split, protocol, classes, categories, onl
             f"{fitting.classes}: the classes seem to be numbered otherwise; give the detector's with --categories FILE",
             err=True,
         )
-    result = evaluate(found, truth, protocol, classes=names)
+    result = evaluate(found, truth, protocol, classes=dataset.classes)
     if as_json:
         click.echo(json.dumps({"protocol": protocol, "map": result.map, "ap": result.ap}))
         return
@@ -84,21 +91,28 @@ def evaluate_command(detections, data, split, protocol, classes, categories, onl
     click.echo(f"{'mAP':12s} {'-' if result.map is None else f'{100 * result.map:5.1f}'}")
 
 
-def _read(detections: Path, data: Path, split: str | None, classes: str | None, categories):
-    """Return detections and objects by image id, and the classes that both are labelled by."""
-    from vocbench.detection.datasets.contract import choose_classes, read_objects
+def _open(data: Path, split: str | None, classes: str | None, upright: bool) -> Dataset:
+    """Return the data set with the classes that are asked for."""
+    from dataclasses import replace
+
+    from vocbench.detection.datasets.contract import choose_classes
     from vocbench.detection.datasets.read import find_splits, read_dataset
-    from vocbench.detection.exchange import Target, read_detections
 
     splits = find_splits(data) if split is None else []
     if len(splits) > 1:
         raise click.UsageError(f"--split is needed: {data} has {', '.join(splits)}")
-    dataset = read_dataset(data, split)
-    if classes:
-        dataset = choose_classes(dataset, [name.strip() for name in classes.split(",") if name.strip()])
+    dataset = replace(read_dataset(data, split), upright=upright)
+    return choose_classes(dataset, [name.strip() for name in classes.split(",") if name.strip()]) if classes else dataset
+
+
+def _read(detections: Path, dataset: Dataset, categories: dict[int, str] | None):
+    """Return detections and objects by image id."""
+    from vocbench.detection.datasets.contract import read_objects
+    from vocbench.detection.exchange import Target, read_detections
+
     truth = read_objects(dataset)
     text_files = detections.is_dir() and not (detections / "detections.json").is_file()
     sizes = {image: dataset.size(image) for image in dataset.ids} if text_files else None
     known = categories or getattr(dataset, "categories", None)
     target = Target(dataset.ids, dataset.classes, getattr(dataset, "numbers", None), known, sizes)
-    return read_detections(detections, target), truth, dataset.classes
+    return read_detections(detections, target), truth

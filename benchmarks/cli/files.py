@@ -93,7 +93,7 @@ def _say_checked(counts: dict[str, int], found: Checked) -> None:
             f"stored, or, with --upright, as people see them: {listed}",
             err=True,
         )
-    told = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    told = ", ".join(_counted(count, kind.removesuffix("s")) for kind, count in counts.items())
     click.echo(f"{told}: {f'{len(found.broken)} broken' if found.broken else 'all sound'}")
 
 
@@ -147,7 +147,7 @@ def data_degrade(place, split, recipe, seed, limit, upright, out) -> None:
     chosen = replace(chosen, ids=chosen.ids[:limit])
     with Progress(len(chosen.ids)) as shown:
         levels = write_degraded(chosen, out, recipe, seed, shown.advance)
-    click.echo(f"{len(levels)} photo{'' if len(levels) == 1 else 's'} of {chosen.split} in {out}")
+    click.echo(f"{_counted(len(levels), 'photo')} of {chosen.split} in {out}")
 
 
 @data.command(
@@ -166,7 +166,7 @@ def data_split(place, split, parts, seed, out) -> None:
 
     shares = dict(_share(text) for text in parts)
     for path in write_splits(out, divide(_opened(place, split).ids, shares, seed)):
-        click.echo(f"{path}: {len(path.read_text(encoding='utf-8').splitlines())} photos")
+        click.echo(f"{path}: {_counted(len(path.read_text(encoding='utf-8').splitlines()), 'photo')}")
 
 
 def _share(text: str) -> tuple[str, float]:

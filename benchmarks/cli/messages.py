@@ -18,7 +18,7 @@ RENAMED = {
 }
 SAME = (
     "accept_changes", "batch", "betas", "classes", "clip", "cpus_per_worker", "data", "device", "do_no_harm", "draws", "ema",
-    "engine", "examples", "gpus_per_worker", "guard", "init", "learning_rate", "limit", "max_megapixels", "minutes",
+    "engine", "examples", "fix_into", "gpus_per_worker", "guard", "init", "learning_rate", "limit", "max_megapixels", "minutes",
     "on_error", "out", "pairs", "patch", "protocol", "quality", "recipe", "resume", "runner", "score", "seed", "share",
     "skip", "split", "steps", "store", "tile", "track", "trust_weights", "unit", "upright", "validate", "workers",
 )  # fmt: skip

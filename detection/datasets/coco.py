@@ -6,16 +6,18 @@ An image's id here is its file's name without suffix, as in VOC; its number is k
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from vocbench.detection.datasets.classes import listed_classes
 from vocbench.detection.datasets.contract import make_annotation
-from vocbench.detection.datasets.files import load_json, photo_size
+from vocbench.detection.datasets.files import load_json
 from vocbench.detection.datasets.ids import SUFFIX, check_id
-from vocbench.detection.datasets.voc import ALL, Listed
+from vocbench.detection.datasets.voc import ALL, Listed, read_flag
+
+N = TypeVar("N", int, str)
 
 PLACES = ("", "images", "JPEGImages", "../images", "..")  # of the photos, seen from the file
 
@@ -55,15 +57,27 @@ def read_index(path: Path, content: object, split: str | None = None, photos: Pa
         raise ValueError(f"{path}: not COCO's ground truth, which has images, annotations and categories")
     assert isinstance(content, Mapping)
     try:
-        categories = {int(one["id"]): str(one["name"]) for one in content["categories"]}
-        files = {number_of(one["id"]): str(one["file_name"]) for one in content["images"]}
+        categories = [(int(one["id"]), str(one["name"])) for one in content["categories"]]
+        files = [(number_of(one["id"]), str(one["file_name"])) for one in content["images"]]
         sizes = {number_of(one["id"]): (int(one.get("width") or 0), int(one.get("height") or 0)) for one in content["images"]}
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: a malformed image or category ({error!r})") from None
     if not files:
         raise ValueError(f"{path}: no images")
-    ids = {number: check_id(name, f"{path}") for number, name in zip(files, _ids(list(files.values())), strict=True)}
-    return Index(categories, files, sizes, ids, dict(_found(path, files, ids, split, photos)))
+    named = _once(path, "image", files)
+    ids = {number: check_id(name, f"{path}") for number, name in zip(named, _ids(path, list(named.values())), strict=True)}
+    return Index(_once(path, "category", categories), named, sizes, ids, dict(_found(path, named, ids, split, photos)))
+
+
+def _once(path: Path, kind: str, entries: Sequence[tuple[N, str]]) -> dict[N, str]:
+    """Return names by id; ValueError, naming the file and both names, for an id that stands there twice."""
+    found: dict[N, str] = {}
+    for number, name in entries:
+        if number in found:
+            remedy = "remove one" if name == found[number] else "number them apart, and what refers to them"
+            raise ValueError(f"{path}: the {kind} id {number} stands twice, for {found[number]} and {name}; {remedy}")
+        found[number] = name
+    return found
 
 
 def read_entry(path: Path, i: int, one: Any, index: Index) -> tuple[str, str, list[float], bool]:
@@ -72,9 +86,10 @@ def read_entry(path: Path, i: int, one: Any, index: Index) -> tuple[str, str, li
         x, y, width, height = (float(value) for value in one["bbox"])
         name, image = index.categories[int(one["category_id"])], number_of(one["image_id"])
         index.files[image]
+        crowd = read_flag(one.get("iscrowd"), "iscrowd")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: annotation {i} is malformed ({error!r}); it needs bbox, image_id and category_id") from None
-    return image, name, [x, y, x + width, y + height], bool(one.get("iscrowd"))
+    return image, name, [x, y, x + width, y + height], crowd
 
 
 def listed_from_coco(path: Path, content: object, split: str | None = None, photos: Path | None = None) -> Listed:
@@ -87,11 +102,8 @@ def listed_from_coco(path: Path, content: object, split: str | None = None, phot
         grouped[image].append(entry)
     annotations = {}
     for number, entries in grouped.items():
-        size: tuple[int, int] | None = index.sizes[number]
-        image = index.ids[number]
-        if not all(index.sizes[number]):
-            size = photo_size(index.photos[image]) if index.photos[image].is_file() else None
-        annotations[image] = make_annotation(f"{path}: image {index.files[number]}", size, entries)
+        size = index.sizes[number] if all(index.sizes[number]) else None  # which is taken from the photo when it is asked for
+        annotations[index.ids[number]] = make_annotation(f"{path}: image {index.files[number]}", size, entries)
     return Listed(
         path.parent, _name(path), split or ALL, list(annotations), annotations=annotations, photos=index.photos,
         numbers=dict(index.ids), categories=index.categories,
@@ -110,11 +122,21 @@ def number_of(value: object) -> str:
     return str(value)
 
 
-def _ids(names: list[str]) -> list[str]:
-    """Return files' names without folders and suffix; with folders, joined by dashes, where two would be called alike."""
+def _ids(path: Path, names: list[str]) -> list[str]:
+    """Return files' names without folders and suffix; with folders, joined by dashes, where two would be called alike.
+
+    Raises ValueError, naming both, for two that are called alike even so.
+    """
     bare = [SUFFIX.sub("", name.replace("\\", "/")) for name in names]
     stems = [name.rpartition("/")[2] for name in bare]
-    return stems if len(set(stems)) == len(stems) else [name.replace("/", "-") for name in bare]
+    if len(set(stems)) == len(stems):
+        return stems
+    first: dict[str, str] = {}
+    for image, name in zip((name.replace("/", "-") for name in bare), names, strict=True):
+        if image in first:
+            raise ValueError(f"{path}: two images are called {image}: {first[image]} and {name}; remove or rename one")
+        first[image] = name
+    return list(first)
 
 
 def _found(

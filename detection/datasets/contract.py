@@ -31,7 +31,8 @@ class Annotation:
     """What is known of one photo.
 
     size (width, height) in pixels, None where it is not told; names of the objects' classes as written; boxes (N, 4) float64
-    continuous corners from 0, inside the picture; difficult (N,) bool; and how many boxes were clipped at the border.
+    continuous corners from 0, inside the picture; difficult (N,) bool; how many boxes were clipped at the border; and whether
+    EXIF turns the photo while the annotation, without a size, does not tell which way up it was seen.
     """
 
     size: tuple[int, int] | None
@@ -39,6 +40,7 @@ class Annotation:
     boxes: np.ndarray
     difficult: np.ndarray
     clipped: int = 0
+    turned: bool = False
 
     def digest(self) -> str:
         """Return the SHA-256 of what it says, whatever the file's form."""
@@ -167,16 +169,29 @@ def choose_classes(data: D, classes: Sequence[str] | Mapping[str, str]) -> D:
 
 
 def read_objects(data: Dataset, ids: Sequence[str] | None = None) -> dict[str, Objects]:
-    """Return the objects of all photos by id; one `DataWarning` each tells how many boxes were clipped and objects left out."""
-    found, clipped, other = {}, 0, Counter[str]()
+    """Return the objects of all photos by id.
+
+    One `DataWarning` each tells how many boxes were clipped, how many objects left out, and how many photos EXIF turns of which
+    their annotations do not tell which way up they were seen.
+    """
+    found, clipped, turned, other = {}, 0, 0, Counter[str]()
     for image in data.ids if ids is None else ids:
         annotation = data.annotation(image)
         found[image] = data.labelled(annotation)
         clipped += annotation.clipped
+        turned += annotation.turned and not data.upright
         labels = data.labels(annotation.names)
         other.update(name for name, label in zip(annotation.names, labels, strict=True) if label < 0)
     if clipped:
         warnings.warn(f"{data.name}: {counted(clipped, 'box', 'boxes')} clipped to the border of the picture", DataWarning, 2)
+    if turned:
+        one = turned == 1
+        warnings.warn(
+            f"{data.name}: EXIF turns {counted(turned, 'photo')}, and without a size {'its' if one else 'their'} annotation"
+            f"{'' if one else 's'} may mean pixels as stored, which is taken here, or as people see them: `upright=True`",
+            DataWarning,
+            stacklevel=2,
+        )
     if other:
         listing = ", ".join(f"{name} ({count})" for name, count in other.most_common(8))
         warnings.warn(

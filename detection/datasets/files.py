@@ -59,12 +59,21 @@ def read_text(path: Path) -> str:
 
 
 def load_json(path: Path) -> Any:
-    """Return a JSON file's content; FileNotFoundError or ValueError naming it."""
+    """Return a JSON file's content; FileNotFoundError or ValueError naming it, also for a key that stands twice."""
     text = read_text(path)
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_each_once)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not readable JSON ({error})") from None
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object, of which Python alone would keep the last of two equal keys; ValueError for these."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{next(key for i, key in enumerate(keys) if key in keys[:i])!r} stands twice in one object; keep one")
+    return made
 
 
 class _Plain(TreeBuilder):
@@ -140,8 +149,13 @@ def _header(path: Path) -> tuple[tuple[int, int], int]:
 
 def photo_size(path: Path, upright: bool = False) -> tuple[int, int]:
     """Return (width, height) in pixels as stored, or as people see it where `upright`."""
+    return see_photo(path, upright)[0]
+
+
+def see_photo(path: Path, upright: bool = False) -> tuple[tuple[int, int], bool]:
+    """Return the size as `photo_size` does, and whether EXIF turns or mirrors the photo."""
     (width, height), orientation = _header(path)
-    return (height, width) if upright and orientation in TURNED else (width, height)
+    return (height, width) if upright and orientation in TURNED else (width, height), orientation > 1
 
 
 def exif_orientation(path: Path) -> int:

@@ -17,7 +17,7 @@ from xml.etree.ElementTree import Element
 
 from vocbench.detection.datasets.classes import LABELS, VOC_INDEX
 from vocbench.detection.datasets.contract import Annotation, Dataset, make_annotation
-from vocbench.detection.datasets.files import check_kind, load_json, parse_xml, photo_size, photos_by_name
+from vocbench.detection.datasets.files import check_kind, load_json, parse_xml, photos_by_name, see_photo
 from vocbench.detection.datasets.ids import check_id, read_ids
 from vocbench.detection.detections import Objects
 
@@ -57,11 +57,15 @@ def told_size(root: Element, path: Path) -> tuple[int, int] | None:
 
 def is_difficult(element: Element, path: Path) -> bool:
     """Return whether an object is marked as difficult, however it is written; ValueError for what is neither yes nor no."""
-    text = text_of(element, "difficult").lower()
-    plain = re.sub(r"\.0*$", "", text)
+    return read_flag(text_of(element, "difficult"), f"{path}: <difficult>")  # missing or empty means 0
+
+
+def read_flag(value: object, whence: str) -> bool:
+    """Return what 0 or 1, true or false, or a word such as "No" means; ValueError, naming `whence`, for anything else."""
+    plain = re.sub(r"\.0*$", "", "" if value is None else str(value).strip().lower())
     if plain not in YES + NO:
-        raise ValueError(f"{path}: <difficult> should be 0 or 1, got {text!r}; repair the annotation")
-    return plain in YES  # missing or empty means 0
+        raise ValueError(f"{whence} should be 0 or 1, got {value!r}; repair the annotation")
+    return plain in YES
 
 
 def written_box(element: Element, number: int, path: Path) -> list[float]:
@@ -135,10 +139,10 @@ class VOCSplit(Dataset):
         found = read_annotation(path)
         if found.size is None:
             try:
-                size = photo_size(self.photo(image_id), self.upright)
+                size, turned = see_photo(self.photo(image_id), self.upright)
             except (OSError, ValueError):
                 return found  # without a photo there is no border to test
-            return read_annotation(path, size)
+            return replace(read_annotation(path, size), turned=turned)
         return found
 
     def digest(self, image_id: str) -> str:
@@ -229,7 +233,16 @@ class Listed(Dataset):
         return check_kind(path)
 
     def annotation(self, image_id: str) -> Annotation:
-        return (self.annotations or {})[image_id]
+        found = (self.annotations or {})[image_id]
+        if found.size is not None:
+            return found
+        try:
+            path = self.photo(image_id)
+            size, turned = see_photo(path, self.upright)
+        except (OSError, ValueError):
+            return found  # without a photo there is no border to test
+        seen = make_annotation(path, size, zip(found.names, found.boxes.tolist(), found.difficult.tolist(), strict=True))
+        return replace(seen, clipped=max(seen.clipped, found.clipped), turned=turned)
 
     def own_classes(self) -> tuple[str, ...]:
         return super().own_classes() if self.names is None else self.names
@@ -249,7 +262,10 @@ def listed_from_json(path: Path, content: object, split: str | None = None) -> L
             if split is not None and entry.get("split", split) != split:
                 continue
             size = (int(entry["width"]), int(entry["height"]))
-            entries = [(o["name"], tuple(float(v) for v in o["bbox"]), bool(o.get("difficult"))) for o in entry["objects"]]
+            entries = [
+                (one["name"], tuple(float(value) for value in one["bbox"]), read_flag(one.get("difficult"), "difficult"))
+                for one in entry["objects"]
+            ]
             if any(len(corners) != 4 for _, corners, _ in entries):
                 raise ValueError("bbox needs four numbers")
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vocbench.detection.datasets.classes import listed_classes
 from vocbench.detection.datasets.contract import Annotation, Dataset, make_annotation
-from vocbench.detection.datasets.files import OTHER_PICTURES, PHOTO_SUFFIXES, check_kind, photo_size, read_text
+from vocbench.detection.datasets.files import OTHER_PICTURES, PHOTO_SUFFIXES, check_kind, read_text, see_photo
 from vocbench.detection.datasets.ids import check_id
 
 SPLITS = ("train", "val", "test")
@@ -44,10 +44,10 @@ class YoloSplit(Dataset):
         return path.with_suffix(".txt")
 
     def annotation(self, image_id: str) -> Annotation:
-        size, path = photo_size(self.photo(image_id), self.upright), self.label_file(image_id)
+        (size, turned), path = see_photo(self.photo(image_id), self.upright), self.label_file(image_id)
         rows = read_rows(path) if path.is_file() else []
         entries = [(self.class_name(path, row[0]), corners(path, row[1:], size), False) for row in rows]
-        return make_annotation(path, size, entries)
+        return replace(make_annotation(path, size, entries), turned=turned)
 
     def class_name(self, path: Path, number: float) -> str:
         """Return the name of a class by its number; ValueError, naming the file of labels, where it has none."""

@@ -79,7 +79,8 @@ def test_damaged_and_missing_photos_are_named_and_put_aside_in_each_form(sound, 
     assert "p01.jpg: damaged or truncated picture" in done.stderr
     yolo = (sound / "labels").is_dir()  # where a photo that is gone leaves its labels alone
     assert ("a file of labels without its photo" if yolo else f"{gone.name}: ") in done.stderr
-    assert f"5 photos, {5 if yolo else 6 if (sound / 'Annotations').is_dir() else 1} annotations" in done.stdout
+    annotations = "5 annotations" if yolo else "6 annotations" if (sound / "Annotations").is_dir() else "1 annotation,"
+    assert f"5 photos, {annotations}" in done.stdout
     assert len(told(sound, "--split", "val")["broken"]) == (1 if yolo else 2)
     copy = read_dataset(tmp_path / "copy")
     assert copy.ids == ["p00", "p03", "p04", "p05"]

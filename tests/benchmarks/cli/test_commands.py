@@ -169,7 +169,7 @@ def test_detect_restores_at_the_detectors_scale_and_tells_boxes_in_the_photos_pi
 
 def test_data_check_names_each_broken_file_of_the_folder(voc_folder):
     main, annotations = voc_folder / "ImageSets" / "Main", voc_folder / "Annotations"
-    assert invoke("data", "check", voc_folder).output == "5 photos, 5 annotations, 1 splits: all sound\n"
+    assert invoke("data", "check", voc_folder).output == "5 photos, 5 annotations, 1 split: all sound\n"
     photo = voc_folder / "JPEGImages" / "2099_000001.jpg"
     photo.write_bytes(photo.read_bytes()[:100])
     (annotations / "2099_000003.xml").write_text("<a>")
@@ -206,7 +206,7 @@ def test_data_check_of_a_split_reads_that_split_only(voc_folder):
     (voc_folder / "JPEGImages" / "2099_000002.jpg").unlink()
     done = invoke("data", "check", voc_folder, "--split", "val")
     assert "2099_000002.jpg: missing photo of split 'val'" in done.stderr
-    assert done.stdout == "4 photos, 5 annotations, 1 splits: 1 broken\n"
+    assert done.stdout == "4 photos, 5 annotations, 1 split: 1 broken\n"
 
 
 def test_data_check_says_what_is_missing(voc_folder, tmp_path):

@@ -13,6 +13,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 from vocbench.benchmarks.cli.main import cli
+from vocbench.benchmarks.cli.messages import in_options
 from vocbench.benchmarks.sample import open_data
 from vocbench.benchmarks.voc_folder import check_size
 from vocbench.detection.detections import VOC_CLASSES
@@ -147,8 +148,10 @@ def ran(folder, detector, *arguments):
 
 def test_a_run_on_photos_turned_by_exif_names_the_turn_and_goes_on_upright(case):
     folder = case("exif_upright")
-    with pytest.raises(ValueError, match=r"p1\.jpg: is stored as 120x90 pixels and turned by EXIF"):
+    with pytest.raises(ValueError, match=r"p1\.jpg: is stored as 120x90 pixels and turned by EXIF") as refusal:
         ran(folder, "tests.support.fakes:BlobDetector")
+    remedy = "give --upright where all are, else write a repaired copy by `vocbench data check` with --fix-into"
+    assert in_options(str(refusal.value)).endswith(remedy)
     assert ran(folder, "tests.support.fakes:BlobDetector", "--upright").exit_code == 0
 
 
