@@ -32,7 +32,7 @@ from vocbench.benchmarks.storage.store import Store
 IN_HAND = 2  # units that an actor has at a time
 ATTEMPTS = 4  # workers that may die over one unit, or in a row while starting, before the run stops
 CORES = 4  # of a worker on the CPU, where no number is given
-PATIENCE = 120.0  # seconds without any worker that answers before the run stops
+PATIENCE = 300.0  # seconds without any worker that answers before the run stops; on a busy machine starting takes minutes
 
 
 @dataclass(frozen=True)
@@ -112,10 +112,7 @@ class OnRay:
         ray = _import_ray()
         begun_here = not ray.is_initialized()
         if begun_here:
-            try:
-                ray.init(address=self.address or "local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-            except (ConnectionError, ValueError, RuntimeError) as error:
-                raise OSError(f"`address={self.address}`: no Ray there ({_line(error)}); start it with `ray start`") from None
+            _begin(ray, self.address)
         try:
             crew = _RayCrew(ray, settings, _share(self, settings, [n for n in ray.nodes() if n["Alive"]]))
             try:
@@ -134,6 +131,20 @@ def _import_ray():
     except ImportError:
         raise ValueError("`runner=ray` needs Ray; pip install '.[ray]'") from None
     return ray
+
+
+def _begin(ray: Any, address: str | None) -> None:
+    """Connect to a running cluster, or start Ray on this machine; OSError where that fails."""
+    try:
+        ray.init(address=address or "local", include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    except Exception as error:  # Ray raises it bare, among others where it did not start within its own 30 s
+        ray.shutdown()
+        if address:
+            raise OSError(f"`address={address}`: no Ray there ({_line(error)}); start it with `ray start`") from None
+        raise OSError(
+            f"Ray did not start on this machine ({_line(error)}); try again when it is less busy, or start Ray with "
+            "`ray start --head` and give `address=auto`"
+        ) from None
 
 
 def _line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 from vocbench.benchmarks.reporting.examples import Examples
-from vocbench.benchmarks.running import clock
+from vocbench.benchmarks.running import clock, ray_workers
 from vocbench.benchmarks.running.ray_workers import OnRay, Unit, Worker, _RayCrew, _share
 from vocbench.benchmarks.running.unit import Equipment
 from vocbench.benchmarks.settings import RunSettings, file_digest
@@ -208,12 +208,35 @@ class FakeRay:
         return Equipment({}, {}, "a GPU")
 
 
+@pytest.mark.parametrize("error", [Exception, ConnectionError, ValueError, RuntimeError])
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        (None, r"Ray did not start on this machine \(The node timed out\); try again when it is less busy, or start Ray with"),
+        ("far:1", r"`address=far:1`: no Ray there \(The node timed out\); start it with `ray start`"),
+    ],
+)
+def test_a_ray_that_does_not_start_is_told_and_let_go(monkeypatch, address, message, error):
+    """Where it takes more than 30 s to start, Ray raises a bare Exception."""
+    told = []
+
+    def init(**given):
+        raise error("The node\ntimed out")
+
+    fake = SimpleNamespace(is_initialized=lambda: False, init=init, shutdown=lambda: told.append("shut down"))
+    monkeypatch.setattr(ray_workers, "_import_ray", lambda: fake)
+    settings = RunSettings("sample", "all", "voc", (), ())
+    with pytest.raises(OSError, match=message), OnRay(address).open(settings):
+        pass
+    assert told == ["shut down"]
+
+
 def test_the_limit_of_starting_is_without_the_time_that_building_models_takes():
     settings = RunSettings("sample", "all", "voc", (), ())
     crew = _RayCrew(FakeRay(started=True), settings, OnRay(workers=1, cpus=1.0, gpus=0.0))
     crew.start()
     assert crew.equipment.hardware == "1 workers on Ray, a GPU"
-    with pytest.raises(OSError, match="no worker started on Ray within 120 s"):
+    with pytest.raises(OSError, match="no worker started on Ray within 300 s"):
         _RayCrew(FakeRay(started=False), settings, OnRay(workers=1, cpus=1.0, gpus=0.0)).start()
 
 
