@@ -76,7 +76,7 @@ def measure(photos: Sequence[Compared]) -> Qualities:
     torch.set_num_threads(1)
     begun = time.perf_counter()
     found = [qualities([unpacked(image) for image in photo.images], unpacked(photo.clean)) for photo in photos]
-    values = [[(min(one.psnr, MOST_DECIBELS), one.ssim) for one in of] for of in found]
+    values: list[list[Quality]] = [[(min(one.psnr, MOST_DECIBELS), one.ssim) for one in of] for of in found]
     return Qualities(values, time.perf_counter() - begun)
 
 
