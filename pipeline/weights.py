@@ -10,18 +10,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPException
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from vocbench.restorer.files import cache_folder
+from vocbench.restorer.web import read_url
 
 
 @dataclass(frozen=True)
@@ -198,7 +195,7 @@ def fetch(name: str) -> Path:
         try:
             _bring(weights, part, work)
             check(part, weights)
-        except (OSError, ValueError, HTTPException, zipfile.BadZipFile, KeyError) as error:
+        except (OSError, ValueError, zipfile.BadZipFile, KeyError) as error:
             raise FileNotFoundError(_help(name, weights, path, error)) from None
         part.replace(path)
     return path
@@ -250,26 +247,13 @@ def _help(name: str, weights: Weights, path: Path, error: Exception) -> str:
         advice = f"get the files below {source.url} and run `vocbench weights import {name} FOLDER`"
     else:
         advice = f"put {source.url if isinstance(source, Url) else ''} at {path}"
-    said = " ".join(str(getattr(error, "reason", None) or error).split())[:160]
-    return f"the weights {name!r} are not at hand and could not be fetched ({said}); {advice}"
+    reason = " ".join(str(error).partition("; ")[0].split())[:240]  # what it advises would contradict the advice below
+    return f"the weights {name!r} are not at hand and could not be fetched ({reason}); {advice}"
 
 
 def _download(url: str, path: Path, size: int) -> None:
-    request = urllib.request.Request(url, headers={"User-Agent": "vocbench"})
-    with urllib.request.urlopen(request, timeout=30) as answer, open(path, "wb") as file:
-        shutil.copyfileobj(_Limited(answer, size), file)
-
-
-class _Limited:
-    """Reads no more than the size of the table, so that a wrong answer cannot fill the disk."""
-
-    def __init__(self, stream: Any, limit: int):
-        self.stream, self.left = stream, limit + 1
-
-    def read(self, count: int = -1) -> bytes:
-        data = self.stream.read(min(count, self.left) if count >= 0 else self.left)
-        self.left -= len(data)
-        return data
+    """Write what is at an address into a file; OSError where it is more than `size` bytes or cannot be read."""
+    path.write_bytes(read_url(url, largest=size))
 
 
 def _take_from_wheel(source: Wheel, path: Path, work: Path) -> None:

@@ -137,6 +137,18 @@ def find_photos(given: Iterable[str | Path], leave_out: Path | None = None) -> l
     return list(found.values())
 
 
+def photos_by_name(photos: Iterable[FoundPhoto]) -> dict[str, FoundPhoto]:
+    """Return photos by their place without its suffix, such as `2024/a`; ValueError names two of one name."""
+    named: dict[str, FoundPhoto] = {}
+    for photo in photos:
+        name = photo.place.with_suffix("").as_posix()
+        if (other := named.setdefault(name, photo)) is not photo:
+            raise ValueError(
+                f"{photo.source}: {other.source} is also called {name}, without its suffix; rename one of them or leave it out"
+            )
+    return named
+
+
 def _found(text: str | Path, leave_out: Path | None) -> Iterator[FoundPhoto]:
     """Yield the photos of one file, folder, pattern or address."""
     if is_url(text):

@@ -1,4 +1,4 @@
-"""Photos at addresses of the web, http:// and https://, read into memory within a limit of bytes and of seconds."""
+"""Files at addresses of the web, http:// and https://, read into memory within a limit of bytes and of seconds."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def file_name(url: str) -> Path:
 def read_url(url: str, largest: int = LARGEST, patience: float = PATIENCE, longest: float = LONGEST) -> bytes:
     """Return what is at an http or https address, at most `largest` bytes, read within `longest` seconds.
 
-    Raises OSError where nothing can be had within these limits and ValueError for text in place of a picture; both name the
+    Raises OSError where nothing can be had within these limits and ValueError for a page in place of a file; both name the
     address and what to do.
     """
     until = time.monotonic() + longest
     with _named(url):
-        request = urllib.request.Request(url, headers={"User-Agent": "vocbench", "Accept": "image/*"})
+        request = urllib.request.Request(url, headers={"User-Agent": "vocbench", "Accept": "image/*, */*;q=0.5"})
         answer = urllib.request.urlopen(request, timeout=patience)
     with answer:
         kind = answer.headers.get_content_type()
         if kind.startswith("text/") and kind != "text/plain":  # plain is said by servers that do not know
-            raise ValueError(f"{url}: gives {kind}, not a picture; use the address of the picture itself")
+            raise ValueError(f"{url}: gives a page ({kind}), not a file; use the address of the file itself")
         return _body(answer, url, largest, until)
 
 

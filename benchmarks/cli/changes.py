@@ -89,17 +89,11 @@ def _photos(folder: Path | None) -> dict[str, Path]:
     """Return the photos below a folder by their place in it without suffix; none without a folder."""
     if folder is None:
         return {}
-    from vocbench.restorer.files import find_photos
+    from vocbench.restorer.files import find_photos, photos_by_name
 
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder of photos")
-    found: dict[str, Path] = {}
-    for one in find_photos([folder]):
-        name = one.place.with_suffix("").as_posix()
-        if name in found:
-            raise ValueError(f"{one.source}: another of the photos is also called {name}; use separate folders")
-        found[name] = Path(one.source)
-    return found
+    return {name: Path(photo.source) for name, photo in photos_by_name(find_photos([folder])).items()}
 
 
 def _detected(places: tuple[Mapping[str, Path], Mapping[str, Path]], detector: str, device: str, trust: bool) -> Two:

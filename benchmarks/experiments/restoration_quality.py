@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 from vocbench.benchmarks.settings import write_json
 from vocbench.pipeline.chain import restore_images
 from vocbench.restorer.degradations.recipes import degrade
-from vocbench.restorer.files import find_photos
+from vocbench.restorer.files import find_photos, photos_by_name
 from vocbench.restorer.images import read_image
 from vocbench.restorer.quality import psnr, ssim
 from vocbench.restorer.training.patches import SCALES
@@ -53,23 +53,12 @@ def read_pairs(inputs: Path, targets: Path) -> list[Pair]:
 
     ValueError names what has no partner, and pictures of different sizes.
     """
-    left, right = _by_name(inputs), _by_name(targets)
+    left, right = (photos_by_name(find_photos([folder])) for folder in (inputs, targets))
     for own, other, place in ((left, right, targets), (right, left, inputs)):
         if alone := sorted(own.keys() - other.keys()):
             more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
-            raise ValueError(f"{own[alone[0]]}: {place} holds no picture {alone[0]!r}{more}; pairs have the same name")
-    return [_read_pair(left[name], right[name]) for name in sorted(left)]
-
-
-def _by_name(folder: Path) -> dict[str, Path]:
-    """Return the pictures of a folder by their place in it without suffix."""
-    named: dict[str, Path] = {}
-    for photo in find_photos([folder]):
-        name = photo.place.with_suffix("").as_posix()
-        if name in named:
-            raise ValueError(f"{photo.source}: {named[name].name} has the same name; keep one of them")
-        named[name] = Path(photo.source)
-    return named
+            raise ValueError(f"{own[alone[0]].source}: {place} holds no picture {alone[0]!r}{more}; pairs have the same name")
+    return [_read_pair(Path(left[name].source), Path(right[name].source)) for name in sorted(left)]
 
 
 def _read_pair(one: Path, two: Path) -> Pair:

@@ -114,7 +114,8 @@ def test_an_annotation_in_upright_pixels_is_told_and_mended_without_being_asked(
     turn(voc / "JPEGImages/p00.jpg", 8)
     assert "give --upright where all are" in invoke(voc).stderr
     assert invoke(voc, "--fix-into", tmp_path / "copy").exit_code == 0
-    assert Image.open(tmp_path / "copy/JPEGImages/p00.png").size == (96, 72)
+    with Image.open(tmp_path / "copy/JPEGImages/p00.png") as copied:
+        assert copied.size == (96, 72)
     assert told(tmp_path / "copy")["broken"] == []
 
 

@@ -85,7 +85,7 @@ def test_an_answer_that_is_cut_off_leaves_nothing_behind(cache, monkeypatch):
     with ThreadingHTTPServer(("127.0.0.1", 0), CutOff) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         monkeypatch.setitem(WEIGHTS, "test", entry(Url(f"http://127.0.0.1:{running.server_port}/w.bin")))
-        with pytest.raises(FileNotFoundError, match="'test' are not at hand and could not be fetched"):
+        with pytest.raises(FileNotFoundError, match=r"fetched \(http.*/w\.bin: broke off after 10 of 9999 bytes\); put"):
             find("test")
         running.shutdown()
     assert list(cache.iterdir()) == []

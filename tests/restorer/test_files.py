@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from vocbench.restorer import files
-from vocbench.restorer.files import cache_folder, find_photos, replacing, write_whole
+from vocbench.restorer.files import cache_folder, find_photos, photos_by_name, replacing, write_whole
 
 
 def places(*given, **more):
@@ -34,6 +34,17 @@ def test_a_folder_gives_its_photos_at_their_places(album):
 
 def test_patterns_are_expanded_and_a_photo_counts_once(album):
     assert places(str(album / "**" / "*.jpg"), album / "2024" / "a.jpg") == ["a.jpg"]
+
+
+def test_photos_are_named_by_their_place_without_suffix_and_two_of_one_name_are_refused(album):
+    photos = find_photos([album], leave_out=album / "out")
+    assert {name: photo.source for name, photo in photos_by_name(photos).items()} == {
+        "2024/a": album / "2024/a.jpg",
+        "b": album / "b.PNG",
+    }
+    (album / "b.webp").touch()
+    with pytest.raises(ValueError, match=r"album/b\.webp: .*album/b\.PNG is also called b, without its suffix; rename one"):
+        photos_by_name(find_photos([album]))
 
 
 def test_what_is_not_there_is_named(album, tmp_path):

@@ -42,8 +42,8 @@ def test_what_cannot_be_had_is_named_with_the_reason(site, path, message):
         read_url(f"{site}/{path}")
 
 
-def test_a_page_is_no_picture(site):
-    with pytest.raises(ValueError, match="page: gives text/html, not a picture; use the address of the picture itself"):
+def test_a_page_is_no_file(site):
+    with pytest.raises(ValueError, match=r"page: gives a page \(text/html\), not a file; use the address of the file itself"):
         read_url(f"{site}/page")
 
 
