@@ -48,7 +48,7 @@ class RunSettings:
     on_error: str = "stop"  # or skip
     trust_weights: bool = False
     examples: int = 6  # photos shown side by side
-    guard: bool = True  # whether paint of the restorers is taken back that no degradation explains
+    guard: bool = True  # whether colour shifts by a restorer that no degradation explains are undone
     classes: str | None = None  # those that count, as JSON: a list, or {own name: new name}
     restore_at: str = "native"  # or `detector`: photos are restored at the size that each detector sees
     upright: bool = False  # whether annotations count pixels as people see the photos, with EXIF's turn done

@@ -109,7 +109,7 @@ class ObjectColumns(_Columns[Objects]):
 
     @classmethod
     def collect(cls, truth: Iterable[tuple[str, Objects]]) -> ObjectColumns:
-        """Collect images and their objects, each let go before the next is asked for."""
+        """Collect images and their objects, each freed before the next is read."""
         images, counts = [], []
         boxes, labels, difficult = bytearray(), bytearray(), bytearray()
         for image, objects in truth:

@@ -39,7 +39,7 @@ def _iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 class Judgement(NamedTuple):
-    """A detection of an image and what is right or wrong with it."""
+    """A detection of an image and its type: a true positive, or one of `ERROR_TYPES`."""
 
     place: int  # among the image's detections
     score: float

@@ -25,7 +25,7 @@ class SizeResult:
 
 def by_size(found: DetectionColumns, truth: ObjectColumns, rule: str, classes: list[str]) -> dict[str, SizeResult]:
     """Return the mAP at IoU 0.5 for each of `SIZES` under `rule`, voc07 or voc10."""
-    matched = _own_overlap(found, truth) >= IOU
+    matched = _largest_own_iou(found, truth) >= IOU
     result = {}
     for name, (low, high) in SIZES.items():
         counted = _within(truth.boxes, low, high) & ~truth.difficult
@@ -47,7 +47,7 @@ def _only(found: DetectionColumns, keep: np.ndarray) -> DetectionColumns:
     return DetectionColumns(found.index, starts(counts), found.boxes[keep], found.scores[keep], found.labels[keep])
 
 
-def _own_overlap(found: DetectionColumns, truth: ObjectColumns) -> np.ndarray:
+def _largest_own_iou(found: DetectionColumns, truth: ObjectColumns) -> np.ndarray:
     """Return the largest IoU (N,) of each detection with an object of its class in its image."""
     best = np.zeros(len(found.scores))
     for image, first, last in zip(found, found.first[:-1].tolist(), found.first[1:].tolist(), strict=True):

@@ -25,7 +25,7 @@ UNTOUCHED = "passed"  # the note on an image that was left as it is
 
 @dataclass(frozen=True)
 class Limits:
-    """What clean photos keep to: see `measures` for the units."""
+    """The limits that clean photos stay within: see `measures` for the units."""
 
     sharpness: float  # at least
     blocking: float  # at most

@@ -285,8 +285,8 @@ def load_restorer(
 
     `model` is a name of `RESTORERS`, NAME:FILE, a weights file of this project, or `package.module:factory`. `device` is auto,
     cpu, cuda or cuda:N. `tile` is SIZE:STRIDE in pixels or `whole`, in place of the weights' own policy. `engine` is how OWAN
-    is executed, `batch` the tiles at a time, 0 for the number that is fastest here. `guard` takes back what OWAN, DnCNN and
-    RL-Restore paint beyond what any degradation explains. Raises ValueError and OSError.
+    is executed, `batch` the tiles at a time, 0 for the number that is fastest here. `guard` undoes
+    changes of colour by OWAN, DnCNN and RL-Restore that no degradation explains. Raises ValueError and OSError.
     """
     options = Options(tile, engine, choose_device(device), batch, guard=guard)
     options.check()

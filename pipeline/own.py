@@ -62,7 +62,7 @@ def _arguments(factory: Callable[..., Any], offered: dict[str, str | None], who:
     except (TypeError, ValueError):  # written in C
         known = set()
     if offered["weights"] and "weights" not in known:
-        raise ValueError(f"{who} takes no weights: give the function an argument `weights`, or leave the file away")
+        raise ValueError(f"{who} takes no weights: give the function an argument `weights`, or leave the file out")
     return {name: value for name, value in offered.items() if value is not None and name in known}
 
 

@@ -52,7 +52,7 @@ def parse_spec(text: str, names: tuple[str, ...] = ()) -> Spec:
     if not LABEL.fullmatch(label):
         raise ValueError(f"the label {label!r} may hold letters, digits, '.', '_', '+' and '-', at most 64")
     if label in RESERVED or label.startswith("clean+"):
-        raise ValueError(f"the label {label!r} is taken by a variant of every run; choose another")
+        raise ValueError(f"the label {label!r} is the name of a variant that every run has; choose another")
     return Spec(label, name, file or None)
 
 
@@ -74,7 +74,7 @@ class Options:
     device: str = "cpu"
     batch: int = 0  # tiles at a time; 0: the number that is fastest here
     trust_weights: bool = False  # whether a file that runs code when loaded may be loaded
-    guard: bool = True  # whether paint is taken back that no degradation explains (`vocbench.restorer.guard`)
+    guard: bool = True  # whether changes of colour that no degradation explains are undone (`vocbench.restorer.guard`)
 
     def check(self) -> None:
         """Raise ValueError for a cutting policy or an engine that does not exist, whether a model uses it or not."""

@@ -23,7 +23,7 @@ Detector = Callable[[Sequence[Tensor]], Sequence[Detections]]
 
 
 def found_again(clean: Detections, other: Detections) -> tuple[int, int]:
-    """Return how many of the clean photo's sure detections the other ones hold, and how many there are.
+    """Return how many of the clean photo's sure detections the other detections hold, and how many there are.
 
     Each of the others stands for one at most, of its own class and with an IoU of at least a half, the best pairs first.
     """

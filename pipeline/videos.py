@@ -53,7 +53,7 @@ def _capture(source: str | Path | int) -> Any:
 
 @contextmanager
 def _quiet_opencv() -> Iterator[None]:
-    """Keep back what OpenCV writes to standard error of each way to open something that it tries."""
+    """Suppress what OpenCV writes to standard error for each backend that it tries to open a source with."""
     from cv2.utils import logging as opencv
 
     kept = opencv.getLogLevel()
@@ -112,7 +112,7 @@ class Video:
         return next(self._frames)
 
     def close(self) -> None:
-        """Let the source go."""
+        """Release the source."""
         self._frames.close()
         self._capture.release()
 
@@ -145,7 +145,7 @@ class Video:
                 self.lost += missed
                 yield Frame(round((at - begun) * self.rate), at - begun, picture)
             if not newest.ended:
-                logger.warning("%s: no frame came for %g s, which is taken for its end", self.source, PATIENCE)
+                logger.warning("%s: no frame came for %g s; the stream is taken to have ended", self.source, PATIENCE)
         finally:
             newest.stop()
 

@@ -137,7 +137,7 @@ def find_photos(given: Iterable[str | Path], leave_out: Path | None = None) -> l
     return list(found.values())
 
 
-def photos_by_name(photos: Iterable[FoundPhoto]) -> dict[str, FoundPhoto]:
+def photos_by_place(photos: Iterable[FoundPhoto]) -> dict[str, FoundPhoto]:
     """Return photos by their place without its suffix, such as `2024/a`; ValueError names two of one name."""
     named: dict[str, FoundPhoto] = {}
     for photo in photos:

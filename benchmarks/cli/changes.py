@@ -89,11 +89,11 @@ def _photos(folder: Path | None) -> dict[str, Path]:
     """Return the photos below a folder by their place in it without suffix; none without a folder."""
     if folder is None:
         return {}
-    from vocbench.restorer.files import find_photos, photos_by_name
+    from vocbench.restorer.files import find_photos, photos_by_place
 
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder of photos")
-    return {name: Path(photo.source) for name, photo in photos_by_name(find_photos([folder])).items()}
+    return {name: Path(photo.source) for name, photo in photos_by_place(find_photos([folder])).items()}
 
 
 def _detected(places: tuple[Mapping[str, Path], Mapping[str, Path]], detector: str, device: str, trust: bool) -> Two:

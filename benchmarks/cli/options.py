@@ -239,7 +239,7 @@ def model_options(command: Callable) -> Callable:
             "--guard/--no-guard",
             default=True,
             show_default=True,
-            help="Take back what OWAN, DnCNN and RL-Restore paint beyond what any degradation explains.",
+            help="Undo changes of colour by OWAN, DnCNN and RL-Restore that no degradation explains.",
         ),
         click.option("--trust-weights", is_flag=True, help="Allow models that may run code when loaded."),
     ]  # fmt: skip

@@ -27,7 +27,7 @@ from vocbench.benchmarks.cli.options import (
 from vocbench.benchmarks.cli.progress import Progress
 from vocbench.pipeline.names import DEFAULT_RESTORER
 from vocbench.pipeline.specs import Options
-from vocbench.restorer.files import FoundPhoto, find_photos, make_folder, photos_by_name
+from vocbench.restorer.files import FoundPhoto, find_photos, make_folder, photos_by_place
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +54,7 @@ def _targets(found: list[FoundPhoto], out: Path, suffix: str, skip_existing: boo
     """Return where each photo's result goes: never onto a file, never two into one; those that are there may be skipped."""
     inputs = {photo.source.resolve() for photo in found if isinstance(photo.source, Path)}
     targets: dict[Source, Path] = {}
-    for photo in photos_by_name(found).values():
+    for photo in photos_by_place(found).values():
         target = out / photo.place.with_suffix(suffix)
         if target.resolve() in inputs:
             raise ValueError(f"{target}: would overwrite a photo; choose another --out")

@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 from vocbench.benchmarks.settings import write_json
 from vocbench.pipeline.chain import restore_images
 from vocbench.restorer.degradations.recipes import degrade
-from vocbench.restorer.files import find_photos, photos_by_name
+from vocbench.restorer.files import find_photos, photos_by_place
 from vocbench.restorer.images import read_image
 from vocbench.restorer.quality import psnr, ssim
 from vocbench.restorer.training.patches import SCALES
@@ -53,7 +53,7 @@ def read_pairs(inputs: Path, targets: Path) -> list[Pair]:
 
     ValueError names what has no partner, and pictures of different sizes.
     """
-    left, right = (photos_by_name(find_photos([folder])) for folder in (inputs, targets))
+    left, right = (photos_by_place(find_photos([folder])) for folder in (inputs, targets))
     for own, other, place in ((left, right, targets), (right, left, inputs)):
         if alone := sorted(own.keys() - other.keys()):
             more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""

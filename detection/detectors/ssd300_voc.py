@@ -172,7 +172,7 @@ def load_ssd300_voc(path: str | Path, suppression: Suppression | None = None) ->
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # torch raises a different type for every kind of damage
         raise ValueError(
-            f"{path}: not a PyTorch state dict of plain tensors (damaged, or objects that could run code); "
+            f"{path}: not a PyTorch state dict of plain tensors (damaged, or one with objects that could run code); "
             "fetch it again, or save only model.state_dict()"
         ) from None
     network, state = SSD300(suppression), rename(_unwrapped(path, state))

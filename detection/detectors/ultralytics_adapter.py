@@ -36,7 +36,7 @@ BOXES = ("detect", "segment", "pose")  # tasks of ultralytics whose results have
 
 @contextmanager
 def results_alone() -> Iterator[None]:
-    """Send what ultralytics writes to standard output to standard error: that place is for results."""
+    """Redirect what ultralytics prints to standard error, as standard output is for results."""
     from ultralytics.utils import LOGGER
 
     moved = [
@@ -53,7 +53,7 @@ def results_alone() -> Iterator[None]:
 
 @contextmanager
 def threads_kept() -> Iterator[None]:
-    """Give the process its number of PyTorch threads back: ultralytics sets it to one less than there are cores."""
+    """Restore the process's number of PyTorch threads at the end: ultralytics sets it to one less than there are cores."""
     threads = torch.get_num_threads()
     try:
         yield

@@ -79,7 +79,7 @@ def _to_rgb(luma: Tensor, cb: Tensor, cr: Tensor) -> Tensor:
 
 
 def _widen(plane: Tensor) -> Tensor:
-    """Return it twice as wide: each sample is 3/4 the nearer and 1/4 the further neighbour, borders repeated."""
+    """Return a plane twice as wide: each sample is 3/4 the nearer and 1/4 the further neighbour, borders repeated."""
     left, right = (pad(plane[:, None], side, mode="replicate")[:, 0] for side in ((1, 0, 0, 0), (0, 1, 0, 0)))
     pair = [3 * plane + left[..., :-1], 3 * plane + right[..., 1:]]
     return torch.stack(pair, 3).flatten(2) / 4

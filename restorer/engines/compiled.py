@@ -136,7 +136,7 @@ def _complaint(error: Exception) -> str:
 def load(name: str, source: Path, includes: Sequence[Path] = ()) -> ctypes.CDLL | None:
     """Return the library compiled from `source`, from the cache where it is; None without a compiler or where that fails.
 
-    `includes` are the files that the source includes. A failure is told by one warning with the compiler's own message.
+    `includes` are the files that the source includes. A failure is logged as one warning with the compiler's own message.
     """
     command = compiler()
     if command is None:

@@ -1,4 +1,4 @@
-"""OWAN as an equal network of ordinary layers with less to do: the folded matrices in the joining convolution (see `folding`).
+"""OWAN as an equal network of ordinary layers with fewer multiplications: folded matrices join the operations (see `folding`).
 
 The attention weight stays a factor per image.
 """

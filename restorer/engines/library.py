@@ -23,7 +23,7 @@ KEPT = 8  # networks whose packed weights a process keeps, 1.2 MB each
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """Return the compiled library; None where there is no compiler, or it failed, which was told."""
+    """Return the compiled library; None where there is no compiler or where it failed, which is logged."""
     made = compiled.load("owan", SOURCE, sorted(FOLDER.glob("*.h")))
     if made is not None:
         pointer, integer = ctypes.c_void_p, ctypes.c_int

@@ -41,7 +41,7 @@ class _Process:
 
 
 def _lost_in_a_fork() -> bool:
-    """Return whether OpenVINO was used before this process was forked off; told once."""
+    """Return whether OpenVINO was used before this process was forked off; it is logged once."""
     lost = _Process.began is not None and _Process.began != os.getpid()
     if lost and not _Process.told:
         _Process.told = True

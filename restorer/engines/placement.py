@@ -13,7 +13,7 @@ from vocbench.restorer.files import cache_folder
 
 @dataclass(frozen=True)
 class Placement:
-    """What an engine is told beside the network."""
+    """The device, tiling, batch size and cache folder that an engine runs a network with."""
 
     device: str = "cpu"  # or cuda, cuda:N
     tiling: Tiling = field(default_factory=Tiling)  # how photos are cut before they come to the engine

@@ -1,7 +1,7 @@
 """Pictures on which a faster form of a network is compared with the network itself before it is used.
 
-Noise alone does not do: half precision that is off by 0.004 there was off by 0.55 on a sky's gradient and by 0.31 on a ramp of
-colours. So there are flat, smooth and drawn ones too, a photo, and the photo degraded.
+Noise alone does not suffice: half precision that is off by 0.004 there was off by 0.55 on a sky's gradient and by 0.31 on a
+ramp of colours. So there are flat, smooth and drawn ones too, a photo, and the photo degraded.
 """
 
 from __future__ import annotations

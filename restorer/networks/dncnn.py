@@ -2,7 +2,7 @@
 
 Depth 20, as its blind colour model.
 
-A fresh network departs from the paper in where it starts: see `start_near_identity`.
+A fresh network starts from other weights than the paper's: see `start_near_identity`.
 
 Loads weights of this project, and the `.pth` files of KAIR (github.com/cszn/KAIR), with or without batch norms.
 """

@@ -1,6 +1,7 @@
 """Pictures that no photo collection holds enough of: flat, smooth, drawn and letterboxed ones, for training and for tests.
 
-A network that has only seen photos may paint on them. Each kind is a function of a side in pixels and a generator.
+A network that has only seen photos may add colours and patterns to these.
+Each kind is a function of a side in pixels and a generator.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ def held_by_place(folders: Sequence[str | Path], every: int) -> list[str]:
 
 
 class Recent:
-    """Arrays kept up to a number of bytes in all; those unused for longest are dropped first. Safe to share among threads."""
+    """A cache of arrays up to a number of bytes; the least recently used are dropped first. Threads may share it."""
 
     def __init__(self, limit: int):
         self.limit, self.size = limit, 0

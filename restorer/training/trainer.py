@@ -30,7 +30,7 @@ CHECKED = 16  # steps between looks at the losses; a look waits for the device
 
 
 class Average:
-    """Exponential moving average of a network's weights, warmed up so that the first steps do not linger."""
+    """Exponential moving average of a network's weights, warmed up so that the first steps do not weigh on it for long."""
 
     def __init__(self, network: nn.Module, decay: float):
         self.decay, self.steps = decay, 0

@@ -51,9 +51,9 @@ def test_a_model_file_is_a_detector():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("clean=owan", "the label 'clean' is taken by a variant of every run; choose another"),
-        ("distorted=owan", "the label 'distorted' is taken by a variant of every run"),
-        ("clean+x=owan", r"the label 'clean\+x' is taken by a variant of every run"),
+        ("clean=owan", "the label 'clean' is the name of a variant that every run has; choose another"),
+        ("distorted=owan", "the label 'distorted' is the name of a variant that every run has"),
+        ("clean+x=owan", r"the label 'clean\+x' is the name of a variant that every run has"),
         ("a b=owan", "the label 'a b' may hold letters, digits, .* at most 64"),
         ("<b>=owan", "the label '<b>' may hold letters"),
         ("=owan", r"'=owan' has an empty label; expected \[LABEL=\]NAME"),

@@ -34,9 +34,9 @@ def test_label_name_and_weights_are_told_apart(text, spec):
         ("", "names nothing"),
         ("a b=owan", "may hold letters, digits"),
         ("x" * 65 + "=owan", "at most 64"),
-        ("clean=owan", "is taken by a variant of every run"),
-        ("distorted=owan", "is taken by a variant of every run"),
-        ("clean+x=owan", "is taken by a variant of every run"),
+        ("clean=owan", "is the name of a variant that every run has"),
+        ("distorted=owan", "is the name of a variant that every run has"),
+        ("clean+x=owan", "is the name of a variant that every run has"),
     ],
 )
 def test_a_label_that_cannot_be_one_is_refused(text, reason):

@@ -88,7 +88,7 @@ def test_a_camera_that_falls_silent_is_left_with_a_notice(monkeypatch, caplog):
     video._capture.coming.put(np.zeros((4, 4, 3), np.uint8))
     assert next(video).number == 0
     assert list(video) == []
-    assert caplog.messages == ["rtsp://a.org/stream: no frame came for 0.05 s, which is taken for its end"]
+    assert caplog.messages == ["rtsp://a.org/stream: no frame came for 0.05 s; the stream is taken to have ended"]
 
 
 def test_a_stream_is_asked_for_with_limits_of_time(monkeypatch):

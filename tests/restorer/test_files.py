@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from vocbench.restorer import files
-from vocbench.restorer.files import cache_folder, find_photos, photos_by_name, replacing, write_whole
+from vocbench.restorer.files import cache_folder, find_photos, photos_by_place, replacing, write_whole
 
 
 def places(*given, **more):
@@ -38,13 +38,13 @@ def test_patterns_are_expanded_and_a_photo_counts_once(album):
 
 def test_photos_are_named_by_their_place_without_suffix_and_two_of_one_name_are_refused(album):
     photos = find_photos([album], leave_out=album / "out")
-    assert {name: photo.source for name, photo in photos_by_name(photos).items()} == {
+    assert {name: photo.source for name, photo in photos_by_place(photos).items()} == {
         "2024/a": album / "2024/a.jpg",
         "b": album / "b.PNG",
     }
     (album / "b.webp").touch()
     with pytest.raises(ValueError, match=r"album/b\.webp: .*album/b\.PNG is also called b, without its suffix; rename one"):
-        photos_by_name(find_photos([album]))
+        photos_by_place(find_photos([album]))
 
 
 def test_what_is_not_there_is_named(album, tmp_path):

@@ -1,9 +1,10 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
-from vocbench.benchmarks.running.prepared import draw_id, measure, prepare, quality
+from vocbench.benchmarks.running.prepared import Compared, draw_id, measure, prepare
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.restorer.degradations.recipes import degrade, level_degrade
 from vocbench.restorer.images import to_uint8, write_image
@@ -35,22 +36,20 @@ def test_fixed_levels_take_the_place_of_the_recipes_draws(photos):
     assert torch.equal(made.degraded, level_degrade(made.clean, levels, 3, "a"))
 
 
-def test_photos_that_are_degraded_already_have_no_quality(photos):
+def test_photos_that_are_degraded_already_are_their_own_clean_ones(photos):
     (made,) = prepare(replace(SETTINGS, draws=1, recipe="none"), photos)
     assert made.degraded is made.clean
-    assert made.quality == (None, None)
     assert made.levels == {}
 
 
 def test_a_picture_too_small_for_ssim_has_psnr_alone():
-    clean = torch.full((3, 6, 9), 0.5)
-    decibels, similarity = quality(clean + 0.1, clean)
-    assert decibels == pytest.approx(20, abs=1e-4)  # 20 log10(1 / 0.1)
-    assert similarity is None
+    clean = torch.full((3, 6, 9), 0.5).numpy()
+    ((found,),) = measure([Compared(clean, [clean + np.float32(0.1)])]).values
+    assert found == (pytest.approx(20, abs=1e-4), None)  # 20 log10(1 / 0.1)
 
 
-def test_workers_measure_what_the_driver_sends_as_arrays(photo):
-    darker = (to_uint8(photo) // 2).copy()
-    measured = measure([darker, to_uint8(photo)], [to_uint8(photo)] * 2)
-    assert measured.values[1] == (100.0, pytest.approx(1))
-    assert measured.values[0][0] < 20
+def test_all_images_of_a_photo_are_measured_against_its_clean_one(photo):
+    clean = to_uint8(photo)
+    (found,) = measure([Compared(clean, [clean // 2, clean])]).values
+    assert found[1] == (100.0, pytest.approx(1))
+    assert found[0][0] < 20
