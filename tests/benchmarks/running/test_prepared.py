@@ -4,10 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from vocbench.benchmarks.running.decoded import packed
 from vocbench.benchmarks.running.prepared import Compared, draw_id, measure, prepare
 from vocbench.benchmarks.settings import RunSettings
 from vocbench.restorer.degradations.recipes import degrade, level_degrade
-from vocbench.restorer.images import to_uint8, write_image
+from vocbench.restorer.images import from_uint8, to_uint8, write_image
 
 SETTINGS = RunSettings("sample", "all", "voc", ("identity",), ("d=mobilenet-ssd",), seed=3, draws=2)
 
@@ -49,7 +50,7 @@ def test_a_picture_too_small_for_ssim_has_psnr_alone():
 
 
 def test_all_images_of_a_photo_are_measured_against_its_clean_one(photo):
-    clean = to_uint8(photo)
+    clean = packed(from_uint8(to_uint8(photo)))  # (3, H, W) uint8
     (found,) = measure([Compared(clean, [clean // 2, clean])]).values
     assert found[1] == (100.0, pytest.approx(1))
     assert found[0][0] < 20
