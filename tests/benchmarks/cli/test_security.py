@@ -6,6 +6,8 @@ import shutil
 
 import pytest
 import torch
+from click.testing import CliRunner
+from vocbench.benchmarks.cli.main import cli
 from vocbench.pipeline.models import build_detector, build_restorer, parse_detector, parse_restorer
 
 from tests.support.commands import run, vocbench
@@ -78,12 +80,12 @@ def test_a_training_checkpoint_runs_no_code(tmp_path):
     from vocbench.restorer.images import from_uint8, write_image
 
     write_image(tmp_path / "photos" / "a.png", from_uint8(data.astronaut()))
-    done = vocbench(*arguments)
-    assert done.returncode == 0, done.stderr
+    given = [*map(str, arguments)]
+    done = CliRunner().invoke(cli, given, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
     shutil.copy(pickles(tmp_path, tmp_path / "harmed")[0], out / "checkpoint.pt")
-    done = vocbench(*arguments, "--resume")
-    assert done.returncode == 2
-    assert "checkpoint.pt" in done.stderr
+    with pytest.raises(ValueError, match=r"checkpoint\.pt"):
+        CliRunner().invoke(cli, [*given, "--resume"], catch_exceptions=False)
     assert not (tmp_path / "harmed").exists()
 
 

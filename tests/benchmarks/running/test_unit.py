@@ -13,6 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -260,7 +261,7 @@ def test_the_shares_of_what_workers_do_are_in_the_results(settings, tmp_path, mo
 @pytest.mark.parametrize("detectors", [1, 2])
 def test_each_photo_is_measured_once_with_all_its_variants(settings, tmp_path, monkeypatch, detectors):
     """Of five photos those distorted and those of two restorers, whichever detectors look at them."""
-    counted: list[tuple[object, ...]] = []
+    counted: list[tuple[Any, ...]] = []
     monkeypatch.setattr(prepared_module, "qualities", noting(counted, prepared_module.qualities))
     named = (*settings.detectors, "again=tests.support.fakes:BlobDetector")[:detectors]
     run_benchmark(replace(settings, restorers=(*settings.restorers, "identity"), detectors=named), tmp_path / "out")
