@@ -57,9 +57,10 @@ def caption(results: Results) -> str:
     data = results.dataset
     recipe = results.recipe if isinstance(results.recipe, str) else "fixed levels"
     failed = f" ({len(results.skipped)} more left out, as a restorer failed on them)" if results.skipped else ""
+    drawn = f"recipe {recipe}, seed {results.seed}, {counted(results.draws, 'draw')} a photo"
+    taken = "photos as they are" if results.verdict else drawn
     return (
-        f"{photos(data)}{failed}, {counted(data.objects, 'object')}, recipe {recipe}, "
-        f"seed {results.seed}, {counted(results.draws, 'draw')} a photo, detector {results.detector.name}, "
+        f"{photos(data)}{failed}, {counted(data.objects, 'object')}, {taken}, detector {results.detector.name}, "
         f"AP in % under protocol {results.protocol}, mAP over {classes(results)}"
     )
 
