@@ -234,6 +234,7 @@ def test_a_training_step_behind_the_engine_is_that_of_the_plain_network(weights,
     assert (after - wanted(weights)).abs().max() > 1e-4  # the step did something
 
 
+@pytest.mark.filterwarnings("ignore")  # torch's own, of tracing: nothing comes of it
 @pytest.mark.parametrize(("weights", "engine"), [names for names in STAGES if names[1] != "torch"])
 def test_tracing_is_refused(weights, engine):
     """As `trace`: the trace gave one constant picture for every input."""
