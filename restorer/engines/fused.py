@@ -66,8 +66,8 @@ class FusedOwan(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         x = self.ends.head(self.ends.enter(image))
-        for group in self.groups:
-            x = group(x)
+        for number, group in enumerate(self.groups):
+            x = self.ends.hold(number, group(x))
         return self.ends.leave(image, x)
 
 

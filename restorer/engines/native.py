@@ -33,8 +33,8 @@ def forward(network: Owan, image: Tensor) -> Tensor:
     """Return what `network(image)` gives, (B, 3, H, W) float32 on the CPU, layer by layer and differentiable."""
     with torch.autocast("cpu", enabled=False):
         x = network.head(network.enter(image).contiguous(memory_format=torch.channels_last))
-        for group in network.groups:
-            x = _group(group, x)  # type: ignore[arg-type]
+        for number, group in enumerate(network.groups):
+            x = network.hold(number, _group(group, x))  # type: ignore[arg-type]
         return network.leave(image, x)
 
 
@@ -96,4 +96,4 @@ class NativeOwan(nn.Module):
             usual = {one.dtype for one in (image, *parameters)} == {torch.float32}
             return forward(self.network, image.cpu()).to(image.device) if usual else plain(self.network, image)
         run = library.owan if compiling else library.restore
-        return run(image.to("cpu", torch.float32), parameters, *self.kind).to(image)
+        return run(image.to("cpu", torch.float32), [*parameters, *self.network.buffers()], *self.kind).to(image)

@@ -28,9 +28,9 @@ def skeleton(factor: int, attention: str) -> Owan:
 
 
 def pack(parameters: Sequence[Tensor], factor: int, attention: str) -> Tensor:
-    """Return all weights of the network with these parameters, folded: float32 on the CPU, 64-byte aligned."""
+    """Return all weights of the network with these parameters and buffers, folded: float32 on the CPU, 64-byte aligned."""
     network = skeleton(factor, attention)
-    names = [name for name, _ in network.named_parameters()]
+    names = [name for name, _ in (*network.named_parameters(), *network.named_buffers())]
     network.load_state_dict(dict(zip(names, parameters, strict=True)), assign=True)
     blocks = [block.detach().reshape(-1) for block in _blocks(network, attention)]
     assert all(block.numel() % CHANNELS == 0 for block in blocks)
@@ -47,6 +47,8 @@ def _blocks(network: Any, attention: str) -> Iterator[Tensor]:
         for layer in group.layers:
             folded = fold(layer)
             yield from (folded.last.mT, folded.first.mT, folded.taps1, folded.taps2, folded.dilated)
+    if isinstance(network, SubpixelOwan):
+        yield pad(network.ceilings, (0, CHANNELS - len(network.ceilings)))
     yield from _full(network.tail.weight)
     if isinstance(network, SubpixelOwan):
         mix, opening = network.gates.mix, network.gates.open

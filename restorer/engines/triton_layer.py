@@ -218,12 +218,12 @@ class TritonOwan(nn.Module):
         x = network.head(network.enter(images).contiguous(memory_format=torch.channels_last))
         middle = x.new_empty(len(x), *x.shape[2:], MIDDLE, dtype=self.dtype)
         groups: Any = network.groups
-        for group, layers in zip(groups, prepared, strict=True):
+        for number, (group, layers) in enumerate(zip(groups, prepared, strict=True)):
             weights = group.attention(x)  # (B, layers, ops)
             x = torch.relu(group.preprocess(x)).permute(0, 2, 3, 1).to(self.dtype).contiguous()  # (B, H, W, 16)
             for i, folded in enumerate(layers):
                 x = layer(x, folded, weights[:, i].float(), middle)
-            x = x.permute(0, 3, 1, 2).to(images.dtype)
+            x = network.hold(number, x.permute(0, 3, 1, 2).to(images.dtype))
         return network.leave(images, x)
 
     def _capture(self, images: Tensor, prepared: list[list[tuple[Tensor, ...]]]) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor]:

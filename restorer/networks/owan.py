@@ -165,6 +165,10 @@ class Owan(nn.Module):
         """Return what the head convolution takes: the image itself."""
         return image
 
+    def hold(self, group: int, features: Tensor) -> Tensor:
+        """Return what is passed on of the features (B, 16, H, W) of a group, counted from 0: all of them."""
+        return features
+
     def leave(self, image: Tensor, features: Tensor) -> Tensor:
         """Return the restored image, of the last group's features (B, 16, H, W) and the image itself."""
         return self.tail(features)
@@ -173,7 +177,8 @@ class Owan(nn.Module):
         """Return the restored image (B, 3, H, W) and the attention weights (B, 40, 8) of every layer and operation."""
         x = self.head(self.enter(image))  # (B, 16, H, W)
         weights = []
-        for group in self.groups:
+        for number, group in enumerate(self.groups):
             x, group_weights = group(x)
+            x = self.hold(number, x)
             weights.append(group_weights)
         return self.leave(image, x), torch.cat(weights, 1)

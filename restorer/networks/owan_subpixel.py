@@ -15,17 +15,17 @@ and comes back as it was; noise shuts them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, pad, pixel_shuffle
-from vocbench.restorer.networks.owan import CHANNELS, Owan
+from vocbench.restorer.networks.owan import CHANNELS, GROUPS, Owan
 
 STATISTICS = 10  # channels of `statistics`
 HIDDEN = 16  # of the gates
 SHUT = -2.0  # the gates' logit at the beginning: 12 % open
-MOST = 4.0  # of the last group's features: photos stay below 3; on one full colour they grow without bound
+BEFORE, LAST = 1e4, 4.0  # ceilings of features where none were measured; float16 holds both
 
 
 def enlarge(image: Tensor, factor: int) -> Tensor:
@@ -80,7 +80,9 @@ class Gates(nn.Module):
 class SubpixelOwan(Owan):
     """The network at 1/`factor` of the resolution: RGB (B, 3, H, W) in [0, 1] to the same shape, not clipped.
 
-    The last features are kept below 4, block means in [0, 1] and what is finer in [-0.5, 0.5]: no input makes it explode.
+    No input makes it explode: each group's features are kept at or below its ceiling, the most that photos reach (on one full
+    colour they would grow a thousandfold), block means in [0, 1] and what is finer in [-0.5, 0.5]. The ceilings are a buffer,
+    saved with the weights; `measure_ceilings` finds them.
     H and W are any sizes of at least 1 pixel: the last rows and columns are repeated up to a multiple of the factor.
     """
 
@@ -90,6 +92,8 @@ class SubpixelOwan(Owan):
         super().__init__(attention, inputs=3 * factor**2, outputs=3 + 3 * factor**2)
         self.factor = factor
         self.gates = Gates()
+        self.ceilings: Tensor
+        self.register_buffer("ceilings", torch.tensor([BEFORE] * (GROUPS - 1) + [LAST]))
 
     def _grown(self, image: Tensor) -> Tensor:
         """Return the image with its last rows and columns repeated up to whole blocks."""
@@ -102,11 +106,14 @@ class SubpixelOwan(Owan):
         parts = [grown[..., i::n, j::n] for i in range(n) for j in range(n)]
         return torch.stack(parts, 2).flatten(1, 2)  # `pixel_unshuffle`, of which torch.export takes no side of one block
 
+    def hold(self, group: int, features: Tensor) -> Tensor:
+        """Return the features (B, 16, h, w) of a group, counted from 0, kept at or below its ceiling."""
+        return torch.minimum(features, self.ceilings[group])
+
     def leave(self, image: Tensor, features: Tensor) -> Tensor:
         """Return the restored image (B, 3, H, W) from the features (B, 16, h, w) of the last group and the image itself."""
         height, width = image.shape[2:]
         grown = self._grown(image)
-        features = features.clamp(max=MOST)
         means, subpixels = self.tail(features).split([3, 3 * self.factor**2], 1)
         means, subpixels = _held(means, 0, 1), _held(subpixels, -0.5, 0.5)  # whatever the features hold, the image stays one
         given = avg_pool2d(grown, self.factor)  # (B, 3, h, w)
@@ -130,7 +137,7 @@ def begin(network: SubpixelOwan, state: Mapping[str, Tensor]) -> SubpixelOwan:
     count = network.factor**2
     made = dict(network.state_dict())
     given = {name.removeprefix("net.") for name in state}
-    missing = next((name for name in made if name not in given and not name.startswith("gates.")), None)
+    missing = next((name for name in made if name not in given and not name.startswith(("gates.", "ceilings"))), None)
     if missing:
         raise ValueError(f"it lacks {missing!r}; begin from OWAN with the same kind of attention")
     for name, tensor in state.items():
@@ -148,3 +155,20 @@ def begin(network: SubpixelOwan, state: Mapping[str, Tensor]) -> SubpixelOwan:
         made[name] = tensor
     network.load_state_dict(made)
     return network
+
+
+@torch.no_grad()
+def measure_ceilings(network: SubpixelOwan, images: Iterable[Tensor], margin: float = 1.0) -> Tensor:
+    """Set a network's ceilings to `margin` times the most that each group's features reach on images (B, 3, H, W): (10,).
+
+    Features are counted as they are without ceilings. The images are to be all kinds of photos that the network is for, clean
+    ones too: what passes the ceilings on others is cut off.
+    """
+    network.ceilings.fill_(BEFORE)
+    most = torch.zeros_like(network.ceilings)
+    for image in images:
+        features = network.head(network.enter(image))
+        for number, group in enumerate(network.groups):
+            features, _ = group(features)
+            most[number] = torch.maximum(most[number], features.max())
+    return network.ceilings.copy_(margin * most)

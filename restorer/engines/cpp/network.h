@@ -22,7 +22,6 @@ static const int MARGIN = 6;  // pixels on both sides of a row: half of a dilate
 static const int REACH = 3;   // rows that a separable operation looks ahead
 static const int RING = 8;    // rows of a ring, at least 2 * REACH + 1
 static const int GROUPS = 10, LAYERS = 4, BLOCKS = 4, HIDDEN = 64;
-static const float MOST = 4;  // of the last features at a part of the resolution
 
 // A map of pixels with margins of zeros, and a row of zeros that stands for every row outside.
 struct Map {
@@ -69,6 +68,7 @@ struct Network {
     Attention attention;
     const pixel *head, *residual[BLOCKS][2];
     Group groups[GROUPS];
+    const float* ceilings;  // of each group's features, at a part of the resolution; none at the full one
     Cursor rest;  // the weights of what brings the image back
 
     Network(const float* weights, int factor, int kind) : inputs(3 * factor * factor), factor(factor), attention(Attention(kind)) {
@@ -85,6 +85,7 @@ struct Network {
             group.preprocess = c.pixels(C);
             for (Layer& layer : group.layers) layer = Layer(c);
         }
+        ceilings = factor > 1 ? c.floats(C) : nullptr;
         rest = c;
     }
 };
@@ -245,10 +246,10 @@ static void operation_layer(const Map& x, const Map& out, const Layer& layer, co
     }
 }
 
-// The last features at a part of the resolution are kept at or below `MOST`: see `owan_subpixel.py`.
-static void cap_row(pixel* row, int width) {
+// Features at a part of the resolution are kept at or below their group's ceiling: see `owan_subpixel.py`.
+static void hold_row(pixel* row, int width, float ceiling) {
     for (int x = 0; x < width; x++)
-        for (vec& part : row[x].part) part = part > MOST ? splat(MOST) : part;  // NaN stays NaN
+        for (vec& part : row[x].part) part = part > ceiling ? splat(ceiling) : part;  // NaN stays NaN
 }
 
 // The groups, and before them the residual blocks, from the head's map in `one`; the result is in `one` again. `sums` holds
@@ -270,8 +271,8 @@ static void through_groups(const Network& net, const Map& one, const Map& other,
         for (int l = 0; l < LAYERS; l++) {
             operation_layer(*from, *to, net.groups[g].layers[l], weights + l * OPS, m, [&](int y, pixel* row) {
                 if (l < LAYERS - 1) return;
+                if (net.ceilings) hold_row(row, width, net.ceilings[g]);
                 if (g + 1 < GROUPS) open_group(net.groups[g + 1], row, next[y], width);
-                else if (net.factor > 1) cap_row(row, width);
             });
             step();
         }

@@ -1,0 +1,60 @@
+"""The ceilings of owan-half's and owan-quarter's features, from what photos reach (`owan_subpixel.measure_ceilings`).
+
+`python -m vocbench.benchmarks.experiments.ceilings WEIGHTS --clean FOLDER --out FILE` writes the same weights with ceilings
+measured on photos as they are and degraded by each of the recipes that the networks are trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from torch import Tensor
+from vocbench.restorer.degradations.recipes import degrade
+from vocbench.restorer.images import read_image
+from vocbench.restorer.networks.owan_files import load_owan
+from vocbench.restorer.networks.owan_subpixel import SubpixelOwan, measure_ceilings
+from vocbench.restorer.training.photos import list_photos
+from vocbench.restorer.weight_files import open_weights, save_weights
+
+RECIPES = ("clean", "voc", "moderate", "severe")
+
+
+def degraded(paths: list[Path], seed: int = 0) -> Iterator[Tensor]:
+    """Give each photo by each recipe: (1, 3, H, W) in [0, 1]."""
+    for path in paths:
+        photo = read_image(path)
+        for recipe in RECIPES:
+            yield degrade(photo, recipe, seed, path.stem)[0][None]
+
+
+def spread(paths: list[Path], number: int) -> list[Path]:
+    """Return `number` of the paths at equal distances, all where there are no more."""
+    return [paths[i * len(paths) // number] for i in range(number)] if number < len(paths) else paths
+
+
+@click.command()
+@click.argument("weights", type=click.Path(exists=True, dir_okay=False))
+@click.option("--clean", multiple=True, required=True, type=click.Path(exists=True), help="Folder of clean photos; repeatable.")
+@click.option("--photos", default=100, show_default=True, type=click.IntRange(min=1), help="How many of each folder.")
+@click.option(
+    "--margin", default=1.0, show_default=True, type=click.FloatRange(min=0, min_open=True), help="Factor on what they reach."
+)
+@click.option("--out", required=True, type=click.Path(dir_okay=False), help="Weights file that is written.")
+def main(weights: str, clean: tuple[str, ...], photos: int, margin: float, out: str) -> None:
+    """Measure the ceilings of a network's features on photos and save them with its weights."""
+    file = open_weights(weights)
+    network = load_owan(file)
+    if not isinstance(network, SubpixelOwan):
+        raise click.ClickException(
+            f"{weights}: a network at the full resolution has no ceilings; give owan-half or owan-quarter"
+        )
+    chosen = [path for folder in clean for path in spread(list_photos([folder]), photos)]
+    found = measure_ceilings(network, degraded(chosen), margin)
+    save_weights(out, network.state_dict(), **file.facts)
+    click.echo(f"{len(chosen)} photos: " + ", ".join(f"{value:.2f}" for value in found.tolist()))
+
+
+if __name__ == "__main__":
+    main()

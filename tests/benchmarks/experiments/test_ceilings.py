@@ -1,0 +1,51 @@
+import pytest
+import torch
+from click.testing import CliRunner
+from vocbench.benchmarks.experiments.ceilings import RECIPES, degraded, main, spread
+from vocbench.restorer.images import read_image, write_image
+from vocbench.restorer.networks.owan import Owan
+from vocbench.restorer.networks.owan_files import load_owan
+from vocbench.restorer.networks.owan_subpixel import SubpixelOwan
+from vocbench.restorer.weight_files import open_weights, save_weights
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(3):
+        write_image(folder / f"{number}.png", torch.rand(3, 24, 32, generator=torch.Generator().manual_seed(number)))
+    return folder
+
+
+def test_photos_are_taken_at_equal_distances():
+    assert spread(list("abcdefgh"), 4) == ["a", "c", "e", "g"]
+    assert spread(["a", "b"], 4) == ["a", "b"]
+
+
+def test_each_photo_comes_clean_and_by_each_recipe(photos):
+    path = photos / "0.png"
+    made = list(degraded([path]))
+    assert len(made) == len(RECIPES)
+    assert torch.equal(made[0][0], read_image(path))
+    assert all(not torch.equal(one, made[0]) for one in made[1:])
+
+
+def test_the_weights_are_written_with_ceilings_and_what_they_say_about_themselves(photos, tmp_path):
+    network, given, out = SubpixelOwan(2), tmp_path / "given.safetensors", tmp_path / "made.safetensors"
+    save_weights(given, network.state_dict(), "owan-half", "whole", hours=3)
+    done = CliRunner().invoke(main, [str(given), "--clean", str(photos), "--photos", "2", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("2 photos: ")
+    assert open_weights(out).facts == open_weights(given).facts
+    made = load_owan(out)
+    assert 0 < made.ceilings.max() < network.ceilings.max()
+    assert torch.equal(made.head[0].weight, network.head[0].weight)
+
+
+def test_a_network_at_the_full_resolution_is_refused(photos, tmp_path):
+    path = tmp_path / "full.safetensors"
+    save_weights(path, Owan().state_dict(), "owan", "128:96")
+    done = CliRunner().invoke(main, [str(path), "--clean", str(photos), "--out", str(tmp_path / "x.safetensors")])
+    assert done.exit_code == 1
+    assert "a network at the full resolution has no ceilings; give owan-half or owan-quarter" in done.output
