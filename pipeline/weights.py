@@ -88,8 +88,8 @@ WEIGHTS: dict[str, Weights] = {
     "owan-half": Weights(
         "owan-half.safetensors",
         Package("vocbench.restorer", "weights/owan-half.safetensors"),
-        1_701_136,
-        "d6fd4f7274f4935036b8b78418bde652cc3211f4d95b2fc1526eec5602706fd0",
+        1_701_240,
+        "f5eb8dcd6c7b20048a94d19d74a0d921d89f2562b75045987c18d2362694e183",
         "MIT",
         "OWAN at half the resolution, the default restorer, trained by this project; its card is restorer/weights/owan-half.md",
     ),
