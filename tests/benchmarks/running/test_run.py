@@ -54,6 +54,7 @@ def test_results_have_the_promised_form(finished):
     assert list(content["variants"]) == ["clean", "distorted", "bright", "identity", "clean+bright", "clean+identity"]
     assert content["classes"] == {"counted": ["dog"], "all": 1, "least_photos": 5}
     assert [(one["first"], one["second"]) for one in content["comparisons"]] == [("bright", "identity")]
+    assert content["variants"]["clean+identity"]["psnr"] == 100  # untouched photos count
     for name, variant in content["variants"].items():
         assert variant["recovered"] is None or "clean" not in name
         assert set(variant) == {"map", "map_ci95", "map_all", "ap", "delta_map", "delta_map_ci95", "delta_clean",
