@@ -93,6 +93,14 @@ WEIGHTS: dict[str, Weights] = {
         "MIT",
         "OWAN at half the resolution, the default restorer, trained by this project; its card is restorer/weights/owan-half.md",
     ),
+    "owan-quarter": Weights(
+        "owan-quarter.safetensors",
+        Package("vocbench.restorer", "weights/owan-quarter.safetensors"),
+        1_742_712,
+        "02a51285586ca0ece1a68a0e1b0cd4c6e55795d149569d7d8ab5e5b8775a4fbf",
+        "MIT",
+        "OWAN at a quarter of the resolution, the fastest and roughest; its card is restorer/weights/owan-quarter.md",
+    ),
     "dncnn": Weights(
         "dncnn.safetensors",
         Package("vocbench.restorer", "weights/dncnn.safetensors"),
