@@ -1,7 +1,9 @@
+from typing import Any
+
 import pytest
 from vocbench.benchmarks.settings import RunSettings, differences, plain, to_json
 
-GIVEN = {"data": "sample", "split": "all", "recipe": "voc", "restorers": ("owan",), "detectors": ("d",)}
+GIVEN: dict[str, Any] = {"data": "sample", "split": "all", "recipe": "voc", "restorers": ("owan",), "detectors": ("d",)}
 
 
 @pytest.mark.parametrize(
@@ -32,7 +34,8 @@ def test_photos_are_chosen_after_those_skipped_up_to_the_limit():
         ({"skip": 1, "limit": 3}, "bcd"),
         ({"limit": 9}, "abcde"),
     ):
-        assert RunSettings(**GIVEN, **more).choose(ids) == list(chosen)
+        given: dict[str, Any] = GIVEN | more
+        assert RunSettings(**given).choose(ids) == list(chosen)
     with pytest.raises(ValueError, match="`skip` leaves no photo: 5 of the 5 of all; give a smaller one"):
         RunSettings(**GIVEN, skip=5).choose(ids)
 

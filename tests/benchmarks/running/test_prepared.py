@@ -53,4 +53,4 @@ def test_all_images_of_a_photo_are_measured_against_its_clean_one(photo):
     clean = packed(from_uint8(to_uint8(photo)))  # (3, H, W) uint8
     (found,) = measure([Compared(clean, [clean // 2, clean])]).values
     assert found[1] == (100.0, pytest.approx(1))
-    assert found[0][0] < 20
+    assert found[0][0] is not None and found[0][0] < 20

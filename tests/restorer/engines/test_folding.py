@@ -41,5 +41,5 @@ def test_taps_are_those_of_3_5_and_7_one_after_the_other():
 
 def test_folding_is_differentiable():
     layer = layer_of()
-    sum(part.square().sum() for part in fold(layer)).backward()
+    torch.stack([part.square().sum() for part in fold(layer)]).sum().backward()
     assert all(weight.grad is not None and weight.grad.any() for weight in layer.parameters())
