@@ -170,6 +170,7 @@ def test_a_photo_changed_since_is_refused_by_name(voc_folder, tmp_path):
 def test_a_store_of_another_run_is_refused_and_left_alone(voc_folder, tmp_path):
     assert run(voc_folder, tmp_path / "one", "--store", tmp_path / "kept").returncode == 0
     before = {path: path.read_bytes() for path in (tmp_path / "kept").iterdir()}
+    (tmp_path / "two").mkdir()
     for more in ((), ("--resume",)):
         done = run(voc_folder, tmp_path / "two", "--store", tmp_path / "kept", "--seed", 5, *more)
         assert done.returncode == 2
