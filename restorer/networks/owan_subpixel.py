@@ -164,7 +164,6 @@ def measure_ceilings(network: SubpixelOwan, images: Iterable[Tensor], margin: fl
     Features are counted as they are without ceilings. The images are to be all kinds of photos that the network is for, clean
     ones too: what passes the ceilings on others is cut off.
     """
-    network.ceilings.fill_(BEFORE)
     most = torch.zeros_like(network.ceilings)
     for image in images:
         features = network.head(network.enter(image))
