@@ -90,6 +90,18 @@ def test_two_nodes_give_what_one_process_gives(alone, cluster, tmp_path):
     assert json.loads((tmp_path / "two" / "run.json").read_text())["hardware"].startswith("2 workers on Ray")
 
 
+def test_a_sweep_on_two_workers_gives_what_one_process_gives(alone, tmp_path):
+    for name, more in (("one", []), ("two", ["--runner", "ray", "--workers", 2])):
+        chosen = ["--split", "val", "--unit", 4, "--degradation", "noise=20,60", *FAKES]
+        done = vocbench("sweep", "--data", alone[0], *chosen, *more, "--out", tmp_path / name, environment=QUIET)
+        assert done.returncode == 0, done.stderr
+    sweeps = [json.loads((tmp_path / name / "sweep.json").read_text()) for name in ("one", "two")]
+    assert sweeps[0]["degradations"] == sweeps[1]["degradations"]
+    for level in ("noise-20", "noise-60"):
+        assert timeless(tmp_path / "two" / level / "results.json") == timeless(tmp_path / "one" / level / "results.json")
+        assert json.loads((tmp_path / "two" / level / "run.json").read_text())["hardware"].startswith("2 workers on Ray")
+
+
 def slowly(folder, out, *more, seconds="0.5"):
     """A run that takes its time, in the background."""
     slow = command(folder, out, "--restorer", "slow=tests.support.fakes:Slow", *more)

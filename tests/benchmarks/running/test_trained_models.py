@@ -49,3 +49,22 @@ def test_a_model_trained_on_own_classes_goes_from_run_to_report(yard, tmp_path):
     record = json.loads((tmp_path / "run/run.json").read_text())
     assert record["classes"] == ["duck", "traffic cone"]
     assert record["lacking"] == {}
+
+
+def test_a_detector_trained_on_a_degraded_copy_stands_beside_restoring(yard, tmp_path):
+    """The commands of docs/data.md, from the degraded copy to the leaderboard."""
+    data = yard / "yard/data.yaml"
+    for split in ("train", "val"):
+        degrade = ["data", "degrade", "--data", data, "--recipe", "voc", "--seed", 1, "--split", split]
+        assert invoke(*degrade, "--out", tmp_path / "degraded").exit_code == 0
+    hard = [f"model={yard / 'cones.pt'}", f"data={tmp_path}/degraded/data.yaml", f"project={tmp_path}/made", "name=hard"]
+    yolo("detect", "train", *hard)
+    detectors = [f"plain=ultralytics:{yard / 'cones.pt'}", f"hardened=ultralytics:{tmp_path / 'made/hard/weights/last.pt'}"]
+    run = ["run", "--data", data, "--split", "val", "--restorer", "median", "--trust-weights", "--out", tmp_path / "run"]
+    assert invoke(*run, "--detector", detectors[0], "--detector", detectors[1]).exit_code == 0
+    told = invoke("leaderboard", tmp_path / "run", "--out", tmp_path / "board.html", "--json")
+    rows = {(row["detector"], row["variant"]): row for row in json.loads(told.stdout)["standings"]}
+    variants = ("clean", "distorted", "median")
+    assert sorted(rows) == [(name, variant) for name in ("hardened", "plain") for variant in variants]
+    weights = json.loads((tmp_path / "run/run.json").read_text())["weights_sha256"]
+    assert weights["hardened"] != weights["plain"]
