@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import tarfile
 import tempfile
 from pathlib import Path
+from typing import IO, cast
 
 from vocbench.detection.datasets.files import TURNED, exif_orientation, photo_size
 
@@ -35,30 +38,32 @@ def unpack(path: Path, root: Path) -> None:
 
     Files that are there already stay as they are, and one appears under its name only when it is whole.
     """
-    if not hasattr(tarfile, "data_filter"):
-        raise ValueError("this Python's tarfile checks no paths; use Python 3.10.12, 3.11.4 or newer")
     with tarfile.open(path) as archive:
-        members = [_checked(path, member, root) for member in archive]
+        members = [(member, _target(path, member, root)) for member in archive]
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=root) as aside:
-            for member in members:
-                target = root / member.name
+            part = Path(aside) / "part"
+            for member, target in members:
                 if member.isdir():
                     target.mkdir(parents=True, exist_ok=True)
                 elif not target.exists():
-                    archive.extract(member, aside, filter="data")
+                    with cast(IO[bytes], archive.extractfile(member)) as source, part.open("wb") as file:
+                        shutil.copyfileobj(source, file)
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    (Path(aside) / member.name).replace(target)
+                    part.replace(target)
 
 
-def _checked(path: Path, member: tarfile.TarInfo, root: Path) -> tarfile.TarInfo:
-    """Return a folder or plain file of an archive, its name below `root`; ValueError for anything else."""
+def _target(path: Path, member: tarfile.TarInfo, root: Path) -> Path:
+    """Return where a folder or plain file of an archive goes; ValueError for anything else and for places outside `root`.
+
+    Not left to tarfile's filters: Debian 12's Python 3.11.2, among others, has none.
+    """
     if not (member.isfile() or member.isdir()):
         raise ValueError(f"{path}: {member.name!r} is a link or a device; this is no archive of VOC")
-    try:
-        return tarfile.data_filter(member, str(root))
-    except tarfile.FilterError as error:
-        raise ValueError(f"{path}: {error}; this is no archive of VOC") from None
+    parts = [part for part in re.split(r"[/\\]", member.name) if part not in ("", ".")]
+    if ".." in parts or ":" in member.name:  # a drive's letter
+        raise ValueError(f"{path}: {member.name!r} would be written outside {root}; this is no archive of VOC")
+    return root.joinpath(*parts)  # links on the disk are the user's own, and followed
 
 
 def check_size(path: Path, stored: tuple[int, int], annotated: tuple[int, int] | None, upright: bool = False) -> None:
