@@ -73,7 +73,7 @@ class Checked:
     """What was read and what is wrong with it; `say` is told of each broken file as it is found.
 
     broken has the message of each thing that a run refuses, notes those of what it reads all the same by kind, turned the
-    orientation of each photo that EXIF turns.
+    orientation of each photo that EXIF rotates.
     """
 
     say: Callable[[str], None]

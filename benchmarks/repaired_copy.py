@@ -2,7 +2,7 @@
 
 A VOC folder becomes one with `JPEGImages`, `Annotations` and `ImageSets/Main`; COCO's files lie in `annotations` beside folders
 of photos, one file alone as `instances.json` beside `images`; YOLO has a `data.yaml` with `images/SPLIT` and `labels/SPLIT`.
-Photos are copied byte by byte. Those that EXIF turns, and pictures of other kinds, become PNG with the pixels that their
+Photos are copied byte by byte. Those that EXIF rotates, and pictures of other kinds, become PNG with the pixels that their
 annotations count. What no rule mends lies in `left-out`, and `repairs.json` tells all.
 """
 

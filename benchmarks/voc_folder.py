@@ -75,7 +75,7 @@ def check_size(path: Path, stored: tuple[int, int], annotated: tuple[int, int] |
             seen = f"is seen as {width}x{height} pixels as it is" if upright else f"is stored as {width}x{height} pixels and"
             rule, remedy = ("stored", "take `upright` away") if upright else ("people see it", "give `upright=True`")
             raise ValueError(
-                f"{path}: {seen} turned by EXIF, and its annotation says {said}: it was annotated as {rule}; {remedy} "
+                f"{path}: {seen} rotated by EXIF, and its annotation says {said}: it was annotated as {rule}; {remedy} "
                 "where all are, else write a repaired copy by `vocbench data check` with `fix_into`"
             )
         raise ValueError(f"{path}: is {width}x{height} pixels, its annotation says {said}; one of them is wrong")

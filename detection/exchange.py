@@ -100,7 +100,7 @@ def _matched(path: Path, given: Mapping[str, _Gathered], target: Target) -> dict
         matched = match_ids(given, target.images, target.numbers)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    index, other, found = ClassIndex(target.classes), Counter[str](), {}
+    index, other, by_image = ClassIndex(target.classes), Counter[str](), {}
     for image, one in given.items():
         labels = np.asarray(index.labels(one.names), np.int64)
         other.update(name for name, label in zip(one.names, labels, strict=True) if label < 0)
@@ -111,15 +111,15 @@ def _matched(path: Path, given: Mapping[str, _Gathered], target: Target) -> dict
         except ValueError as error:
             raise ValueError(f"{path}: image {image!r}: {error}") from None
         tensors = (torch.from_numpy(part[kept]) for part in (boxes, scores, labels))
-        found[matched[image] or image] = checked if kept.all() else Detections(*tensors)
+        by_image[matched[image] or image] = checked if kept.all() else Detections(*tensors)
     if other:
-        told = ", ".join(f"{name} ({count})" for name, count in other.most_common(8))
+        listing = ", ".join(f"{name} ({count})" for name, count in other.most_common(8))
         warnings.warn(
-            f"{path}: {counted(other.total(), 'box', 'boxes')} of classes that the data set does not have left out: {told}",
+            f"{path}: {counted(other.total(), 'box', 'boxes')} of classes that the data set does not have left out: {listing}",
             DataWarning,
             stacklevel=3,
         )
-    return found
+    return by_image
 
 
 def _entry(path: Path, image: str, entry: Any) -> _Gathered:
@@ -281,7 +281,7 @@ class Fit:
 
     @property
     def odd(self) -> bool:
-        """Whether boxes fit many objects but hardly ever with their class: the labels seem to be numbered otherwise."""
+        """Whether boxes fit many objects but hardly ever with the right class: the labels seem to be numbered differently."""
         return self.boxes >= max(2, self.objects / 4) and self.classes <= self.boxes / 10
 
 
@@ -291,27 +291,27 @@ def fit(detections: Mapping[str, Detections], truth: Mapping[str, Objects]) -> F
     for image, one in truth.items():
         counting = np.flatnonzero(~one.difficult)
         objects += len(counting)
-        found = detections.get(image)
-        if found is None or not len(found.scores):
+        in_image = detections.get(image)
+        if in_image is None or not len(in_image.scores):
             continue
-        found_boxes, labels = np.asarray(found.boxes, np.float64), np.asarray(found.labels)
+        boxes_found, labels = np.asarray(in_image.boxes, np.float64), np.asarray(in_image.labels)
         for place in counting:
-            near = paired_iou(found_boxes, np.broadcast_to(one.boxes[place], found_boxes.shape)) >= 0.5
+            near = paired_iou(boxes_found, np.broadcast_to(one.boxes[place], boxes_found.shape)) >= 0.5
             boxes += bool(near.any())
             classes += bool((near & (labels == one.labels[place])).any())
     return Fit(objects, boxes, classes)
 
 
 def misnumbered(detections: Mapping[str, Detections], truth: Mapping[str, Objects]) -> str | None:
-    """Say how a detector's labels seem to be numbered where its boxes fit objects well, but hardly ever with their class."""
-    found = fit(detections, truth)
-    if not found.odd:
+    """Return how a detector's labels seem to be numbered, if its boxes fit the objects but hardly ever with the right class."""
+    fitting = fit(detections, truth)
+    if not fitting.odd:
         return None
-    told = f"boxes fit {found.boxes} of {found.objects} objects, but with the object's class only {found.classes}"
+    reason = f"boxes fit {fitting.boxes} of {fitting.objects} objects, but only {fitting.classes} with the right class"
     shifted = {image: one._replace(labels=one.labels - 1) for image, one in detections.items()}
-    if fit(shifted, truth).classes > found.boxes / 2:
-        return f"{told}: its labels seem to count the background as 0; subtract 1 from them"
-    return f"{told}: its labels seem to index other classes; name them in its attribute `classes`"
+    if fit(shifted, truth).classes > fitting.boxes / 2:
+        return f"{reason}: its labels seem to count the background as 0; subtract 1 from them"
+    return f"{reason}: its labels seem to index other classes; name them in its attribute `classes`"
 
 
 def to_json(detections: Mapping[str, Detections], classes: Sequence[str] = VOC_CLASSES) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What is printed of detections, and of `detect --compare`: before and after side by side, what came and what went."""
+"""Output of `vocbench detect` and `detect --compare`: rows of detections, pictures side by side, what came and what went."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from vocbench.detection.detections import Detections
 
 LARGEST = 1280  # pixels of a panel's longer side
-# What is printed of a detection; its box is x and y of two corners in pixels from 0.
+# One printed detection; its box is x and y of two corners in pixels from 0.
 FoundObject = TypedDict("FoundObject", {"class": str, "score": float, "box": list[float]})
 
 
 class BeforeAfter(TypedDict):
-    """What JSON says of a photo that was compared."""
+    """The JSON entry of a compared photo."""
 
     before: list[FoundObject]
     after: list[FoundObject]
@@ -32,7 +32,7 @@ class BeforeAfter(TypedDict):
 
 @dataclass(frozen=True)
 class Compared:
-    """A photo as it was and restored, both (3, H, W) in [0, 1], with the detections of either and what changed."""
+    """A photo before and after restoring, both (3, H, W) in [0, 1], with the detections in each and the changes."""
 
     images: tuple[Tensor, Tensor]
     detections: tuple[Detections, Detections]
@@ -50,16 +50,16 @@ def picture(compared: Compared) -> Tensor:
     changes = compared.changes
     kept = list(zip(*changes.kept, strict=True)) or [(), ()]
     panels = []
-    for after, (image, found) in enumerate(zip(compared.images, compared.detections, strict=True)):
-        shrunk, detections = _shrunk(image, found)
+    for after, (image, detections) in enumerate(zip(compared.images, compared.detections, strict=True)):
+        shrunk, shown = _shrunk(image, detections)
         changed = changes.came if after else changes.went
-        drawn = draw_change(np.asarray(shrunk), detections, kept[after], changed, bool(after), compared.classes)
+        drawn = draw_change(np.asarray(shrunk), shown, kept[after], changed, bool(after), compared.classes)
         panels.append(write_caption(drawn, titles(compared)[after]))
     return from_uint8(side_by_side(panels))
 
 
 def titles(compared: Compared) -> tuple[str, str]:
-    """Return what stands above either picture."""
+    """Return the titles of the two pictures."""
     changes = compared.changes
     before, after = (objects(len(changes.kept) + len(changed)) for changed in (changes.went, changes.came))
     return f"as it is: {before}", f"restored by {compared.restorer}: {after}"
@@ -70,7 +70,7 @@ def objects(count: int) -> str:
     return f"{count} object{'' if count == 1 else 's'}"
 
 
-def _shrunk(image: Tensor, found: Detections) -> tuple[Image, Detections]:
+def _shrunk(image: Tensor, detections: Detections) -> tuple[Image, Detections]:
     """Return the image as a picture of PIL that is not larger than `LARGEST`, and the detections in its pixels."""
     from PIL.Image import Resampling, fromarray
     from vocbench.restorer.images import to_uint8
@@ -78,13 +78,13 @@ def _shrunk(image: Tensor, found: Detections) -> tuple[Image, Detections]:
     made = fromarray(to_uint8(image))
     factor = LARGEST / max(made.size)
     if factor >= 1:
-        return made, found
+        return made, detections
     width, height = (max(1, round(side * factor)) for side in made.size)
-    return made.resize((width, height), Resampling.LANCZOS), found._replace(boxes=found.boxes * factor)
+    return made.resize((width, height), Resampling.LANCZOS), detections._replace(boxes=detections.boxes * factor)
 
 
 def rows(detections: Detections, score: float, classes: Sequence[str]) -> list[FoundObject]:
-    """Return what is printed of the detections of a photo, whose labels index `classes`."""
+    """Return the detections of at least `score` as rows to print; labels index `classes`."""
     return [
         {"class": classes[label], "score": round(s, 4), "box": [round(v, 1) for v in box]}
         for box, s, label in zip(detections.boxes.tolist(), detections.scores.tolist(), detections.labels.tolist(), strict=True)
@@ -93,7 +93,7 @@ def rows(detections: Detections, score: float, classes: Sequence[str]) -> list[F
 
 
 def say(source: Path | str, compared: Compared, went: Sequence[FoundObject], came: Sequence[FoundObject], target: Path) -> None:
-    """Print what became of the objects of a photo."""
+    """Print how many objects a photo has before and after restoring, and those that came and went."""
     kept = len(compared.changes.kept)
     change = f"{len(came)} came, {len(went)} went" if came or went else "no change"
     counts = f"{objects(kept + len(went))} before, {objects(kept + len(came))} after {compared.restorer}"

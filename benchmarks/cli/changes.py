@@ -29,14 +29,12 @@ Two = tuple[dict[str, "Detections"], dict[str, "Detections"], tuple[str, ...]]
 )
 @click.argument("before", type=FILE)
 @click.argument("after", type=FILE)
-@click.option("--photos", type=FILE, help="Folder of the photos, for pictures; for detections in files.")
+@click.option("--photos", type=FILE, help="Folder of the photos, to show pictures of detections in files.")
+@click.option("--photos-after", type=FILE, help="Folder of the photos of AFTER, if they differ, such as restored ones.")
 @click.option(
-    "--photos-after", type=FILE, help="Folder of the photos on the second side, where they are others: restored ones."
+    "--detector", default="mobilenet-ssd", show_default=True, type=DETECTOR, help="Detector to run on two folders of photos."
 )
-@click.option(
-    "--detector", default="mobilenet-ssd", show_default=True, type=DETECTOR, help="What detects in two folders of photos."
-)
-@click.option("--score", default=0.3, show_default=True, help="Boxes below it are left out.")
+@click.option("--score", default=0.3, show_default=True, help="Leave out boxes with a lower score.")
 @click.option("--categories", type=FILE, help="Classes by number: COCO's JSON, a list of names, or a data.yaml.")
 @click.option("--out", required=True, type=FILE, help="Folder that gets index.html and changes.json.")
 @device_option
@@ -44,8 +42,8 @@ Two = tuple[dict[str, "Detections"], dict[str, "Detections"], tuple[str, ...]]
 def compare_detections(before, after, photos, photos_after, detector, score, categories, out, device, trust_weights) -> None:
     """Show what came and what went between two sets of detections, without labels.
 
-    BEFORE and AFTER are detections in files or folders, of every form that evaluate reads, or two folders of photos, such as
-    one as it is and one restored, in which --detector detects. Nobody can tell without labels which of them are right.
+    BEFORE and AFTER are files or folders of detections in any format that `vocbench evaluate` reads, or two folders of photos,
+    such as originals and restored copies, on which --detector is run. Without labels nobody can tell which are right.
     """
     from vocbench.benchmarks.reporting.changed import render_changes
     from vocbench.benchmarks.results import changes
@@ -97,7 +95,7 @@ def _photos(folder: Path | None) -> dict[str, Path]:
 
 
 def _detected(places: tuple[Mapping[str, Path], Mapping[str, Path]], detector: str, device: str, trust: bool) -> Two:
-    """Detect in the photos that both folders have; those that one lacks are told."""
+    """Detect objects in the photos that both folders have; say how many photos only one of them has."""
     from vocbench.detection.detections import classes_of
     from vocbench.pipeline.chain import detect_photos
     from vocbench.pipeline.models import build_detector, parse_detector
@@ -106,18 +104,18 @@ def _detected(places: tuple[Mapping[str, Path], Mapping[str, Path]], detector: s
 
     both = [name for name in places[0] if name in places[1]]
     if not both:
-        raise ValueError("no photo of the first folder has one of the same name in the second; restored copies keep names")
+        raise ValueError("the folders have no photo of the same name; restored copies must keep the names of the originals")
     if len(both) < max(map(len, places)):
         click.echo(f"notice: {len(both)} photos are in both folders, of {len(places[0])} and {len(places[1])}", err=True)
     spec = parse_detector(detector)
     model = build_detector(spec, Options(device=choose_device(device), trust_weights=trust))
-    found: tuple[dict, dict] = {}, {}
+    detections: tuple[dict, dict] = {}, {}
     with Progress(2 * len(both)) as shown:
-        for side, photos in zip(found, places, strict=True):
+        for side, photos in zip(detections, places, strict=True):
             for name in both:
                 side[name] = detect_photos(spec.label, model, [str(photos[name])], [read_image(photos[name], upright=True)])[0]
                 shown.advance()
-    return *found, classes_of(model)
+    return *detections, classes_of(model)
 
 
 def _read(before: Path, after: Path, photos: Mapping[str, Path], categories: Path | None) -> Two:
@@ -133,19 +131,23 @@ def _read(before: Path, after: Path, photos: Mapping[str, Path], categories: Pat
 
 
 def _record(compared, classes) -> dict[str, dict[str, list]]:
-    """Return what changes.json holds: by photo, the boxes that came, that went and that are in both, as they are after."""
+    """Return the content of changes.json: by photo, the boxes that came, that went, and that are in both (as in AFTER)."""
 
-    def told(found, chosen) -> list[dict]:
+    def rows(detections, chosen) -> list[dict]:
         return [
-            {"class": classes[int(found.labels[i])], "score": float(found.scores[i]), "box": found.boxes[i].tolist()}
+            {
+                "class": classes[int(detections.labels[i])],
+                "score": float(detections.scores[i]),
+                "box": detections.boxes[i].tolist(),
+            }
             for i in chosen
         ]
 
     return {
         one.image: {
-            "came": told(one.after, one.changes.came),
-            "went": told(one.before, one.changes.went),
-            "both": told(one.after, [i for _, i in one.changes.kept]),
+            "came": rows(one.after, one.changes.came),
+            "went": rows(one.before, one.changes.went),
+            "both": rows(one.after, [i for _, i in one.changes.kept]),
         }
         for one in compared
     }

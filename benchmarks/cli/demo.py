@@ -21,14 +21,20 @@ from vocbench.pipeline.specs import Options
     ],
 )
 @click.option(
-    "--restorer", "restorers", multiple=True, type=RESTORER, help="What can be chosen; repeatable; default: all at hand."
+    "--restorer",
+    "restorers",
+    multiple=True,
+    type=RESTORER,
+    help="Restorer to offer; repeatable; default: all that need no file.",
 )
 @click.option(
-    "--detector", "detectors", multiple=True, type=DETECTOR, help="What can be chosen; repeatable; default mobilenet-ssd."
+    "--detector", "detectors", multiple=True, type=DETECTOR, help="Detector to offer; repeatable; default mobilenet-ssd."
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 lets the network in.")
-@click.option("--port", default=7860, show_default=True, type=click.IntRange(0, 65535), help="0: any that is free.")
-@click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 makes it reachable from the network."
+)
+@click.option("--port", default=7860, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 picks a free one.")
+@click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page in the browser.")
 @model_options
 def demo(restorers, detectors, host, port, browser, device, **given) -> None:
     """Try restoring in the browser: drop a picture, or degrade one with sliders.
@@ -53,13 +59,13 @@ def demo(restorers, detectors, host, port, browser, device, **given) -> None:
 
 
 def _check_free(host: str, port: int) -> None:
-    """Raise OSError, with what to do, where nothing can listen at the address."""
+    """Raise OSError, with the remedy, if the address cannot be listened on."""
     try:
         socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
     except OSError as error:
-        taken = "another program, maybe another demo, listens there; choose another --port, 0 for any"
+        taken = "another program, maybe another demo, uses this port; choose another --port (0 picks a free one)"
         remedy = taken if error.errno == errno.EADDRINUSE else "choose another --host or --port"
-        raise OSError(f"{host}:{port}: nothing can listen there ({error.strerror}); {remedy}") from None
+        raise OSError(f"{host}:{port}: cannot listen there ({error.strerror}); {remedy}") from None
 
 
 def at_hand() -> tuple[str, ...]:

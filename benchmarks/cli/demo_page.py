@@ -1,4 +1,4 @@
-"""The page of `vocbench demo`, made of Gradio's parts, and what it computes."""
+"""The page of `vocbench demo`, built with Gradio, and the computation behind it."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from vocbench.restorer.images import from_uint8, grey_as, to_uint8
 LARGEST = 1280  # pixels of the longer side; larger pictures are shrunk
 UNTOUCHED = 100  # JPEG quality at which nothing is compressed
 ABOUT = """# vocbench: restore before you detect
-Drop a photo, or take one of the examples and spoil it with the sliders. Boxes: **+** came with restoring, **-** went, grey ones
-stayed. There is no ground truth here: what came may be wrong."""
+Drop a photo, or take one of the examples and degrade it with the sliders. Boxes: **+** came with restoring, **-** went, grey
+ones stayed. There is no ground truth here: boxes that came may be wrong."""
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Tried:
 def attempt(
     workshop: Workshop, picture: np.ndarray, restorer: str, detector: str, score: float, levels: dict[str, float]
 ) -> Tried:
-    """Spoil a picture (H, W, 3) uint8 by the levels, restore it, and detect before and after."""
+    """Degrade a picture (H, W, 3) uint8 at the given levels, restore it, and detect before and after."""
     restore, detect = workshop.restorer(restorer), workshop.detector(detector)
     image = from_uint8(_shrunk(picture))
     if levels:
@@ -77,17 +77,16 @@ def attempt(
         draw_change(to_uint8(image), before, kept[0], changes.went, False, names),
         draw_change(to_uint8(restored), after, kept[1], changes.came, True, names),
     )
-    found = [objects(len(changes.kept) + len(changed)) for changed in (changes.went, changes.came)]
+    counts = [objects(len(changes.kept) + len(changed)) for changed in (changes.went, changes.came)]
     size = f"{image.shape[2]}x{image.shape[1]} pixels"
-    sentence = (
-        f"**{found[0]} before, {found[1]} after.** Restoring took {seconds:.2f} s, detecting {seconds_both / 2:.2f} s ({size})."
-    )
+    times = f"Restoring took {seconds:.2f} s, detecting {seconds_both / 2:.2f} s ({size})."
+    sentence = f"**{counts[0]} before, {counts[1]} after.** {times}"
     rows = [["+", *_row(after, i, names)] for i in changes.came] + [["-", *_row(before, i, names)] for i in changes.went]
     return Tried(pictures, sentence, rows + [["", *_row(after, j, names)] for _, j in changes.kept])
 
 
-def _row(found: Detections, i: int, classes: Sequence[str]) -> list[str]:
-    return [classes[int(found.labels[i])], f"{float(found.scores[i]):.2f}"]
+def _row(detections: Detections, i: int, classes: Sequence[str]) -> list[str]:
+    return [classes[int(detections.labels[i])], f"{float(detections.scores[i]):.2f}"]
 
 
 def _shrunk(picture: np.ndarray) -> np.ndarray:
@@ -98,7 +97,7 @@ def _shrunk(picture: np.ndarray) -> np.ndarray:
 
 
 def build_page(workshop: Workshop) -> gr.Blocks:
-    """Return the page: what goes in at the left, what comes out at the right."""
+    """Return the page: inputs on the left, results on the right."""
 
     def pressed(picture, restorer, detector, score, blur, noise, jpeg):
         if picture is None:
@@ -118,13 +117,13 @@ def build_page(workshop: Workshop) -> gr.Blocks:
             with gr.Column(scale=2, min_width=280):
                 picture = gr.Image(label="Photo", sources=["upload", "clipboard"], height=260, buttons=[])
                 gr.Examples([[str(path)] for name in PHOTOS if (path := photo_path(name))], [picture], label="Examples")
-                with gr.Accordion("Spoil it first", open=True):
+                with gr.Accordion("Degrade it first", open=True):
                     blur = gr.Slider(0, 10, 0, step=0.5, label="Blur, sigma in pixels")
                     noise = gr.Slider(0, 60, 0, step=1, label="Noise, sigma of 255")
                     jpeg = gr.Slider(5, UNTOUCHED, UNTOUCHED, step=1, label=f"JPEG quality, {UNTOUCHED}: none")
                 restorer = gr.Dropdown(list(workshop.restorers), value=workshop.restorers[0], label="Restorer")
                 detector = gr.Dropdown(list(workshop.detectors), value=workshop.detectors[0], label="Detector")
-                score = gr.Slider(0.05, 0.95, 0.3, step=0.05, label="Least score of a box")
+                score = gr.Slider(0.05, 0.95, 0.3, step=0.05, label="Score threshold")
                 button = gr.Button("Restore and detect", variant="primary", elem_id="go")
             with gr.Column(scale=3, min_width=320):
                 slider = gr.ImageSlider(
@@ -140,7 +139,7 @@ def build_page(workshop: Workshop) -> gr.Blocks:
 
 
 def serve(workshop: Workshop, host: str, port: int, browser: bool) -> tuple[gr.Blocks, str]:
-    """Serve the page in threads of this process; gives it, to be closed, and its address."""
+    """Serve the page in threads of this process; return the page, for the caller to close, and its address."""
     page = build_page(workshop)
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     _, address, _ = page.launch(

@@ -21,7 +21,7 @@ FILE = click.Path(path_type=Path)
 
 @contextmanager
 def notes() -> Iterator[None]:
-    """Print what the library warns of, one line each on stderr."""
+    """Print the warnings of the library on stderr, one line each."""
     import warnings
 
     with warnings.catch_warnings(record=True) as caught:
@@ -40,16 +40,16 @@ def notes() -> Iterator[None]:
     ],
 )
 @click.option("--detections", required=True, type=FILE, help="File or folder: JSON, COCO results, the devkit's or YOLO's text.")
-@click.option("--data", required=True, type=FILE, help="A VOC20xx folder, COCO's or own JSON, a YOLO data.yaml.")
-@click.option("--split", help="Image set, where there are several.")
+@click.option("--data", required=True, type=FILE, help="A VOC20xx folder, COCO's or vocbench's JSON, a YOLO data.yaml.")
+@click.option("--split", help="Split, if there are several.")
 @click.option("--protocol", default="voc07", show_default=True, type=Named("protocol", PROTOCOLS))
 @click.option("--classes", help="Only these classes of the data set: a,b,c.")
 @click.option("--categories", type=FILE, help="The detector's classes by number: COCO's JSON, a list of names, or a data.yaml.")
-@click.option("--only-named", is_flag=True, help="Only the photos that the detections name.")
-@click.option("--upright", is_flag=True, help="Photos are annotated as people see them, with EXIF's turn done.")
+@click.option("--only-named", is_flag=True, help="Only photos that have an entry in the detections.")
+@click.option("--upright", is_flag=True, help="Boxes count pixels after EXIF rotation; default: as stored.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def evaluate_command(detections, data, split, protocol, classes, categories, only_named, upright, as_json) -> None:
-    """Average precision of any detector's results under a named protocol.
+    """Compute the average precision of any detector's results under a named protocol.
 
     Detections are {image id: {"boxes": [[x1, y1, x2, y2]], "scores": [], "labels": ["dog"]}} in pixels from 0; COCO results,
     whose category_id is the data set's, or counts its classes from 1 (VOC's in alphabetical order); the devkit's
@@ -61,27 +61,27 @@ def evaluate_command(detections, data, split, protocol, classes, categories, onl
 
     with notes():
         dataset = _open(data, split, classes, upright)
-        found, truth = _read(detections, dataset, read_categories(str(categories)) if categories else None)
-    named = [image for image in truth if image in found]
+        by_image, truth = _read(detections, dataset, read_categories(str(categories)) if categories else None)
+    named = [image for image in truth if image in by_image]
     if only_named:
         if not named:
             raise ValueError(f"{detections}: names none of the {len(truth)} photos of {data}; check its ids")
         truth = {image: truth[image] for image in named}
-        found = {image: found[image] for image in named}
-    elif len(named) < len(truth) and all(image in truth for image in found):
+        by_image = {image: by_image[image] for image in named}
+    elif len(named) < len(truth) and all(image in truth for image in by_image):
         click.echo(
             f"Note: the detections name {len(named)} of {len(truth)} photos; the others count as photos without detections "
             "(--only-named leaves them out)",
             err=True,
         )
-    fitting = fit(found, truth)
+    fitting = fit(by_image, truth)
     if fitting.odd:
         click.echo(
-            f"Note: boxes fit {fitting.boxes} of {fitting.objects} objects, but with the object's class only "
-            f"{fitting.classes}: the classes seem to be numbered otherwise; give the detector's with --categories FILE",
+            f"Note: boxes fit {fitting.boxes} of {fitting.objects} objects, but only {fitting.classes} with the right class: "
+            "the classes seem to be numbered differently; give the detector's with --categories FILE",
             err=True,
         )
-    result = evaluate(found, truth, protocol, classes=dataset.classes)
+    result = evaluate(by_image, truth, protocol, classes=dataset.classes)
     if as_json:
         click.echo(json.dumps({"protocol": protocol, "map": result.map, "ap": result.ap}))
         return

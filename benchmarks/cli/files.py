@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 @click.group(cls=Group)
 def data() -> None:
-    """Fetch PASCAL VOC; check, repair or divide a data set, or keep a degraded copy."""
+    """Fetch PASCAL VOC; check, repair or split a data set, or write a degraded copy."""
 
 
 @data.command("fetch", examples=["vocbench data fetch voc2007 --root data"])
 @click.argument("name", type=Named("data set", ("voc2007", "voc2012")))
-@click.option("--root", required=True, type=click.Path(path_type=Path), help="Folder that gets VOCdevkit/VOC20xx.")
+@click.option("--root", required=True, type=click.Path(path_type=Path), help="Folder in which VOCdevkit/VOC20xx is made.")
 def data_fetch(name: str, root: Path) -> None:
     """Download VOC through torchvision, which checks each archive by MD5, and unpack it."""
     from vocbench.benchmarks.voc_folder import fetch
@@ -42,16 +42,16 @@ def data_fetch(name: str, root: Path) -> None:
     ],
 )
 @click.argument("place", metavar="FOLDER|FILE", type=click.Path(path_type=Path))
-@click.option("--split", help="Only the photos and annotations of this image set.")
-@click.option("--upright", is_flag=True, help="Photos are annotated as people see them, with EXIF's turn done.")
+@click.option("--split", help="Only the photos and annotations of this split.")
+@click.option("--upright", is_flag=True, help="Boxes count pixels after EXIF rotation; default: as stored.")
 @click.option("--fix-into", "out", type=click.Path(path_type=Path), metavar="DIR", help="Write a repaired copy to this folder.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def data_check(place: Path, split: str | None, upright: bool, out: Path | None, as_json: bool) -> None:
     """Read every photo, annotation and split of a data set and name each broken one.
 
-    The data set is a VOC20xx folder, photos and XML in one folder, COCO's JSON or a YOLO data.yaml. What is read all the same
-    is noted, and photos that EXIF turns are listed. A repaired copy has all that can be mended, and the source stays as it
-    is; what cannot be mended lies in the copy's left-out and is told in its repairs.json.
+    The data set is a VOC20xx folder, photos and XML in one folder, COCO's JSON or a YOLO data.yaml. Irregularities
+    that a run tolerates are noted, and photos that EXIF rotates are listed. --fix-into writes a repaired copy and leaves the
+    source as it is; what cannot be repaired goes into the copy's folder left-out and is listed in its repairs.json.
     """
     from vocbench.benchmarks.data_check import check
     from vocbench.benchmarks.repaired_copy import write_repaired
@@ -61,40 +61,45 @@ def data_check(place: Path, split: str | None, upright: bool, out: Path | None, 
     with ExitStack() as stack:
         progress = lambda total: stack.enter_context(Progress(total)).advance  # noqa: E731
         if out is None:
-            found = check(place, split, say, progress, upright)
+            checked = check(place, split, say, progress, upright)
         else:
-            found, copied = write_repaired(place, out, split, say, progress, upright)
-    counts = {"photos": found.photos, "annotations": found.annotations, "splits": found.splits}
+            checked, copied = write_repaired(place, out, split, say, progress, upright)
+    counts = {"photos": checked.photos, "annotations": checked.annotations, "splits": checked.splits}
     if as_json:
-        told: dict[str, Any] = {"objects": found.objects, "broken": found.broken, "notes": found.notes, "turned": found.turned}
+        details: dict[str, Any] = {
+            "objects": checked.objects,
+            "broken": checked.broken,
+            "notes": checked.notes,
+            "turned": checked.turned,
+        }
         copy = {} if copied is None else {"copy": {"folder": str(out), "photos": copied.photos, "left_out": copied.left_out}}
-        click.echo(json.dumps(counts | told | copy, indent=2))
+        click.echo(json.dumps(counts | details | copy, indent=2))
     else:
-        _say_checked(counts, found)
+        _say_checked(counts, checked)
         if copied is not None:
             click.echo(f"repaired copy in {out}: {_counted(copied.photos, 'photo')}; {_left_out(copied)}")
-    if found.broken if copied is None else copied.left_out:
+    if checked.broken if copied is None else copied.left_out:
         raise SystemExit(1)
 
 
-def _say_checked(counts: dict[str, int], found: Checked) -> None:
-    """Print the notes, the photos that are turned, and last the counts."""
+def _say_checked(counts: dict[str, int], checked: Checked) -> None:
+    """Print the notes, the photos that EXIF rotates, and last the counts."""
     from vocbench.detection.datasets.repair import NOTES
 
-    for kind, texts in found.notes.items():
+    for kind, texts in checked.notes.items():
         if kind == "spelling":
             click.echo(f"note: spellings of one class, read as one: {'; '.join(texts)}", err=True)
         else:
             click.echo(f"note: {len(texts)} × {NOTES[kind]}: {texts[0]}{', …' if len(texts) > 1 else ''}", err=True)
-    if found.turned:
-        listed = ", ".join(f"{path} ({turn})" for path, turn in found.turned.items())
+    if checked.turned:
+        listed = ", ".join(f"{path} ({turn})" for path, turn in checked.turned.items())
         click.echo(
-            f"note: {_counted(len(found.turned), 'photo')} turned by EXIF (orientation in brackets); boxes count pixels as "
-            f"stored, or, with --upright, as people see them: {listed}",
+            f"note: {_counted(len(checked.turned), 'photo')} rotated by EXIF (orientation in brackets); boxes count pixels "
+            f"as stored, or, with --upright, after the rotation: {listed}",
             err=True,
         )
-    told = ", ".join(_counted(count, kind.removesuffix("s")) for kind, count in counts.items())
-    click.echo(f"{told}: {f'{len(found.broken)} broken' if found.broken else 'all sound'}")
+    summary = ", ".join(_counted(count, kind.removesuffix("s")) for kind, count in counts.items())
+    click.echo(f"{summary}: {f'{len(checked.broken)} broken' if checked.broken else 'nothing broken'}")
 
 
 def _left_out(copied: Copied) -> str:
@@ -107,7 +112,7 @@ def _counted(count: int, noun: str) -> str:
 
 
 DATA = click.option("--data", "place", required=True, help="A VOC20xx folder, COCO's JSON, a YOLO data.yaml, or a flat folder.")
-SPLIT = click.option("--split", help="Image set, where there are several.")
+SPLIT = click.option("--split", help="Split, if there are several.")
 SEED = click.option("--seed", default=0, show_default=True)
 
 
@@ -131,13 +136,13 @@ def _opened(place: str, split: str | None, upright: bool = False):
 @click.option("--recipe", default="voc", show_default=True, type=Named("recipe", RECIPES), help="Distortion.")
 @SEED
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N photos.")
-@click.option("--upright", is_flag=True, help="Photos are annotated as people see them, with EXIF's turn done.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the copy; further splits may join.")
+@click.option("--upright", is_flag=True, help="Boxes count pixels after EXIF rotation; default: as stored.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the copy; further splits may be added.")
 def data_degrade(place, split, recipe, seed, limit, upright, out) -> None:
-    """Keep a degraded copy of a data set, with its levels.
+    """Write a degraded copy of a data set, with its levels.
 
-    The pictures, PNG, are those of `vocbench run` with this recipe and seed. Labels are YOLO's with a data.yaml, and COCO's in
-    annotations/; levels_SPLIT.csv tells what was drawn for each photo.
+    The images (PNG) are those of `vocbench run` with this recipe and seed. Labels are written for YOLO (data.yaml) and COCO
+    (annotations/); levels_SPLIT.csv lists the levels drawn for each photo.
     """
     from dataclasses import replace
 
@@ -159,9 +164,9 @@ def data_degrade(place, split, recipe, seed, limit, upright, out) -> None:
 @SPLIT
 @click.option("--part", "parts", multiple=True, required=True, metavar="NAME=SHARE", help="A split to make; repeatable.")
 @SEED
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder that gets NAME.txt.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder in which each NAME.txt is written.")
 def data_split(place, split, parts, seed, out) -> None:
-    """Divide the photos of a data set into splits, by their ids and the seed alone: an id a line in NAME.txt."""
+    """Divide the photos of a data set into splits (NAME.txt, one id per line), by their ids and the seed alone."""
     from vocbench.benchmarks.copies import divide, write_splits
 
     shares = dict(_share(text) for text in parts)

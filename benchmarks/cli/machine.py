@@ -1,4 +1,4 @@
-"""What `vocbench doctor` finds out about this machine, without importing torch: a broken torch must not silence the doctor."""
+"""Facts about this machine for `vocbench doctor`, found without importing torch: they must appear where torch is broken too."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def facts() -> dict[str, object]:
         "versions": versions(),
         "cache": str(cache_folder()),
         "weights": {name: location(name).is_file() for name in WEIGHTS},
-        "C++ compiler": compiler() or "none: compiled CPU layers cannot be had",
+        "C++ compiler": compiler() or "none: compiled CPU layers are not available",
         "optional packages": {name: find_spec(name) is not None for name in OPTIONAL},
     }
 

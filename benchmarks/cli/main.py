@@ -22,32 +22,32 @@ SECTIONS = {
         "detect": ("photos:detect", "Detect objects in photos, restored first if wanted; --compare shows before and after."),
         "compare-detections": (
             "changes:compare_detections",
-            "What came and went between two sets of detections, without labels.",
+            "Show what came and went between two sets of detections, without labels.",
         ),
         "demo": ("demo:demo", "Try it in the browser: a dropped picture, sliders, before and after."),
-        "video": ("video:video", "A video or camera restored and detected, saved with boxes."),
+        "video": ("video:video", "Restore a video or camera, detect in it, and save it with boxes."),
     },
     "The benchmark": {
         "run": ("run:run", "Distort, restore, detect, and report mAP per class."),
-        "sweep": ("run:sweep", "mAP at fixed degradation levels, with mPC and rPC."),
-        "report": ("report:report", "Make the outputs of finished runs again."),
-        "compare": ("report:compare", "The difference of two runs, and whether it is more than chance."),
-        "leaderboard": ("report:leaderboard", "Runs on the same photos in one page: mAP against time per photo."),
+        "sweep": ("run:sweep", "Report mAP at fixed degradation levels, with mPC and rPC."),
+        "report": ("report:report", "Write the outputs of finished runs again."),
+        "compare": ("report:compare", "Show the difference between two runs, and whether it is more than chance."),
+        "leaderboard": ("report:leaderboard", "Show runs on the same photos in one page: mAP against time per photo."),
         "runs": ("report:runs", "List runs with their headline."),
-        "export-predictions": ("report:export_predictions", "A run's predictions for other evaluators."),
-        "evaluate": ("evaluate:evaluate_command", "Average precision of any detector's results under a named protocol."),
+        "export-predictions": ("report:export_predictions", "Write a run's predictions for other programs."),
+        "evaluate": ("evaluate:evaluate_command", "Compute average precision of any detector's results under a protocol."),
     },
     "Data, weights and this machine": {
-        "data": ("files:data", "Fetch, check, divide or degrade data sets."),
+        "data": ("files:data", "Fetch, check, repair, split or degrade data sets."),
         "weights": ("weights:weights", "List, fetch and verify weights."),
-        "doctor": ("report:doctor", "Device, versions, caches, what is installed and missing."),
+        "doctor": ("report:doctor", "Show device, versions, caches, and which optional packages are installed."),
     },
     "Networks": {
         "train": ("train:train", "Train a restorer."),
-        "speed": ("speed:speed", "Milliseconds per photo under every engine, beside its peers."),
+        "speed": ("speed:speed", "Measure milliseconds per photo under every engine, beside its peers."),
         "export": ("speed:export", "Write OWAN for ONNX, OpenVINO, TorchScript or torch.export."),
-        "quality": ("paper:quality", "PSNR and SSIM of restorers: the paper's Tables 1, 3 and 4."),
-        "attention": ("paper:attention", "Attention weights by distortion: the paper's Figures 7 and 8."),
+        "quality": ("paper:quality", "Measure PSNR and SSIM of restorers: the paper's Tables 1, 3 and 4."),
+        "attention": ("paper:attention", "Show attention weights by distortion: the paper's Figures 7 and 8."),
     },
 }
 COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
@@ -81,7 +81,7 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Run the command line; what a user can mend becomes one line on stderr."""
+    """Run the command line; an error that the user can fix becomes one line on stderr."""
     try:
         code = cli(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -92,7 +92,7 @@ def main() -> None:
         click.echo("Interrupted.", err=True)
         sys.exit(130)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away: not an error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reading end of the pipe is closed: not an error
         sys.exit(0)
     except (ValueError, OSError, ArithmeticError) as error:
         if os.environ.get("VOCBENCH_DEBUG"):

@@ -1,4 +1,4 @@
-"""What the library says, in the command line's words.
+"""Messages of the library, rewritten for the command line.
 
 Errors and notices of the library name Python's arguments in backquotes: `out`, `resume=True`. Here they become options.
 """
@@ -29,10 +29,10 @@ ARGUMENT = re.compile(r"`(\w+)(?:=([^`]*))?`")
 def in_options(text: str) -> str:
     """Return a message on one line, the arguments that it names in backquotes written as options."""
 
-    def option(found: re.Match) -> str:
-        name, value = found[1], found[2]
+    def option(match: re.Match) -> str:
+        name, value = match[1], match[2]
         if name not in OPTIONS:
-            return found[0]
+            return match[0]
         return OPTIONS[name] if value in (None, "", "True") else f"{OPTIONS[name]} {value.strip(chr(34) + chr(39))}"
 
     return ARGUMENT.sub(option, " ".join(text.split()))

@@ -1,6 +1,6 @@
-"""What the commands share: their classes, the types of their options, and what options mean where the user leaves them open.
+"""Shared by all commands: command classes, option types, options, and how `auto` and missing values are resolved.
 
-Nothing here is slow to import, so that help and typing errors answer at once.
+Nothing here is slow to import, so that help and messages about typing errors appear at once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def did_you_mean(given: str, known: Sequence[str]) -> str:
 
 
 def unknown(kind: str, given: str, names: Sequence[str], known: str) -> str:
-    """Return the message for a name that is none of those there are."""
+    """Return the message for an unknown name, with the known ones and the closest of them."""
     question = did_you_mean(given, names)
     return f"unknown {kind} {given!r}; {f'{question} Choose' if question else 'choose'} one of {known}"
 
@@ -93,7 +93,7 @@ class Group(click.Group):
 
 
 class Named(click.Choice):
-    """One of some names; an unknown one is refused with the names, and the closest."""
+    """A choice of names; the message for an unknown one lists them and suggests the closest."""
 
     def __init__(self, kind: str, names: Sequence[str]):
         super().__init__(list(names))
@@ -106,7 +106,7 @@ class Named(click.Choice):
 
 
 class Model(click.ParamType):
-    """A specification `[LABEL=]NAME[:WEIGHTS]` of a restorer or a detector, given on as its text."""
+    """A specification `[LABEL=]NAME[:WEIGHTS]` of a restorer or a detector, checked and passed on as text."""
 
     name = "[LABEL=]NAME[:WEIGHTS]"
 
@@ -126,15 +126,15 @@ class Model(click.ParamType):
         return str(value)
 
     def _unknown(self, name: str) -> str:
-        """Return the message for a name that is none of the table's, with what was probably meant."""
+        """Return the message for a name that is not in the table, with what was probably meant."""
         files = ", FILE.pt or FILE.onnx of ultralytics" if "ultralytics" in self.names else ""
         known = f"{', '.join(one for one in self.names if one != 'ultralytics')}{files}, or FILE.py:factory for your own"
         if name.endswith(".py"):
-            return f"{name}: name the function too that returns the {self.kind}, {name}:FUNCTION"
+            return f"{name}: add the function that returns the {self.kind}: {name}:FUNCTION"
         if name.endswith((".safetensors", ".pth", ".pt", ".ckpt")):
-            return f"{name}: is a file of weights; name the {self.kind} before it, such as {self.names[0]}:{name}"
+            return f"{name}: is a weights file; write the name of the {self.kind} before it, such as {self.names[0]}:{name}"
         if files and re.match(r"(yolo|rtdetr)", name, re.I):
-            return f"unknown detector {name!r}; a model of ultralytics is named as its file, such as {name}.pt"
+            return f"unknown detector {name!r}; an ultralytics model is named by its file, such as {name}.pt"
         return unknown(self.kind, name, self.names, known)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list:
@@ -149,7 +149,7 @@ OWAN = Model("network of OWAN", (*NETWORKS, "owan-2019"))
 
 
 class Cutting(click.ParamType):
-    """SIZE:STRIDE in pixels or `whole`, given on as its text."""
+    """A tiling, SIZE:STRIDE in pixels or `whole`, checked and passed on as text."""
 
     name = "SIZE:STRIDE|whole"
 
@@ -161,7 +161,7 @@ class Cutting(click.ParamType):
 
 
 class Device(click.ParamType):
-    """auto, cpu, cuda or cuda:N; whether it is there is asked by `choose_device`."""
+    """A device: auto, cpu, cuda or cuda:N. Only `choose_device` checks that it exists."""
 
     name = "auto|cpu|cuda[:N]"
 
@@ -180,15 +180,15 @@ device_option = click.option(
     help="Where networks are computed.",
 )
 tile_option = click.option(
-    "--tile", type=Cutting(), metavar="SIZE:STRIDE", help="Cutting policy in pixels; default: the weights' own."
+    "--tile", type=Cutting(), metavar="SIZE:STRIDE", help="Tiling in pixels; default: that of the weights."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of the table.")
 
 
 def choose_device(device: str, elsewhere: bool = False) -> str:
-    """Return the device to compute on: `auto` is CUDA where there is a GPU.
+    """Return the device to compute on: `auto` is CUDA if PyTorch sees a GPU.
 
-    A device that is not there is refused, unless it is to be found `elsewhere`.
+    Raises ValueError for a device that does not exist here, unless the run is computed `elsewhere`.
     """
     if elsewhere and device.startswith("cuda"):
         return "cuda"  # the one that Ray gives to a worker
@@ -210,12 +210,17 @@ def choose_device(device: str, elsewhere: bool = False) -> str:
 
 restore_at_option = click.option(
     "--restore-at", default="native", show_default=True, type=Named("size", SCALES),
-    help="At a photo's own size, or, faster, at what the detector shrinks it to.",
+    help="Restore at the photo's own size or, faster, at the size that the detector sees.",
 )  # fmt: skip
 
 
 score_option = click.option(
-    "--score", default=0.3, show_default=True, type=click.FloatRange(0, 1), metavar="N", help="Boxes below it are left out."
+    "--score",
+    default=0.3,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    metavar="N",
+    help="Leave out boxes with a lower score.",
 )
 
 
@@ -226,20 +231,20 @@ def model_options(command: Callable) -> Callable:
             "--tile",
             type=Cutting(),
             metavar="SIZE:STRIDE|whole",
-            help="Cutting policy of OWAN, DnCNN, spandrel's networks and your own; default: the weights' own.",
+            help="Tiling for OWAN, DnCNN, spandrel's networks and your own; default: that of the weights.",
         ),
         click.option(
             "--engine", default="auto", show_default=True, type=Named("engine", ENGINES), help="How OWAN is executed."
         ),
         device_option,
         click.option(
-            "--batch", default=0, type=click.IntRange(0), help="Tiles at a time; default: the fastest here, found once."
+            "--batch", default=0, type=click.IntRange(0), help="Tiles per batch; default: the fastest here, measured once."
         ),
         click.option(
             "--guard/--no-guard",
             default=True,
             show_default=True,
-            help="Undo changes of colour by OWAN, DnCNN and RL-Restore that no degradation explains.",
+            help="Undo colour changes by OWAN, DnCNN and RL-Restore that no degradation can explain.",
         ),
         click.option("--trust-weights", is_flag=True, help="Allow models that may run code when loaded."),
     ]  # fmt: skip

@@ -23,12 +23,12 @@ FOLDER = click.Path(path_type=Path)
 )
 @click.option("--clean", "folder", type=FOLDER, help="Folder of clean photos, cut and degraded by --recipe.")
 @click.option("--recipe", "recipes", multiple=True, default=("mild", "moderate", "severe"), show_default=True,
-              type=Named("recipe", RECIPES), help="Repeatable.")  # fmt: skip
+              type=Named("recipe", RECIPES), help="Degradation recipe; repeatable.")  # fmt: skip
 @click.option("--pairs", nargs=2, multiple=True, type=FOLDER, metavar="INPUT TARGET", help="Folders of pairs; repeatable.")
-@click.option("--restorer", "restorers", multiple=True, type=RESTORER, help="Repeatable; default owan.")
-@click.option("--patch", default=63, show_default=True, help="Pixels.")
-@click.option("--limit", default=400, show_default=True, help="Patches of a recipe, spread over photos and scales.")
-@click.option("--seed", default=0, show_default=True, help="Of the degradations.")
+@click.option("--restorer", "restorers", multiple=True, type=RESTORER, help="Restorer to measure; repeatable; default owan.")
+@click.option("--patch", default=63, show_default=True, help="Side of a patch in pixels.")
+@click.option("--limit", default=400, show_default=True, help="Patches per recipe, spread over photos and scales.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the degradations.")
 @click.option("--out", type=FOLDER, help="Folder for quality.json, quality.csv and quality.md.")
 @model_options
 def quality(folder, recipes, pairs, restorers, patch, limit, seed, out, tile, device, **given) -> None:
@@ -51,12 +51,12 @@ def quality(folder, recipes, pairs, restorers, patch, limit, seed, out, tile, de
         sets = {recipe: tables.cut_patches(folder, recipe, patch, limit, seed) for recipe in recipes}
     with Progress(sum(map(len, sets.values())) * len(models), unit="patches") as shown:
         rows = []
-        for name, found in sets.items():
+        for name, patch_pairs in sets.items():
 
             def step(label: str, patches: int, name: str = name) -> None:
                 shown.advance(patches, f"{name}, {label}")
 
-            rows += tables.measure(name, found, models, step)
+            rows += tables.measure(name, patch_pairs, models, step)
     show(tables.to_markdown(rows))
     if out:
         make_folder(out)
@@ -68,11 +68,11 @@ def quality(folder, recipes, pairs, restorers, patch, limit, seed, out, tile, de
 @click.option("--restorer", default="owan", show_default=True, type=OWAN, help="Weights of OWAN.")
 @click.option(
     "--degraded", multiple=True, type=FOLDER,
-    help="Folder of photos that are degraded already, such as raindrops: a set called as the folder; repeatable.",
+    help="Folder of photos that are degraded already, such as raindrops; the set is named after it; repeatable.",
 )  # fmt: skip
-@click.option("--patch", default=128, show_default=True, type=click.IntRange(16), help="Pixels a side of a patch.")
+@click.option("--patch", default=128, show_default=True, type=click.IntRange(16), help="Side of a patch in pixels.")
 @click.option("--limit", default=200, show_default=True, type=click.IntRange(1), help="Patches of each set.")
-@click.option("--seed", default=0, show_default=True, help="Of the degradations.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the degradations.")
 @click.option("--out", required=True, type=FOLDER, help="Folder for attention.npz and the two figures.")
 def attention(
     folder: Path, restorer: str, degraded: tuple[Path, ...], patch: int, limit: int, seed: int, out: Path
@@ -86,6 +86,6 @@ def attention(
     patches = Patches(folder, {one.resolve().name: one for one in degraded}, patch, limit, seed)
     make_folder(out)
     with Progress(len(patches.names) * limit, unit="patches") as shown:
-        found = measure_attention(network, patches, lambda name: shown.advance(note=name))
-    for path in write_figures(found, out):
+        statistics = measure_attention(network, patches, lambda name: shown.advance(note=name))
+    for path in write_figures(statistics, out):
         click.echo(path)

@@ -50,11 +50,11 @@ def _options(tile, engine, device, batch, guard, trust_weights) -> Options:
     return Options(tile, engine, choose_device(device), batch, trust_weights, guard)
 
 
-def _targets(found: list[FoundPhoto], out: Path, suffix: str, skip_existing: bool = False) -> dict[Source, Path]:
-    """Return where each photo's result goes: never onto a file, never two into one; those that are there may be skipped."""
-    inputs = {photo.source.resolve() for photo in found if isinstance(photo.source, Path)}
+def _targets(photos: list[FoundPhoto], out: Path, suffix: str, skip_existing: bool = False) -> dict[Source, Path]:
+    """Return the file for each photo's result; ValueError if it would replace a file, unless existing results are skipped."""
+    inputs = {photo.source.resolve() for photo in photos if isinstance(photo.source, Path)}
     targets: dict[Source, Path] = {}
-    for photo in photos_by_place(found).values():
+    for photo in photos_by_place(photos).values():
         target = out / photo.place.with_suffix(suffix)
         if target.resolve() in inputs:
             raise ValueError(f"{target}: would overwrite a photo; choose another --out")
@@ -71,7 +71,7 @@ class Failures:
     reasons: list[str] = field(default_factory=list)
 
     def report(self, total: int) -> None:
-        """List them and end with exit code 1; where nothing else was done, raise the reason in place of a list."""
+        """List the failed photos and exit with code 1; if every photo failed, raise the first reason instead."""
         if not self.reasons:
             return
         if len(self.reasons) == total:
@@ -86,7 +86,7 @@ class Failures:
 def _each(
     sources: list[Source], max_megapixels: float, restorer: Callable, failures: Failures
 ) -> Iterator[tuple[Source, Photo, Photo]]:
-    """Yield each photo, as it is and restored; those that fail are noted and left out."""
+    """Yield each photo before and after restoring; photos that fail are skipped and noted in `failures`."""
     from vocbench.restorer.images import grey_as, read_photo
 
     with Progress(len(sources)) as shown:
@@ -102,7 +102,7 @@ def _each(
 
 
 def _restorer(text: str | None, options: Options, shrink: Shrink | None = None) -> Restoring:
-    """Return what restores the image of a source, at the size to which `shrink` brings it; no restorer leaves it alone."""
+    """Return a function that restores the image of a source, shrunk first by `shrink`; without a restorer, the identity."""
     if text is None:
         return lambda source, image: image
     from vocbench.pipeline.chain import restore_photo
@@ -122,24 +122,24 @@ def _restorer(text: str | None, options: Options, shrink: Shrink | None = None) 
     ],
 )
 @FILES
-@click.option("--restorer", default=DEFAULT_RESTORER, show_default=True, type=RESTORER, help="What restores.")
+@click.option("--restorer", default=DEFAULT_RESTORER, show_default=True, type=RESTORER, help="Restorer to use.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the restored photos.")
-@click.option("--format", "form", default="png", show_default=True, type=Named("format", tuple(SUFFIXES)), help="Of the files.")
-@click.option("--quality", default=95, show_default=True, type=click.IntRange(1, 100), metavar="N", help="Of JPEG and WebP.")
-@click.option("--skip-existing", is_flag=True, help="Leave out photos whose result is there already.")
+@click.option("--format", "form", default="png", show_default=True, type=Named("format", tuple(SUFFIXES)), help="File format.")
+@click.option("--quality", default=95, show_default=True, type=click.IntRange(1, 100), metavar="N", help="For JPEG and WebP.")
+@click.option("--skip-existing", is_flag=True, help="Skip photos whose result already exists.")
 @MEGAPIXELS
 @model_options
 def restore(files, restorer: str, out: Path, form: str, quality: int, skip_existing: bool, max_megapixels, **given) -> None:
-    """Restore photos at their own size, upright where EXIF says how.
+    """Restore photos at their own size and turn them upright by EXIF.
 
-    Photos are JPEG, PNG, WebP, TIFF or BMP files, or their http(s) addresses; folders are searched at any depth, and their
-    tree is kept. Colour profile, EXIF, resolution and transparency are kept, and grey photos stay grey. A photo that fails is
-    listed at the end.
+    Photos are JPEG, PNG, WebP, TIFF or BMP files, or their http(s) addresses; folders are searched recursively, and --out gets
+    the same subfolders. Colour profile, EXIF, resolution and transparency are kept, and grey photos stay grey. Photos that fail
+    are listed at the end.
     """
-    found = find_photos(files, out)
-    targets = _targets(found, out, SUFFIXES[form], skip_existing)
-    if len(targets) < len(found):
-        click.echo(f"{len(found) - len(targets)} of {len(found)} photos are restored already", err=True)
+    photos = find_photos(files, out)
+    targets = _targets(photos, out, SUFFIXES[form], skip_existing)
+    if len(targets) < len(photos):
+        click.echo(f"{len(photos) - len(targets)} of {len(photos)} photos are restored already", err=True)
     if not targets:
         return
     from vocbench.restorer.images import write_photo
@@ -163,28 +163,28 @@ def restore(files, restorer: str, out: Path, form: str, quality: int, skip_exist
 )
 @FILES
 @click.option("--restorer", type=RESTORER, help=f"Restore the photos first; with --compare, default {DEFAULT_RESTORER}.")
-@click.option("--detector", default="mobilenet-ssd", show_default=True, type=DETECTOR, help="What detects.")
+@click.option("--detector", default="mobilenet-ssd", show_default=True, type=DETECTOR, help="Detector to use.")
 @score_option
-@click.option("--compare", is_flag=True, help="Before and after side by side in one JPEG a photo, and what came and went.")
+@click.option("--compare", is_flag=True, help="Draw before and after side by side (a JPEG per photo), and list what changed.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Folder for copies (PNG) with the boxes drawn; without it none, but for --compare runs/TIME-compare.",
+    help="Folder for copies (PNG) with boxes drawn; default: no copies, with --compare runs/TIME-compare.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object by file.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with an entry per file.")
 @restore_at_option
 @MEGAPIXELS
 @model_options
 def detect(files, restorer, detector, score, compare, out, as_json, max_megapixels, restore_at, **given) -> None:  # fmt: skip
     """Detect objects in photos, print them, and draw them with --out.
 
-    Photos are files, folders (searched at any depth), patterns or http(s) addresses. A photo that fails is listed at the end.
-    With --compare every photo is detected as it is and restored: what came is marked +, what went -.
+    Photos are files, folders (searched recursively), patterns or http(s) addresses. Photos that fail are listed at the end.
+    With --compare, the detector runs on every photo before and after restoring: boxes that came have a +, those that went a -.
     """
     if compare:
         restorer, out = restorer or DEFAULT_RESTORER, out or Path("runs") / time.strftime("%Y%m%d-%H%M%S-compare")
-    found = find_photos(files, out)
-    targets = _targets(found, out, ".jpg" if compare else ".png") if out else {}
+    photos = find_photos(files, out)
+    targets = _targets(photos, out, ".jpg" if compare else ".png") if out else {}
     from vocbench.pipeline.models import build_detector, parse_detector
     from vocbench.pipeline.scale import shrunk
 
@@ -193,20 +193,20 @@ def detect(files, restorer, detector, score, compare, out, as_json, max_megapixe
     restored = _restorer(restorer, options, partial(shrunk, detector=model) if restore_at == "detector" else None)
     one = _Detecting(spec.label, model, score, targets, as_json)
     results: dict[str, list[FoundObject] | BeforeAfter] = {}
-    for source, photo, after in _each([one.source for one in found], max_megapixels, restored, failures):
+    for source, photo, after in _each([one.source for one in photos], max_megapixels, restored, failures):
         results[str(source)] = one.compare(source, photo, after, restorer) if compare else one.detect(source, photo, after)
     if as_json:
         click.echo(json.dumps(results, indent=2))
     if out and results:
         click.echo(f"{len(results)} picture{'' if len(results) == 1 else 's'} in {out}", err=True)
     elif results:
-        click.echo("nothing is drawn; --compare draws before and after, --out FOLDER copies of the photos with boxes", err=True)
-    failures.report(len(found))
+        click.echo("nothing was drawn; --compare draws before and after, --out FOLDER writes copies with boxes", err=True)
+    failures.report(len(photos))
 
 
 @dataclass(frozen=True)
 class _Detecting:
-    """A detector, and where and how its detections are told."""
+    """A detector, and how its detections are drawn and printed."""
 
     label: str
     model: Callable
@@ -220,7 +220,7 @@ class _Detecting:
 
         return classes_of(self.model)
 
-    def _found(self, source: Source, seen: Tensor, image: Tensor) -> Detections:
+    def _detections(self, source: Source, seen: Tensor, image: Tensor) -> Detections:
         """Return the detections on what is seen of an image, in the image's pixels."""
         from vocbench.pipeline.chain import detect_photos
         from vocbench.pipeline.scale import enlarged
@@ -228,12 +228,12 @@ class _Detecting:
         return enlarged(detect_photos(self.label, self.model, [str(source)], [seen])[0], seen, image)
 
     def detect(self, source: Source, photo: Photo, after: Photo) -> list[FoundObject]:
-        """Detect, draw and print one photo, of which `after` is seen; gives what JSON says of it."""
+        """Detect in one photo, restored as `after`, draw and print the result, and return its JSON entry."""
         from vocbench.detection.drawing import draw_boxes
         from vocbench.pipeline.scale import grown
         from vocbench.restorer.images import Photo, from_uint8, to_uint8, write_photo
 
-        detections, target = self._found(source, after.image, photo.image), self.targets.get(source)
+        detections, target = self._detections(source, after.image, photo.image), self.targets.get(source)
         rows = before_after.rows(detections, self.score, self.classes)
         if target:
             make_folder(target.parent)
@@ -248,23 +248,23 @@ class _Detecting:
         return rows
 
     def compare(self, source: Source, photo: Photo, after: Photo, restorer: str) -> BeforeAfter:
-        """Detect one photo as it is and restored, draw and print both; gives what JSON says of it."""
+        """Detect in one photo before and after restoring, draw and print both, and return the JSON entry."""
         from vocbench.detection.changes import find_changes
         from vocbench.pipeline.models import parse_restorer
         from vocbench.pipeline.scale import grown
         from vocbench.restorer.images import Photo, write_photo
 
         images = photo.image, grown(after.image, photo.image)
-        found = self._found(source, photo.image, photo.image), self._found(source, after.image, photo.image)
-        changes = find_changes(*found, self.score)
-        compared = before_after.Compared(images, found, changes, parse_restorer(restorer).label, self.classes)
+        detections = self._detections(source, photo.image, photo.image), self._detections(source, after.image, photo.image)
+        changes = find_changes(*detections, self.score)
+        compared = before_after.Compared(images, detections, changes, parse_restorer(restorer).label, self.classes)
         target = self.targets[source]
         make_folder(target.parent)
         write_photo(target, Photo(before_after.picture(compared), profile=None if photo.single else photo.profile))
-        rows = [before_after.rows(one, self.score, self.classes) for one in found]
+        rows = [before_after.rows(one, self.score, self.classes) for one in detections]
         went, came = (
             before_after.rows(_taken(one, chosen), 0.0, self.classes)
-            for one, chosen in zip(found, (changes.went, changes.came), strict=True)
+            for one, chosen in zip(detections, (changes.went, changes.came), strict=True)
         )
         if not self.quiet:
             before_after.say(source, compared, went, came, target)

@@ -1,4 +1,4 @@
-"""How far a long command is: a bar with rate and time left on a terminal, elsewhere a line every so often."""
+"""Progress of a long command: a bar with rate and time left on a terminal, elsewhere a line every half minute."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EVERY = 30  # seconds between two lines where there is no terminal
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as people say them: 42 s, 3 min 20 s, 2 h 5 min."""
+    """Return seconds as readable text: 42 s, 3 min 20 s, 2 h 5 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -24,15 +24,15 @@ def duration(seconds: float) -> str:
 
 
 def pace(rate: float) -> str:
-    """Return steps a second as people say them: 3.20/s, or 20 s each."""
+    """Return steps per second as readable text: 3.20/s, or 20 s each."""
     return f"{rate:.2f}/s" if rate >= 0.1 else f"{duration(1 / rate)} each"
 
 
 class Progress:
-    """Counts what is done, on standard error; a context, as a bar on a terminal must be taken down.
+    """Show progress on standard error; a context manager, as a bar on a terminal must be removed at the end.
 
-    Without a terminal it says a line after the first step, where `every` seconds or more are left, and then one each time
-    that as many have passed. `total` may be unknown (None), as of a camera.
+    Without a terminal, a line is printed after the first step if at least `every` seconds are left, and then every `every`
+    seconds. `total` may be unknown (None), as for a camera.
     """
 
     def __init__(

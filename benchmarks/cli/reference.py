@@ -13,9 +13,9 @@ def commands(command: click.Command = cli, path: tuple[str, ...] = ()) -> Iterat
     if isinstance(command, click.Group):
         context = click.Context(command)
         for name in command.list_commands(context):
-            found = command.get_command(context, name)
-            if found is not None:
-                yield from commands(found, (*path, name))
+            subcommand = command.get_command(context, name)
+            if subcommand is not None:
+                yield from commands(subcommand, (*path, name))
     else:
         yield " ".join(path), command
 

@@ -21,7 +21,7 @@ FOLDER = click.Path(path_type=Path)
 @click.command(cls=Command, examples=["vocbench report runs/first"])
 @click.argument("runs", nargs=-1, required=True, type=FOLDER)
 def report(runs: tuple[Path, ...]) -> None:
-    """Make every output of finished runs again from their stores."""
+    """Write every output of finished runs again, from their stores."""
     from vocbench.benchmarks.reporting.outputs import write_outputs
 
     for folder in runs:
@@ -39,22 +39,22 @@ def leaderboard(runs: tuple[Path, ...], out: Path, as_json: bool) -> None:
 
     from vocbench.benchmarks.reporting.leaderboard import markdown, write_leaderboard
 
-    found = write_leaderboard(runs, out)
+    standings = write_leaderboard(runs, out)
     if as_json:
-        click.echo(json.dumps({"out": str(out), "standings": [asdict(one) for one in found]}))
+        click.echo(json.dumps({"out": str(out), "standings": [asdict(one) for one in standings]}))
         return
-    show(markdown(found))
+    show(markdown(standings))
     click.echo(f"wrote {out}")
 
 
 @click.command(cls=Command, examples=["vocbench compare runs/first runs/second --variant owan"])
 @click.argument("run_a", type=FOLDER)
 @click.argument("run_b", type=FOLDER)
-@click.option("--variant", help="Of both runs; default: the only restored one, else distorted.")
-@click.option("--variant-a", help="Of the first run.")
-@click.option("--variant-b", help="Of the second run.")
-@click.option("--detector", help="Default: the first run's first.")
-@click.option("--seed", default=0, show_default=True, help="Of the bootstrap.")
+@click.option("--variant", help="Variant of both runs; default: the only restored one, else distorted.")
+@click.option("--variant-a", help="Variant of the first run.")
+@click.option("--variant-b", help="Variant of the second run.")
+@click.option("--detector", help="Detector to compare under; default: the first run's first.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the bootstrap.")
 @json_option
 def compare(run_a, run_b, variant, variant_a, variant_b, detector, seed, as_json) -> None:
     """Show B minus A per class, with a paired bootstrap interval over photos, and whether it is more than chance."""
@@ -64,15 +64,15 @@ def compare(run_a, run_b, variant, variant_a, variant_b, detector, seed, as_json
 
     a, b = open_runs(run_a, run_b)
     first, second = variant_a or variant or _restored(a), variant_b or variant or _restored(b)
-    found = differences(a, b, first, second, detector or a.detectors[0], seed)
+    by_class = differences(a, b, first, second, detector or a.detectors[0], seed)
     if as_json:
-        listing = {name: asdict(one) | {"distinguishable": one.distinguishable} for name, one in found.items()}
+        listing = {name: asdict(one) | {"distinguishable": one.distinguishable} for name, one in by_class.items()}
         click.echo(
             json.dumps({"a": str(run_a), "b": str(run_b), "variant_a": first, "variant_b": second, "difference": listing})
         )
         return
     click.echo(f"A: {run_a} {first}\nB: {run_b} {second}\nB - A in points of AP, 95 % interval, each class judged alone")
-    for name, one in found.items():
+    for name, one in by_class.items():
         if one.value is None:
             continue
         word = "distinguishable" if one.distinguishable else "not distinguishable from chance"
@@ -91,20 +91,20 @@ def _restored(run) -> str:
 
 
 @click.command(cls=Command, examples=["vocbench runs", "vocbench runs --root results --json"])
-@click.option("--root", default="runs", show_default=True, type=FOLDER, help="Folder to look below.")
+@click.option("--root", default="runs", show_default=True, type=FOLDER, help="Folder to search.")
 @json_option
 def runs(root: Path, as_json: bool) -> None:
     """List runs with their headline."""
     from vocbench.benchmarks.results.listing import Unreadable, runs_below
     from vocbench.benchmarks.settings import to_json
 
-    found = runs_below(root)
+    listed = runs_below(root)
     if as_json:
-        click.echo(to_json(found))
+        click.echo(to_json(listed))
         return
-    if not found:
+    if not listed:
         click.echo(f"no runs below {root}")
-    for one in found:
+    for one in listed:
         if isinstance(one, Unreadable):
             click.echo(f"{one.folder}  unreadable: {' '.join(one.unreadable.split())}")
             continue
@@ -114,47 +114,47 @@ def runs(root: Path, as_json: bool) -> None:
             click.echo(f"    {one.headline}")
 
 
-def _coco(run: Finished, found: dict, objects: dict) -> dict[str, str]:
+def _coco(run: Finished, detections: dict, objects: dict) -> dict[str, str]:
     from vocbench.detection.coco import to_coco_ground_truth, to_coco_results
 
     return {
-        "detections.json": json.dumps(to_coco_results(found, list(found))),
+        "detections.json": json.dumps(to_coco_results(detections, list(detections))),
         "annotations.json": json.dumps(to_coco_ground_truth(objects, run.classes)),
     }
 
 
-def _devkit(run: Finished, found: dict, objects: dict) -> dict[str, str]:
+def _devkit(run: Finished, detections: dict, objects: dict) -> dict[str, str]:
     from vocbench.detection.exchange import devkit_file, to_devkit
 
-    return {devkit_file(name): text for name, text in to_devkit(found, run.classes).items()}
+    return {devkit_file(name): text for name, text in to_devkit(detections, run.classes).items()}
 
 
-def _json(run: Finished, found: dict, objects: dict) -> dict[str, str]:
+def _json(run: Finished, detections: dict, objects: dict) -> dict[str, str]:
     from vocbench.detection.exchange import to_json
 
-    return {"detections.json": json.dumps(to_json(found, run.classes))}
+    return {"detections.json": json.dumps(to_json(detections, run.classes))}
 
 
-def _yolo(run: Finished, found: dict, objects: dict) -> dict[str, str]:
+def _yolo(run: Finished, detections: dict, objects: dict) -> dict[str, str]:
     from vocbench.detection.exports import yolo_files
 
-    return yolo_files(found, _sizes(_photos(run, found), run.settings.upright), run.classes)
+    return yolo_files(detections, _sizes(_photos(run, detections), run.settings.upright), run.classes)
 
 
-def _fiftyone(run: Finished, found: dict, objects: dict) -> dict[str, str]:
+def _fiftyone(run: Finished, detections: dict, objects: dict) -> dict[str, str]:
     from vocbench.detection.exports import fiftyone_files
 
-    photos = _photos(run, found)
-    return fiftyone_files(found, objects, _sizes(photos, run.settings.upright), run.classes, photos)
+    photos = _photos(run, detections)
+    return fiftyone_files(detections, objects, _sizes(photos, run.settings.upright), run.classes, photos)
 
 
-def _photos(run: Finished, found: dict) -> dict[str, Path]:
-    """Return where the photo of each image of a run lies; one of several draws is called ID#DRAW."""
+def _photos(run: Finished, detections: dict) -> dict[str, Path]:
+    """Return the photo's path for each image of a run; with several draws per photo, images are called ID#DRAW."""
     from vocbench.benchmarks.sample import open_data
 
     data = open_data(run.settings.data, run.settings.split, run.settings.upright)
     there = set(data.ids)
-    return {name: data.photo(name if name in there else name.rpartition("#")[0]).resolve() for name in found}
+    return {name: data.photo(name if name in there else name.rpartition("#")[0]).resolve() for name in detections}
 
 
 def _sizes(photos: dict[str, Path], upright: bool) -> dict[str, tuple[int, int]]:
@@ -174,15 +174,15 @@ FORMS = {"coco": _coco, "voc": _devkit, "json": _json, "yolo": _yolo, "fiftyone"
     examples=["vocbench export-predictions runs/first --format coco --variant owan --out predictions"],
 )
 @click.argument("run", type=FOLDER)
-@click.option("--format", "form", type=Named("format", tuple(FORMS)), required=True, help="Whose form.")
-@click.option("--variant", help="Default: distorted, or as-is.")
-@click.option("--detector", help="Default: the run's first.")
-@click.option("--out", required=True, type=FOLDER, help="Folder to write; made if missing.")
+@click.option("--format", "form", type=Named("format", tuple(FORMS)), required=True, help="Format of the files.")
+@click.option("--variant", help="Variant to export; default: distorted, or as-is.")
+@click.option("--detector", help="Detector to export; default: the run's first.")
+@click.option("--out", required=True, type=FOLDER, help="Folder of the files; made if missing.")
 def export_predictions(run: Path, form: str, variant: str, detector: str | None, out: Path) -> None:
     """Write a run's predictions for other programs.
 
-    coco: results with their ground truth; voc: the devkit's files; json: by image id; yolo: a text file an image, with scores;
-    fiftyone: labels of FiftyOneImageDetectionDataset. With several draws a photo, images are called ID#DRAW.
+    coco: results with their ground truth; voc: the devkit's files; json: by image id; yolo: a text file per image, with
+    scores; fiftyone: labels of FiftyOneImageDetectionDataset. With several draws per photo, images are called ID#DRAW.
     """
     from vocbench.benchmarks.results.finished import load_run, predictions
 
@@ -194,9 +194,9 @@ def export_predictions(run: Path, form: str, variant: str, detector: str | None,
         raise ValueError(f"{run}: has no variant {variant!r}; there are {', '.join(finished.variants)}")
     if detector is not None and detector not in finished.detectors:
         raise ValueError(f"{run}: has no detector {detector!r}; there are {', '.join(finished.detectors)}")
-    found, truth, _ = predictions(finished, variant, detector or finished.detectors[0])
-    single = all(key.endswith("#0") for key in found)
-    named = {key.removesuffix("#0") if single else key: value for key, value in found.items()}
+    detections, truth, _ = predictions(finished, variant, detector or finished.detectors[0])
+    single = all(key.endswith("#0") for key in detections)
+    named = {key.removesuffix("#0") if single else key: value for key, value in detections.items()}
     objects = {key.removesuffix("#0") if single else key: value for key, value in truth.items()}
     files = FORMS[form](finished, named, objects)
     there = next((out / name for name in files if (out / name).exists()), None)
@@ -211,7 +211,7 @@ def export_predictions(run: Path, form: str, variant: str, detector: str | None,
 @click.command(cls=Command, examples=["vocbench doctor", "vocbench doctor --json"])
 @json_option
 def doctor(as_json: bool) -> None:
-    """Show device, versions, caches, what is installed and what is missing."""
+    """Show device, versions, caches, and which optional packages are installed."""
     machine = facts()
     if as_json:
         click.echo(json.dumps(machine, indent=2))

@@ -1,4 +1,4 @@
-"""`vocbench run` and `vocbench sweep`: their options, and what is printed while and after a run is computed."""
+"""`vocbench run` and `vocbench sweep`: their options, and what they print during and after a run."""
 
 from __future__ import annotations
 
@@ -51,23 +51,25 @@ def run_options(command: Callable) -> Callable:
                      metavar="FILE.yaml", help="Options from a file; those given here override it."),
         click.option("--data", default="sample", show_default=True, metavar="sample|DIR|FILE",
                      help="A VOC20xx folder, COCO's JSON, a YOLO data.yaml, or photos and XML in one folder."),
-        click.option("--split", help="Image set, such as val or test; the sample has only `all`."),
-        click.option("--classes", type=Classes(), help="Classes that count, a,b,c; or a file that lists or renames them."),
-        click.option("--upright", is_flag=True, help="Photos are annotated as people see them, with EXIF's turn done."),
-        click.option("--restorer", "restorers", multiple=True, type=RESTORER, help=f"Repeatable; default {DEFAULT_RESTORER}."),
-        click.option("--detector", "detectors", multiple=True, type=DETECTOR, help="Repeatable; default mobilenet-ssd."),
+        click.option("--split", help="Split, such as val or test; the sample has only `all`."),
+        click.option("--classes", type=Classes(), help="Classes to evaluate, a,b,c, or a file that lists or renames them."),
+        click.option("--upright", is_flag=True, help="Boxes count pixels after EXIF rotation; default: as stored."),
+        click.option("--restorer", "restorers", multiple=True, type=RESTORER,
+                     help=f"Restorer to measure; repeatable; default {DEFAULT_RESTORER}."),
+        click.option("--detector", "detectors", multiple=True, type=DETECTOR,
+                     help="Detector to use; repeatable; default mobilenet-ssd."),
         click.option("--protocol", default="voc07", show_default=True, type=Named("protocol", PROTOCOLS),
-                     help="Average precision."),
-        click.option("--seed", default=0, show_default=True, help="Of the drawn levels and the noise."),
+                     help="Protocol of average precision."),
+        click.option("--seed", default=0, show_default=True, help="Seed of the drawn levels and the noise."),
         click.option("--draws", type=click.IntRange(1), metavar="N",
-                     help=f"Degradations of each photo; default 1, for the sample {SAMPLE_DRAWS}."),
+                     help=f"Degraded versions of each photo; default 1, for the sample {SAMPLE_DRAWS}."),
         click.option("--skip", default=0, show_default=True, type=click.IntRange(0), metavar="N",
                      help="Leave out the first N photos of the split: --skip 200 --limit 500 runs on photos 201 to 700."),
         click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the first N photos, of those not skipped."),
         click.option("--do-no-harm", is_flag=True, help="Also restore the clean photos and detect on them."),
         restore_at_option,
         click.option("--workers", default=0, show_default=True, type=click.IntRange(0),
-                     help="Processes that read and degrade, 0: a thread; with --runner ray its actors, 0: as many as fit."),
+                     help="Processes that read and degrade (0: a thread); with --runner ray, its actors (0: as many as fit)."),
         click.option("--runner", default="here", show_default=True, type=Named("runner", ("here", "ray")),
                      help="Compute in this process, or by actors on Ray."),
         click.option("--ray-address", help="A running cluster (auto, ray://HOST:PORT); default: start Ray on this machine."),
@@ -79,12 +81,12 @@ def run_options(command: Callable) -> Callable:
         click.option("--examples", default=6, show_default=True, type=click.IntRange(0), metavar="N",
                      help="Photos shown side by side in examples/."),
         click.option("--on-error", default="stop", show_default=True, type=Named("choice", ("stop", "skip")),
-                     help="When a restorer fails."),
-        click.option("--resume", is_flag=True, help="Go on with what is in --out."),
+                     help="What to do when a restorer fails."),
+        click.option("--resume", is_flag=True, help="Resume the run in --out."),
         click.option("--accept-changes", is_flag=True,
-                     help="Resume with other versions, code, hardware or own models than the run was begun with."),
-        click.option("--quiet", is_flag=True, help="No progress, no table."),
-        click.option("--verbose", is_flag=True, help="Say what is used, and how far it is after every few images."),
+                     help="Resume even if versions, code, hardware or your own models changed since the run began."),
+        click.option("--quiet", is_flag=True, help="Print no progress and no table."),
+        click.option("--verbose", is_flag=True, help="Print the settings, and the progress after every few images."),
     ]  # fmt: skip
     command = _with_session(command)
     for option in reversed(options):
@@ -93,7 +95,7 @@ def run_options(command: Callable) -> Callable:
 
 
 class Classes(click.ParamType):
-    """Class names, or a file of them, given on as JSON."""
+    """Class names, or a file of them, passed on as JSON."""
 
     name = "a,b,c|FILE"
 
@@ -108,7 +110,7 @@ class Classes(click.ParamType):
 
 @dataclass(frozen=True)
 class Session:
-    """How a run is computed: where, what it resumes and what is shown. None of it decides a number.
+    """How a run is computed: where, what it resumes and what is shown. None of it changes a result.
 
     `run_options` fills it with the options of the same names.
     """
@@ -182,7 +184,7 @@ def make_settings(
 
 @contextmanager
 def progress_of(settings: RunSettings, out: Path, session: Session) -> Iterator[Callable | None]:
-    """Show the settings and the progress of a run as the session asks; where it is interrupted, say how it goes on."""
+    """Show the settings and progress of a run as the session asks; after an interruption, say how to resume."""
     if session.verbose:
         for name, value in plain(settings).items():
             click.echo(f"{name}: {value}", err=True)
@@ -208,11 +210,14 @@ def progress_of(settings: RunSettings, out: Path, session: Session) -> Iterator[
     default="voc",
     show_default=True,
     type=Named("recipe", (*RECIPES, "none")),
-    help="Distortion; none takes photos that are degraded already as they are.",
+    help="Degradations to apply; none takes photos that are already degraded.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the results; default runs/TIME-RECIPE.")
 @click.option(
-    "--track", multiple=True, type=Named("tracker", tuple(TRACKERS)), help="Also write the results there; repeatable."
+    "--track",
+    multiple=True,
+    type=Named("tracker", tuple(TRACKERS)),
+    help="Experiment tracker that also gets the results; repeatable.",
 )
 @run_options
 def run(session: Session, out: Path | None, track: tuple[str, ...], **given) -> None:
@@ -241,7 +246,7 @@ def run(session: Session, out: Path | None, track: tuple[str, ...], **given) -> 
 
 
 class Degradation(click.ParamType):
-    """NAME=LEVEL,… or `corruptions`, given on as its text."""
+    """NAME=LEVEL,… or `corruptions`, checked and passed on as text."""
 
     name = "NAME=LEVEL,…|corruptions"
 
@@ -283,19 +288,19 @@ def sweep(session: Session, degradations: tuple[str, ...], out: Path | None, **g
         click.echo(f"Results in {out}")
 
 
-def _folder(out: Path | None, what: str, resume: bool) -> Path:
-    """Return where results go: --out, or a new folder; raises where --resume finds nothing to go on with."""
+def _folder(out: Path | None, suffix: str, resume: bool) -> Path:
+    """Return the folder of the results: --out, or a new one. Raises if there is nothing to --resume."""
     if out is not None:
         if resume:
             check_resumed(out)
         return out
     if resume:
-        raise click.UsageError("--resume needs --out, the folder of the run that it goes on with")
-    return Path("runs") / time.strftime(f"%Y%m%d-%H%M%S-{what}")
+        raise click.UsageError("--resume needs --out, the folder of the run to resume")
+    return Path("runs") / time.strftime(f"%Y%m%d-%H%M%S-{suffix}")
 
 
 def _progress(stack: ExitStack, out: Path, verbose: bool) -> Callable[[int, int], Callable[[float, str], None]]:
-    """Return what a run calls as it begins to compute; it says how far it is, and with the first photos stored, where."""
+    """Return the progress callback of a run; it also names the folder once the first photos are stored."""
 
     def begin(total: int, done: int) -> Callable[[float, str], None]:
         shown = stack.enter_context(Progress(total, done, every=0 if verbose else EVERY))

@@ -15,19 +15,20 @@ from vocbench.restorer.cutting import Tiling
 
 @click.command(cls=Command, examples=["vocbench speed", "vocbench speed --size 1920x1080 --engine native --json"])
 @click.option("--restorer", default=DEFAULT_RESTORER, show_default=True, type=OWAN, help="Weights of OWAN.")
-@click.option("--size", default="500x375", show_default=True, metavar="WIDTHxHEIGHT", help="Of the photo, in pixels.")
+@click.option("--size", default="500x375", show_default=True, metavar="WIDTHxHEIGHT", help="Size of the photo in pixels.")
 @click.option("--engine", "wanted", multiple=True, help="Only these engines and peers (repeatable); the plain one always runs.")
 @tile_option
-@click.option("--batch", default=0, type=click.IntRange(0), help="Tiles at a time; default: as for restoring.")
+@click.option("--batch", default=0, type=click.IntRange(0), help="Tiles per batch; default: as for restoring.")
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1), help="Timed rounds after one of warm-up.")
 @device_option
 @json_option
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for speed.json and speed.md.")
 def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> None:
-    """Measure milliseconds per photo under every engine at hand, beside what a user would take instead.
+    """Measure milliseconds per photo under every available engine, beside what a user would take instead.
 
-    Engines take turns, so that a noisy machine treats them alike. Errors are against the plain float32 network. The row
-    `library` is a program's call `restore(photo)`. Processor time is that of all threads, which other jobs change less.
+    Engines run in alternation, so that other load on the machine affects all of them alike. Errors are relative to the plain
+    float32 network. The row `library` is a program's call `restore(photo)`. Processor time is summed over all threads; other
+    load changes it less than wall time.
     """
     try:
         width, height = (int(side) for side in size.lower().split("x"))
@@ -47,8 +48,8 @@ def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> 
     case = timing.Case(restorer, path, tiling, (width, height), chosen, batch, cache_folder())
     total = len(timing.candidates(wanted, chosen)) * (1 + rounds)
     with Progress(total, unit="photos") as shown:
-        found = timing.measure(case, wanted, rounds, say, lambda name: shown.advance(note=name))
-    content = timing.table(found, case)
+        measured = timing.measure(case, wanted, rounds, say, lambda name: shown.advance(note=name))
+    content = timing.table(measured, case)
     text = timing.to_markdown(content)
     if out:
         out.mkdir(parents=True, exist_ok=True)
@@ -62,10 +63,10 @@ def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> 
 
 @click.command(cls=Command, examples=["vocbench export owan-half --format onnx --out owan-half.onnx"])
 @click.argument("restorer", default=DEFAULT_RESTORER, type=OWAN, metavar="NAME[:WEIGHTS]")
-@click.option("--format", "name", required=True, type=Named("format", EXPORTS), help="Of the file.")
+@click.option("--format", "name", required=True, type=Named("format", EXPORTS), help="Format of the file.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The file to write.")
 def export(restorer: str, name: str, out: Path) -> None:
-    """Write OWAN for another runtime, height and width free, and check the file against the network."""
+    """Write OWAN for another runtime, for any height and width, and check the file against the network."""
     from vocbench.pipeline.models import owan_file
     from vocbench.restorer.engines.export import check_path
     from vocbench.restorer.engines.export import export as write

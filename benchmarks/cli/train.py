@@ -26,19 +26,24 @@ DEFAULT_MIXTURE = "voc=0.6,moderate=0.3,clean=0.1"
 @click.option("--out", required=True, type=FOLDER, help="Folder of weights, curve and checkpoint.")
 @click.option("--steps", type=int, help="Budget in steps.")
 @click.option("--minutes", type=float, help="Budget in minutes of training.")
-@click.option("--init", type=FOLDER, help="Weights to go on from, for OWAN of any resolution.")
-@click.option("--patch", default="63", show_default=True, metavar="SIZE,…", help="Patch sizes in pixels, one drawn a step.")
-@click.option("--batch", default=32, show_default=True, help="Patches a step, of the first size.")
+@click.option("--init", type=FOLDER, help="Weights to start from; for OWAN, those of any resolution.")
+@click.option("--patch", default="63", show_default=True, metavar="SIZE,…", help="Patch sizes in pixels, one drawn per step.")
+@click.option("--batch", default=32, show_default=True, help="Patches per step, of the first size.")
 @click.option("--learning-rate", default=1e-3, show_default=True)
 @click.option(
-    "--gates-factor", default=10.0, show_default=True, help="Of the learning rate, for the gates of owan-half and alike."
+    "--gates-factor",
+    default=10.0,
+    show_default=True,
+    help="Factor on the learning rate for the gates of owan-half and owan-quarter.",
 )
-@click.option("--only", default="", metavar="PREFIX", help="Train the parameters whose names begin so, as gates; others stay.")
-@click.option("--warmup", default=0, show_default=True, help="Steps of linear rise.")
-@click.option("--betas", nargs=2, type=float, default=(0.9, 0.99), show_default=True, help="Of Adam.")
-@click.option("--clip", default=1.0, show_default=True, help="Norm of the gradient; 0 for none.")
+@click.option("--only", default="", metavar="PREFIX", help="Train only parameters whose names begin with this, such as gates.")
+@click.option("--warmup", default=0, show_default=True, help="Steps of linear learning-rate warm-up.")
+@click.option("--betas", nargs=2, type=float, default=(0.9, 0.99), show_default=True, help="Betas of Adam.")
+@click.option("--clip", default=1.0, show_default=True, help="Largest norm of the gradient; 0: no clipping.")
 @click.option("--ema", default=0.999, show_default=True, help="Decay of the averaged weights.")
-@click.option("--task-weight", default=0.04, show_default=True, help="Of the detector's feature loss beside L1; 0: L1 alone.")
+@click.option(
+    "--task-weight", default=0.04, show_default=True, help="Weight of the detector's feature loss beside L1; 0: L1 alone."
+)
 @click.option(
     "--task-detector",
     "detectors",
@@ -49,13 +54,13 @@ DEFAULT_MIXTURE = "voc=0.6,moderate=0.3,clean=0.1"
 @click.option("--trust-weights", is_flag=True, help="Allow .pt files, which may run code when loaded.")
 @click.option("--drawn", default=0.0, show_default=True, help="Share of flat, smooth and drawn pictures among the patches.")
 @click.option("--scales", metavar="SCALE,…", help="Scales of the photos that patches are cut from; default: 1, 2/3 and 1/3.")
-@click.option("--held", default=20, show_default=True, help="About every how many photos one is held out for validation.")
-@click.option("--memory", default=2.0, show_default=True, help="GiB of decoded photos that are kept.")
+@click.option("--held", default=20, show_default=True, help="Hold out about one in this many photos for validation.")
+@click.option("--memory", default=2.0, show_default=True, help="GiB of decoded photos kept in memory.")
 @click.option("--validate", default=250, show_default=True, help="Steps between validations and checkpoints.")
 @click.option("--seed", default=0, show_default=True)
 @device_option
-@click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out.")
-@click.option("--tile", metavar="SIZE:STRIDE|whole", help="Cutting policy written into the weights.")
+@click.option("--resume", is_flag=True, help="Resume from the checkpoint in --out.")
+@click.option("--tile", metavar="SIZE:STRIDE|whole", help="Tiling saved with the weights.")
 def train(
     network, folders, recipe, out, init, patch, device, resume, tile, detectors, trust_weights, scales, memory, **given
 ) -> None:

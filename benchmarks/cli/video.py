@@ -50,21 +50,23 @@ SCHEMES = ("rtsp", "rtsps", "rtmp", "http", "https", "udp", "tcp", "srt")  # of 
 )
 @click.argument("source", metavar="FILE|CAMERA|URL")
 @click.option("--restorer", default=DEFAULT_RESTORER, show_default=True, type=RESTORER, help="What restores.")
-@click.option("--gate/--no-gate", default=True, show_default=True, help="Leave frames alone that need no restoring.")
+@click.option("--gate/--no-gate", default=True, show_default=True, help="Pass frames that need no restoring unchanged.")
 @click.option("--detector", default="mobilenet-ssd", show_default=True, type=DETECTOR, help="What detects.")
 @score_option
-@click.option("--compare", is_flag=True, help="Show each frame as it is, with its boxes, at the left of the restored one.")
+@click.option(
+    "--compare", is_flag=True, help="Show each frame before restoring, with its boxes, to the left of the restored one."
+)
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), metavar="N", help="Only the first N of the source.")
 @click.option("--out", type=click.Path(path_type=Path), help="The file: .mp4, .avi or .mkv; default below runs/.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a frame.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per frame.")
 @restore_at_option
 @model_options
 def video(source, restorer, gate, detector, score, compare, seconds, out, as_json, restore_at, device, **given) -> None:
     """Restore a video, detect in it, and save it with the boxes drawn.
 
-    The source is a file, a camera's number from 0, or a URL such as rtsp://… The saved file has the source's frame rate, and no
-    sound; in place of a damaged frame it repeats the one before. Of a camera the newest frame is taken each time. The gate
-    looks at a frame's own size, with --restore-at detector too. Ctrl-C ends with a sound file.
+    The source is a file, a camera's number from 0, or a URL such as rtsp://… The saved file has the source's frame rate and no
+    audio; damaged frames are replaced by the one before. From a camera, the newest frame is read each time. The gate decides on
+    frames at their own size, also with --restore-at detector. Ctrl-C stops and leaves a complete file.
     """
     out = out or Path("runs") / time.strftime("%Y%m%d-%H%M%S-video") / f"{_stem(source)}.mp4"
     camera = int(source) if source.isdecimal() else None
@@ -85,12 +87,12 @@ def video(source, restorer, gate, detector, score, compare, seconds, out, as_jso
         for frame in wanted:
             if not counts.done:
                 make_folder(out.parent)
-            picture, told = stage.show(frame.picture, f"{source}, frame {frame.number}", compare)
+            picture, entry = stage.show(frame.picture, f"{source}, frame {frame.number}", compare)
             writer.write(frame.number, picture)
-            counts.add(told["restored"])
+            counts.add(entry["restored"])
             shown.advance(note=f"{counts.share} restored")
             if as_json:
-                click.echo(json.dumps({"frame": frame.number, "seconds": round(frame.seconds, 3), **told}))
+                click.echo(json.dumps({"frame": frame.number, "seconds": round(frame.seconds, 3), **entry}))
             if stopped:
                 break
         else:
@@ -102,7 +104,7 @@ def video(source, restorer, gate, detector, score, compare, seconds, out, as_jso
 
 
 def _check(source: str) -> None:
-    """Raise for what is neither a file that may be a video nor the address of a stream."""
+    """Raise ValueError or FileNotFoundError unless the source may be a video file, a camera or a stream."""
     scheme, address, _ = source.partition("://")
     path = Path(source)
     if address and scheme.lower() not in SCHEMES:
@@ -130,7 +132,7 @@ def _stem(source: str) -> str:
 
 @dataclass
 class Counts:
-    """What became of the frames so far."""
+    """How many frames were processed and restored so far."""
 
     done: int = 0
     restored: int = 0
@@ -152,17 +154,17 @@ class Counts:
 
 
 def _report(source: str, frames: Video, counts: Counts, out: Path, quiet: bool) -> None:
-    """Say what was done; ValueError where there was not one frame."""
+    """Print a summary; ValueError if no frame could be decoded."""
     if not counts.done:
         raise ValueError(f"{source}: not one frame could be decoded; is it a video?")
     lost = f", {frames.lost} {'damaged' if frames.total else 'missed'}" if frames.lost else ""
-    told = f"{counts.done} frame{'' if counts.done == 1 else 's'}, {counts.restored} restored ({counts.share}){lost}"
-    click.echo(f"{source}: {told}, {counts.rate:.2f} frames/s -> {out} ({frames.rate:g} frames/s)", err=quiet)
+    summary = f"{counts.done} frame{'' if counts.done == 1 else 's'}, {counts.restored} restored ({counts.share}){lost}"
+    click.echo(f"{source}: {summary}, {counts.rate:.2f} frames/s -> {out} ({frames.rate:g} frames/s)", err=quiet)
 
 
 @contextmanager
 def _stopping() -> Iterator[list[int]]:
-    """Yield a list that Ctrl-C or SIGTERM adds to, so that the frame in work is finished; a second one ends at once."""
+    """Yield a list that Ctrl-C or SIGTERM adds to, so that the current frame is finished; a second one ends at once."""
     stopped: list[int] = []
 
     def stop(number: int, stack: object) -> None:
@@ -179,7 +181,7 @@ def _stopping() -> Iterator[list[int]]:
 
 
 class Frame(TypedDict):
-    """What JSON says of a frame."""
+    """The JSON entry of a frame."""
 
     restored: bool
     objects: list[FoundObject]
@@ -187,7 +189,7 @@ class Frame(TypedDict):
 
 @dataclass(frozen=True)
 class _Stage:
-    """A restorer and a detector, where frames are restored, and how results are drawn.
+    """A restorer and a detector, the size at which frames are restored, and how results are drawn.
 
     The limits of a gate are for frames at their own size: it looks at the frame as it is, whatever size is restored.
     """
@@ -200,7 +202,7 @@ class _Stage:
     at_detector: bool = False  # whether frames are restored at the size that the detector sees
 
     def show(self, picture: np.ndarray, name: str, compare: bool) -> tuple[np.ndarray, Frame]:
-        """Restore and detect a frame (H, W, 3) uint8 BGR; gives it drawn, and what JSON says of it."""
+        """Restore and detect a frame (H, W, 3) uint8 BGR; return it with boxes drawn, and its JSON entry."""
         import numpy as np
         from vocbench.detection.detections import classes_of
         from vocbench.detection.drawing import side_by_side
@@ -209,11 +211,11 @@ class _Stage:
 
         image = from_uint8(picture[:, :, ::-1])
         wanted = self.limits is None or needs_restoring(image, self.limits)
-        drawn, found = self._drawn(self._restored(image, name) if wanted else image, image, name)
-        told: Frame = {"restored": wanted, "objects": rows(found, self.score, classes_of(self.detector))}
+        drawn, detections = self._drawn(self._restored(image, name) if wanted else image, image, name)
+        entry: Frame = {"restored": wanted, "objects": rows(detections, self.score, classes_of(self.detector))}
         if compare:
             drawn = side_by_side([self._drawn(image, image, name)[0], drawn])
-        return np.ascontiguousarray(drawn[:, :, ::-1]), told
+        return np.ascontiguousarray(drawn[:, :, ::-1]), entry
 
     def _restored(self, image: Tensor, name: str) -> Tensor:
         """Return a frame restored, at its own size or smaller; raises `RestorerError`."""
@@ -225,15 +227,15 @@ class _Stage:
         return grey_as(image, restore_photo(self.names[0], self.restorer, name, seen))
 
     def _drawn(self, seen: Tensor, image: Tensor, name: str) -> tuple[np.ndarray, Detections]:
-        """Return what is seen of a frame at the frame's size with the boxes found in it, and these in the frame's pixels."""
+        """Return `seen` at the frame's size with its boxes drawn, and its detections in the frame's pixels."""
         from vocbench.detection.detections import classes_of
         from vocbench.detection.drawing import draw_boxes
         from vocbench.pipeline.chain import detect_photos
         from vocbench.pipeline.scale import enlarged, grown
         from vocbench.restorer.images import to_uint8
 
-        found = enlarged(detect_photos(self.names[1], self.detector, [name], [seen])[0], seen, image)
-        return draw_boxes(to_uint8(grown(seen, image)), found, self.score, classes=classes_of(self.detector)), found
+        detections = enlarged(detect_photos(self.names[1], self.detector, [name], [seen])[0], seen, image)
+        return draw_boxes(to_uint8(grown(seen, image)), detections, self.score, classes=classes_of(self.detector)), detections
 
 
 def _stage(restorer: str, detector: str, gate: bool, at_detector: bool, options: Options, score: float) -> _Stage:

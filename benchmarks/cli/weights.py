@@ -19,7 +19,7 @@ def weights() -> None:
 @weights.command("list", examples=["vocbench weights list --json"])
 @click.option("--json", "as_json", is_flag=True)
 def weights_list(as_json: bool) -> None:
-    """List every entry of the table, and whether its file is at hand."""
+    """List all known weights, and whether their files are present."""
     rows: list[dict[str, Any]] = [
         {"name": name, "here": location(name).is_file(), "bytes": entry.size, "licence": entry.licence, "about": entry.about,
          "path": str(location(name)), "sha256": entry.sha256}
@@ -36,14 +36,14 @@ def weights_list(as_json: bool) -> None:
 @weights.command("fetch", examples=["vocbench weights fetch owan-2019"])
 @click.argument("name", type=Named("weights", tuple(WEIGHTS)), metavar="NAME")
 def weights_fetch(name: str) -> None:
-    """Bring a file into the cache, checked by SHA-256."""
+    """Fetch a weights file into the cache and check its SHA-256."""
     click.echo(fetch(name))
 
 
 @weights.command("verify", examples=["vocbench weights verify --json"])
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: name to state.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object from names to states.")
 def weights_verify(as_json: bool) -> None:
-    """Check every file at hand against the table."""
+    """Check the SHA-256 of every weights file that is present."""
     states = {}
     for name, entry in WEIGHTS.items():
         states[name] = "sound" if location(name).is_file() else "not fetched"
@@ -65,7 +65,7 @@ def weights_verify(as_json: bool) -> None:
 @click.argument("name", type=Named("weights", ("rl-restore",)))
 @click.argument("folder", type=click.Path(path_type=Path))
 def weights_import(name: str, folder: Path) -> None:
-    """Turn the authors' own files into one checked file in the cache."""
+    """Convert the authors' own files into one checked file in the cache."""
     click.echo(import_files(name, folder))
 
 
@@ -74,13 +74,13 @@ def weights_import(name: str, folder: Path) -> None:
 )
 @click.argument("first", type=click.Path(path_type=Path))
 @click.argument("second", type=click.Path(path_type=Path))
-@click.option("--share", required=True, type=click.FloatRange(0, 1), help="Of the second file; the first has the rest.")
+@click.option("--share", required=True, type=click.FloatRange(0, 1), help="Share of the second file; the first has the rest.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The new file (.safetensors).")
 def weights_average(first: Path, second: Path, share: float, out: Path) -> None:
-    """Weigh a network against the one it was trained on from.
+    """Average a network with the one that its training started from.
 
-    FIRST is a safetensors file of `vocbench train`, whose recipe and cutting policy the new file keeps; SECOND any file of the
-    same network. Their average often keeps what was learned and regains what was forgotten (WiSE-FT, Wortsman et al. 2022).
+    FIRST is a safetensors file of `vocbench train`, whose recipe and tiling the new file keeps; SECOND is any file of the same
+    network. Their average often keeps what was learned and regains what was forgotten (WiSE-FT, Wortsman et al. 2022).
     """
     from vocbench.restorer.training.trainable import average
 

@@ -43,7 +43,7 @@ def sound(request, photos, tmp_path):
 
 
 def turn(path, orientation):
-    """Store a photo so that EXIF turns it back."""
+    """Store a photo so that EXIF rotates it back."""
     exif, picture = Image.Exif(), Image.open(path).convert("RGB")
     exif[0x0112] = orientation
     back = {6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270, 3: Image.Transpose.ROTATE_180}
@@ -99,7 +99,7 @@ def test_photos_that_exif_turns_are_listed_and_stored_as_they_are_annotated(soun
     found = told(sound, "--split", "val", "--upright")
     assert list(found["turned"].values()) == [6]
     assert found["broken"] == []
-    assert "1 photo turned by EXIF" in invoke(sound, "--split", "val").stderr
+    assert "1 photo rotated by EXIF" in invoke(sound, "--split", "val").stderr
     assert invoke(sound, "--split", "val", "--upright", "--fix-into", tmp_path / "copy").exit_code == 0
     copy = read_dataset(tmp_path / "copy")
     assert copy.photo("p00").name == "p00.png"
@@ -235,6 +235,6 @@ def test_the_development_data_and_its_splits_are_named_by_form(shared, tmp_path)
     assert told(shared / "cases/voc/roboflow_flat/valid")["broken"] == []
     found = told(shared / "cases/voc/exif_upright/VOC2099")
     assert list(found["turned"].values()) == [6]
-    assert "turned by EXIF" in found["broken"][0]
+    assert "rotated by EXIF" in found["broken"][0]
     with pytest.raises(FileNotFoundError, match=r"has no split 'test'; there are"):
         invoke(shared / "cases/voc/coco_gt_wild/instances.json", "--split", "test")

@@ -128,7 +128,7 @@ def test_detect_takes_torchvisions_form(voc_folder):
 def test_detect_says_how_to_draw(voc_folder):
     photo = voc_folder / "JPEGImages" / "2099_000000.jpg"
     done = invoke("detect", photo, "--detector", "tests.support.fakes:BlobDetector", "--json")
-    assert done.stderr == "nothing is drawn; --compare draws before and after, --out FOLDER copies of the photos with boxes\n"
+    assert done.stderr == "nothing was drawn; --compare draws before and after, --out FOLDER writes copies with boxes\n"
     assert json.loads(done.stdout)
     assert "without it none" in " ".join(invoke("detect", "--help").output.split())
 
@@ -170,7 +170,7 @@ def test_detect_restores_at_the_detectors_scale_and_tells_boxes_in_the_photos_pi
 
 def test_data_check_names_each_broken_file_of_the_folder(voc_folder):
     main, annotations = voc_folder / "ImageSets" / "Main", voc_folder / "Annotations"
-    assert invoke("data", "check", voc_folder).output == "5 photos, 5 annotations, 1 split: all sound\n"
+    assert invoke("data", "check", voc_folder).output == "5 photos, 5 annotations, 1 split: nothing broken\n"
     photo = voc_folder / "JPEGImages" / "2099_000001.jpg"
     photo.write_bytes(photo.read_bytes()[:100])
     (annotations / "2099_000003.xml").write_text("<a>")

@@ -65,11 +65,9 @@ def test_without_gradio_it_is_told_what_to_install(monkeypatch):
 def test_an_address_at_which_nothing_can_listen_is_refused_before_anything_is_loaded():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        with pytest.raises(
-            OSError, match=rf"127\.0\.0\.1:{port}: nothing can listen there .*; another program, maybe another demo"
-        ):
+        with pytest.raises(OSError, match=rf"127\.0\.0\.1:{port}: cannot listen there .*; another program, maybe another demo"):
             CliRunner().invoke(cli, ["demo", "--port", port], catch_exceptions=False)
-    with pytest.raises(OSError, match=r"none\.invalid:7861: nothing can listen there .*choose another --host"):
+    with pytest.raises(OSError, match=r"none\.invalid:7861: cannot listen there .*choose another --host"):
         CliRunner().invoke(cli, ["demo", "--host", "none.invalid", "--port", "7861"], catch_exceptions=False)
 
 

@@ -1,4 +1,4 @@
-"""Help, listings and typing errors answer before anything heavy is imported: told by what is in sys.modules, not by a clock."""
+"""Help, listings and messages about typing errors appear before anything heavy is imported, as sys.modules shows."""
 
 import json
 import re
@@ -152,12 +152,12 @@ def test_names_are_those_of_the_tables():
         (["detect", "a.png", "--restore-at", "detektor"], "unknown size 'detektor'; did you mean 'detector'?"),
         (["data", "fetch", "voc2008", "--root", "a"], "unknown data set 'voc2008'; did you mean 'voc200"),
         (["run", "--runner", "rai"], "unknown runner 'rai'; did you mean 'ray'?"),
-        (["run", "--restorer", "mine.py"], "mine.py: name the function too that returns the restorer, mine.py:FUNCTION"),
+        (["run", "--restorer", "mine.py"], "mine.py: add the function that returns the restorer: mine.py:FUNCTION"),
         (
             ["run", "--restorer", "m.safetensors"],
-            "is a file of weights; name the restorer before it, such as owan:m.safetensors",
+            "is a weights file; write the name of the restorer before it, such as owan:m.safetensors",
         ),
-        (["run", "--detector", "yolo11n"], "a model of ultralytics is named as its file, such as yolo11n.pt"),
+        (["run", "--detector", "yolo11n"], "an ultralytics model is named by its file, such as yolo11n.pt"),
         (["run", "--detector", "mask"], "ssd300-voc, FILE.pt or FILE.onnx of ultralytics, or FILE.py:factory for your own"),
         (["detect", "a.png", "--score", "30"], "30.0 is not in the range 0<=x<=1"),
         (["weights", "fetch", "owan-2018"], "unknown weights 'owan-2018'; did you mean 'owan-2019'?"),

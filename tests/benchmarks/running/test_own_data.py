@@ -189,7 +189,7 @@ def test_labels_that_are_numbered_otherwise_are_told_with_the_remedy(tmp_path, c
         settings(data, recipe="clean", detectors=(f"own=tests.support.fakes:{name}",), restorers=("identity",)),
         tmp_path / "run",
     )
-    assert f"own: boxes fit 5 of 5 objects, but with the object's class only 0: {remedy}" in caplog.text
+    assert f"own: boxes fit 5 of 5 objects, but only 0 with the right class: {remedy}" in caplog.text
 
 
 def test_labels_beyond_the_last_class_may_count_the_background():

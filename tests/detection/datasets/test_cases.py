@@ -95,7 +95,7 @@ def test_predictions_that_were_exported_are_read_back_alike(case):
 def test_classes_that_count_from_zero_are_told_and_read_with_the_remedy(case):
     folder = case("coco_cat0")
     done = evaluated(folder)
-    assert "boxes fit 2 of 2 objects, but with the object's class only 0" in done.stderr
+    assert "boxes fit 2 of 2 objects, but only 0 with the right class" in done.stderr
     assert "--categories" in done.stderr
     (folder / "names.json").write_text(json.dumps(dict(enumerate(VOC_CLASSES))))
     assert figure(folder, "VOC2099", "dets.json", "--categories", str(folder / "names.json")) == 1.0
@@ -115,7 +115,7 @@ def test_a_set_annotated_upright_is_named_and_read_so(case):
         for image in data.ids:
             check_size(data.photo(image), check_image(data.photo(image)), data.size(image), upright)
 
-    with pytest.raises(ValueError, match=r"turned by EXIF.*annotated as people see it; give `upright=True`"):
+    with pytest.raises(ValueError, match=r"rotated by EXIF.*annotated as people see it; give `upright=True`"):
         check(False)
     check(True)
 
@@ -148,7 +148,7 @@ def ran(folder, detector, *arguments):
 
 def test_a_run_on_photos_turned_by_exif_names_the_turn_and_goes_on_upright(case):
     folder = case("exif_upright")
-    with pytest.raises(ValueError, match=r"p1\.jpg: is stored as 120x90 pixels and turned by EXIF") as refusal:
+    with pytest.raises(ValueError, match=r"p1\.jpg: is stored as 120x90 pixels and rotated by EXIF") as refusal:
         ran(folder, "tests.support.fakes:BlobDetector")
     remedy = "give --upright where all are, else write a repaired copy by `vocbench data check` with --fix-into"
     assert in_options(str(refusal.value)).endswith(remedy)

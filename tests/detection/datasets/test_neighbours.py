@@ -209,7 +209,7 @@ def test_without_a_size_and_without_a_photo_there_is_no_border(forms, photos, tm
 
 
 def turn(folder):
-    """Store p00's photo lying on its side, to be turned by EXIF."""
+    """Store p00's photo lying on its side, to be rotated by EXIF."""
     path, exif = next(folder.rglob("p00.jpg")), Image.Exif()
     exif[0x0112] = 6
     Image.open(path).transpose(Image.Transpose.ROTATE_90).save(path, exif=exif, quality=95)
@@ -263,8 +263,8 @@ def test_folders_without_main_and_flat_ones_are_checked_and_run(forms, tmp_path)
     (tmp_path / "flat/valid").mkdir(parents=True)
     for path in [*(voc / "JPEGImages").iterdir(), *(voc / "Annotations").iterdir()]:
         shutil.copy(path, tmp_path / "flat/valid")
-    assert "4 photos, 4 annotations, 1 split: all sound" in invoke("data", "check", voc).stdout
-    assert "4 photos, 4 annotations, 1 split: all sound" in invoke("data", "check", tmp_path / "flat").stdout
+    assert "4 photos, 4 annotations, 1 split: nothing broken" in invoke("data", "check", voc).stdout
+    assert "4 photos, 4 annotations, 1 split: nothing broken" in invoke("data", "check", tmp_path / "flat").stdout
     for folder, split in ((voc, "val"), (tmp_path / "flat", "valid")):
         given = ["--data", folder, "--split", split, "--recipe", "clean", "--restorer", "identity"]
         out = tmp_path / f"run-{split}"
@@ -310,7 +310,7 @@ CHECKED = {
     "xmin_zero": ["clipped"],
 }
 REFUSED = {
-    "exif_upright": r"p1\.jpg: is stored as 120x90 pixels and turned by EXIF",
+    "exif_upright": r"p1\.jpg: is stored as 120x90 pixels and rotated by EXIF",
     "polygon_only": r"p1\.xml: object 1 \(dog\) has no <bndbox>, but a <polygon>",
     "suffix_bmp": r"p2\.bmp: is a BMP picture",
 }

@@ -201,7 +201,7 @@ def test_shifted_categories_are_told_with_the_remedy_and_mended_by_it(tmp_path):
     data = folder(tmp_path / "V", ("000007", "000012"))
     results = [{"image_id": i, "category_id": 11, "bbox": [9, 9, 31, 31], "score": 0.9} for i in (7, 12)]
     done = evaluated(tmp_path, data, results)
-    assert "boxes fit 2 of 2 objects, but with the object's class only 0" in done.output
+    assert "boxes fit 2 of 2 objects, but only 0 with the right class" in done.output
     assert "--categories" in done.output
     (tmp_path / "c.json").write_text(json.dumps({"11": "dog"}))
     done = evaluated(tmp_path, data, results, "--categories", str(tmp_path / "c.json"), "--json")
@@ -232,5 +232,5 @@ def test_a_photo_turned_by_exif_is_named_as_such(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("RGB", (70, 90)).save(tmp_path / "p.jpg", exif=exif)
-    with pytest.raises(ValueError, match=r"p\.jpg: is stored as 70x90 pixels and turned by EXIF, .* says 90x70"):
+    with pytest.raises(ValueError, match=r"p\.jpg: is stored as 70x90 pixels and rotated by EXIF, .* says 90x70"):
         check_size(tmp_path / "p.jpg", (70, 90), (90, 70))
