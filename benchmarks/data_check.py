@@ -1,6 +1,6 @@
-"""Every photo, annotation and split of a data set read once, and what is wrong with each told: VOC, COCO and YOLO.
+"""Check a VOC, COCO or YOLO data set: read every photo, annotation and split once and report what is wrong with each.
 
-What a run refuses is broken; what it reads all the same is noted by kind. `repaired_copy` writes what is found here, mended.
+What a run would refuse counts as broken; irregularities that it tolerates are noted by kind. `repaired_copy` repairs both.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from vocbench.detection.datasets.files import (
 from vocbench.detection.datasets.ids import sound_lines
 from vocbench.detection.datasets.read import Source, choose_source, find_sources, read_dataset
 from vocbench.detection.datasets.repair import Finding, Mended, Size, mend_coco, mend_voc, mend_yolo
-from vocbench.detection.datasets.voc import ALL, VOCSplit, annotation_folder, read_voc, split_folder, told_size
+from vocbench.detection.datasets.voc import ALL, VOCSplit, annotated_size, annotation_folder, read_voc, split_folder
 from vocbench.detection.datasets.yolo import YoloSplit
 from vocbench.restorer.images import check_image
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A photo that can be read: its size (width, height) in the pixels that its annotation counts, and EXIF's orientation.
+    """A readable photo: its size (width, height) in the pixels that its annotation counts, and its EXIF orientation.
 
-    `upright` says whether those pixels are as people see the photo; `remade` whether a repaired copy stores it anew.
+    `upright` says whether those pixels are counted after EXIF rotation; `remade` whether a repaired copy encodes it anew.
     """
 
     path: Path
@@ -48,7 +48,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Inspected:
-    """A photo with its annotation, None where nothing of it can be used; the files that they are, and what is wrong."""
+    """A photo and its annotation (None if unusable), the files they were read from, and what is wrong with them."""
 
     image: str
     photo: Seen | None
@@ -58,7 +58,7 @@ class Inspected:
 
 
 class Collection(Protocol):
-    """Photos whose annotations are of one form: a VOC folder, or a split of COCO or YOLO."""
+    """Photos with annotations in one format: a VOC folder, or a split of COCO or YOLO."""
 
     ids: list[str]
     splits: int
@@ -70,10 +70,10 @@ class Collection(Protocol):
 
 @dataclass
 class Checked:
-    """What was read and what is wrong with it; `say` is told of each broken file as it is found.
+    """The result of a check; `say` is called with the message for each broken file as it is found.
 
-    broken has the message of each thing that a run refuses, notes those of what it reads all the same by kind, turned the
-    orientation of each photo that EXIF rotates.
+    broken: the messages for what a run would refuse. notes: by kind, the messages for irregularities that it tolerates.
+    turned: the EXIF orientation of each photo that EXIF rotates.
     """
 
     say: Callable[[str], None]
@@ -84,7 +84,7 @@ class Checked:
     broken: list[str] = field(default_factory=list)
     notes: dict[str, list[str]] = field(default_factory=dict)
     turned: dict[str, int] = field(default_factory=dict)
-    spellings: dict[str, set[str]] = field(default_factory=dict)  # of class names, by what they come down to
+    spellings: dict[str, set[str]] = field(default_factory=dict)  # of class names, by `class_key`
 
     def add(self, findings: Iterable[Finding]) -> None:
         for one in findings:
@@ -106,8 +106,8 @@ class Checked:
             self.objects += 1
             self.spellings.setdefault(class_key(name), set()).add(name)
 
-    def tell_spellings(self) -> None:
-        """Note the classes that are written in several ways."""
+    def note_spellings(self) -> None:
+        """Note the classes whose names are spelt in several ways."""
         several = [", ".join(sorted(names)) for _, names in sorted(self.spellings.items()) if len(names) > 1]
         if several:
             self.notes["spelling"] = several
@@ -121,10 +121,10 @@ def check(
     upright: bool = False,
     keep: Callable[[Collection, Inspected], None] = lambda collection, one: None,
 ) -> Checked:
-    """Read every photo, annotation and split of a data set, or those of one split, and go on after each broken one.
+    """Read every photo, annotation and split of a data set, or those of one split, continuing after each broken one.
 
-    `upright` where boxes count pixels as people see the photos. `progress` is called with the number of photos, and what it
-    gives after each of them; `keep` with each photo that was inspected. Raises FileNotFoundError where there is no such data
+    `upright`: boxes count pixels after EXIF rotation. `progress` is called with the number of photos and returns a function to
+    be called after each of them; `keep` is called with each inspected photo. Raises FileNotFoundError if there is no such data
     set or split.
     """
     checked = Checked(say)
@@ -144,12 +144,12 @@ def check(
         checked.annotations += whole is not None
         checked.add_names(whole)
         checked.add(whole.findings if whole else ())
-    checked.tell_spellings()
+    checked.note_spellings()
     return checked
 
 
 def open_collections(place: Path, split: str | None, upright: bool, checked: Checked) -> Iterable[Collection]:
-    """Yield what is to be read of a data set; splits that cannot be are counted as broken."""
+    """Yield the collections of a data set; splits that cannot be read are counted as broken."""
     if split_folder(place) or annotation_folder(place):
         yield VocFolder(place, split, upright)
         return
@@ -170,7 +170,7 @@ def open_collections(place: Path, split: str | None, upright: bool, checked: Che
 
 
 def _open(source: Source, upright: bool) -> Collection | None:
-    """Return a split as it is inspected; None for sound JSON of our own, which has no photos."""
+    """Return the collection of a split; None for intact JSON of vocbench's own, which has no photos."""
     if source.form == "voc":
         return VocFolder(source.path, None, upright)
     if source.form == "yolo":
@@ -182,7 +182,7 @@ def _open(source: Source, upright: bool) -> Collection | None:
 
 
 def see(path: Path, annotated: Size | None, upright: bool) -> tuple[Seen | None, list[Finding]]:
-    """Return a photo of an annotated size as it can be read, None where it cannot be used, and what is wrong with it."""
+    """Return the photo, None if it cannot be used with its annotated size, and what is wrong with it."""
     try:
         stored = check_image(path)
         if path.suffix.lower() in OTHER_PICTURES:
@@ -202,15 +202,15 @@ def see(path: Path, annotated: Size | None, upright: bool) -> tuple[Seen | None,
 
 
 def _see_other(path: Path, stored: Size, annotated: Size | None) -> tuple[Seen | None, list[Finding]]:
-    """Return a sound picture that is no JPEG or PNG, which a repaired copy converts."""
+    """Return an intact picture that is neither JPEG nor PNG, which a repaired copy converts."""
     findings = [Finding(_reason(path, ValueError()))]
     if annotated in (None, stored):
         return Seen(path, stored, 1, False, True), findings
-    return None, [*findings, Finding(f"{path}: is {stored[0]}x{stored[1]} pixels, its annotation says another size")]
+    return None, [*findings, Finding(f"{path}: is {stored[0]}x{stored[1]} pixels, but its annotation says another size")]
 
 
 def _reason(path: Path, error: Exception) -> str:
-    """Return why a photo cannot be read; its kind where it is not one of those that are."""
+    """Return why a photo cannot be read: its file format if that is not supported, else the error."""
     try:
         check_kind(path)
     except ValueError as kind:
@@ -219,7 +219,7 @@ def _reason(path: Path, error: Exception) -> str:
 
 
 def _photo_of(data: Dataset, image: str) -> Path:
-    """Return where the photo of an image lies, of whatever kind; FileNotFoundError where it is missing."""
+    """Return the path of an image's photo in any format; FileNotFoundError if it is missing."""
     try:
         return data.photo(image)
     except ValueError:  # a picture of another kind
@@ -253,7 +253,7 @@ class VocFolder:
         return names
 
     def _read(self, name: str, sets: Path | None) -> None:
-        """Read one split; where it is refused, the ids that it lists all the same."""
+        """Read one split; if it is refused, keep the valid ids that it lists."""
         empty = VOCSplit(self.folder, self.folder.resolve().name, name, [])
         known = lambda image: empty.annotation_file(image).is_file()  # noqa: E731
         odd: list[str] = []
@@ -278,10 +278,10 @@ class VocFolder:
         except (OSError, KeyError) as error:
             path = Path()
             findings += [Finding(str(error))] if listed else []
-        annotated = _told(owner, image)
+        annotated = _annotated_size(owner, image)
         if path.name:
-            photo, found = see(path, annotated, self.upright)
-            findings += found
+            photo, problems = see(path, annotated, self.upright)
+            findings += problems
         try:
             if listed or xml.is_file():
                 mended = mend_voc(xml, photo.size if photo else None)
@@ -295,15 +295,15 @@ class VocFolder:
 
 
 def _names_in(folder: Path) -> set[str]:
-    """Return the names, without suffix, of the files of a folder but for hidden ones."""
+    """Return the names, without suffix, of a folder's files except hidden ones."""
     return {path.stem for path in folder.glob("[!.]*") if path.is_file() and path.suffix.lower() != ".txt"}
 
 
-def _told(data: VOCSplit, image: str) -> Size | None:
-    """Return the size that an annotation tells, None where it tells none or cannot be read."""
+def _annotated_size(data: VOCSplit, image: str) -> Size | None:
+    """Return the size in an annotation, None if it has none or cannot be read."""
     path = data.annotation_file(image)
     try:
-        return told_size(parse_xml(path), path)
+        return annotated_size(parse_xml(path), path)
     except (OSError, ValueError):
         return None
 
@@ -337,7 +337,7 @@ class YoloPhotos:
 
 
 def labels_alone(data: YoloSplit) -> list[Path]:
-    """Return the files of labels without a photo in the folders of a split's photos; none where both lie in one folder."""
+    """Return the label files without a photo; none if labels and photos share a folder."""
     pairs = [(photo.parent, data.label_file(image).parent) for image, photo in (data.photos or {}).items()]
     there = {name for photos in {photos for photos, _ in pairs} for name in photos_by_name(photos)}
     folders = {labels for photos, labels in pairs if labels != photos}
@@ -359,11 +359,11 @@ class CocoFile:
 
     def inspect(self, image: str) -> Inspected:
         path, number = self.index.photos[image], self.numbers[image]
-        told = self.index.sizes[number]
-        photo, findings = see(path, told if all(told) else None, self.upright)
+        size = self.index.sizes[number]
+        photo, findings = see(path, size if all(size) else None, self.upright)
         if photo is not None:
             self.sizes[number] = photo.size
-            if not all(told):
+            if not all(size):
                 findings = [*findings, Finding(f"{self.source.path}: image {path.name} has no width and height", "size")]
         return Inspected(image, photo, Mended(None, [], []), (path,), findings)
 

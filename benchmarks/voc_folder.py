@@ -1,4 +1,4 @@
-"""A VOC20xx folder fetched from its makers, and the test whether a photo is the one that its annotation means."""
+"""Download PASCAL VOC, and check that a photo has the size that its annotation says."""
 
 from __future__ import annotations
 
@@ -67,15 +67,15 @@ def _target(path: Path, member: tarfile.TarInfo, root: Path) -> Path:
 
 
 def check_size(path: Path, stored: tuple[int, int], annotated: tuple[int, int] | None, upright: bool = False) -> None:
-    """Raise ValueError where a photo's size (width, height), stored or `upright`, is not the annotated one, if there is one."""
-    width, height = found = photo_size(path, upright=True) if upright else stored
-    if annotated not in (None, found):
-        said = "x".join(map(str, annotated or ()))
+    """Raise ValueError if a photo's size (width, height), stored or `upright`, differs from the annotated one."""
+    width, height = size = photo_size(path, upright=True) if upright else stored
+    if annotated not in (None, size):
+        expected = "x".join(map(str, annotated or ()))
         if annotated == (height, width) and exif_orientation(path) in TURNED:
-            seen = f"is seen as {width}x{height} pixels as it is" if upright else f"is stored as {width}x{height} pixels and"
-            rule, remedy = ("stored", "take `upright` away") if upright else ("people see it", "give `upright=True`")
+            pixels = f"is {width}x{height} pixels when" if upright else f"is stored as {width}x{height} pixels and"
+            rule, remedy = ("as stored", "leave out `upright`") if upright else ("after the rotation", "give `upright=True`")
             raise ValueError(
-                f"{path}: {seen} rotated by EXIF, and its annotation says {said}: it was annotated as {rule}; {remedy} "
-                "where all are, else write a repaired copy by `vocbench data check` with `fix_into`"
+                f"{path}: {pixels} rotated by EXIF, but its annotation says {expected}: it was annotated {rule}; {remedy} "
+                "if all photos were, else write a repaired copy with `vocbench data check` and `fix_into`"
             )
-        raise ValueError(f"{path}: is {width}x{height} pixels, its annotation says {said}; one of them is wrong")
+        raise ValueError(f"{path}: is {width}x{height} pixels, but its annotation says {expected}; one of them is wrong")

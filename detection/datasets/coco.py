@@ -1,4 +1,4 @@
-"""COCO's `instances.json`: images, annotations and categories, whatever numbers they bear.
+"""COCO's `instances.json`: images, annotations and categories, with any ids.
 
 An image's id here is its file's name without suffix, as in VOC; its number is kept, as results refer to it. Objects marked
 `iscrowd` become `difficult`: what is found on them neither counts nor is counted against a detector, as in COCO's evaluation.
@@ -70,14 +70,14 @@ def read_index(path: Path, content: object, split: str | None = None, photos: Pa
 
 
 def _once(path: Path, kind: str, entries: Sequence[tuple[N, str]]) -> dict[N, str]:
-    """Return names by id; ValueError, naming the file and both names, for an id that stands there twice."""
-    found: dict[N, str] = {}
+    """Return names by id; ValueError, naming the file and both names, for an id that occurs twice."""
+    names: dict[N, str] = {}
     for number, name in entries:
-        if number in found:
-            remedy = "remove one" if name == found[number] else "number them apart, and what refers to them"
-            raise ValueError(f"{path}: the {kind} id {number} stands twice, for {found[number]} and {name}; {remedy}")
-        found[number] = name
-    return found
+        if number in names:
+            remedy = "remove one" if name == names[number] else "give them different ids, also in the annotations"
+            raise ValueError(f"{path}: the {kind} id {number} occurs twice, for {names[number]} and {name}; {remedy}")
+        names[number] = name
+    return names
 
 
 def read_entry(path: Path, i: int, one: Any, index: Index) -> tuple[str, str, list[float], bool]:

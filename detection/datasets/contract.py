@@ -16,23 +16,23 @@ import numpy as np
 from vocbench.detection.datasets.classes import ClassIndex, class_key, own_classes
 from vocbench.detection.detections import Objects
 
-BEYOND = 0.05  # of a side: boxes that stand out farther are refused, as the annotation may be of another picture
+BEYOND = 0.05  # of a side: boxes that reach farther beyond the border are refused, as the annotation may be of another picture
 LEAST_BEYOND = 2  # pixels
 
 D = TypeVar("D", bound="Dataset")
 
 
 class DataWarning(UserWarning):
-    """Something in a data set or a file of detections that is read all the same, and that its owner should know."""
+    """An irregularity in a data set or a file of detections that is tolerated, and that its owner should know."""
 
 
 @dataclass(frozen=True)
 class Annotation:
     """What is known of one photo.
 
-    size (width, height) in pixels, None where it is not told; names of the objects' classes as written; boxes (N, 4) float64
-    continuous corners from 0, inside the picture; difficult (N,) bool; how many boxes were clipped at the border; and whether
-    EXIF turns the photo while the annotation, without a size, does not tell which way up it was seen.
+    size (width, height) in pixels, None if not annotated; names of the objects' classes as written; boxes (N, 4) float64
+    continuous corners from 0, inside the picture; difficult (N,) bool; clipped: how many boxes were clipped at the border;
+    turned: whether EXIF rotates the photo and the annotation has no size that says whether it was made after the rotation.
     """
 
     size: tuple[int, int] | None
@@ -53,12 +53,13 @@ def make_annotation(
 ) -> Annotation:
     """Make an annotation of (name, [x1, y1, x2, y2] corners from 0, difficult) entries; errors name `whence`.
 
-    Boxes that stand out a little are clipped to the picture; turned ones, and those far beyond the border, are refused.
+    Boxes slightly beyond the border are clipped to the picture; those far beyond it, or with corners in the wrong order, are
+    refused.
     """
     names, boxes, flags, clipped = [], [], [], 0
     for name, corners, difficult in entries:
         if not name:
-            raise ValueError(f"{whence}: an object without the name of its class; repair the annotation")
+            raise ValueError(f"{whence}: an object has no class name; repair the annotation")
         box = np.asarray(corners, np.float64)
         most = np.array([np.inf, np.inf] if size is None else size, np.float64)
         room = np.maximum(LEAST_BEYOND, BEYOND * most) if size is not None else np.array([LEAST_BEYOND, LEAST_BEYOND])
@@ -87,7 +88,7 @@ class Choice:
 class Dataset:
     """Photos with objects. Annotations are read when asked for; where photos lie is known without opening them.
 
-    `upright` says that boxes are in the pixels of the photo as people see it, with EXIF's turn done.
+    `upright` says that boxes count the pixels of the photo after EXIF rotation.
     """
 
     folder: Path
@@ -171,13 +172,13 @@ def choose_classes(data: D, classes: Sequence[str] | Mapping[str, str]) -> D:
 def read_objects(data: Dataset, ids: Sequence[str] | None = None) -> dict[str, Objects]:
     """Return the objects of all photos by id.
 
-    One `DataWarning` each tells how many boxes were clipped, how many objects left out, and how many photos EXIF turns of which
-    their annotations do not tell which way up they were seen.
+    Warns, with a `DataWarning` each, of clipped boxes, of objects left out, and of photos that EXIF rotates without their
+    annotations saying whether boxes count pixels before or after the rotation.
     """
-    found, clipped, turned, other = {}, 0, 0, Counter[str]()
+    objects, clipped, turned, other = {}, 0, 0, Counter[str]()
     for image in data.ids if ids is None else ids:
         annotation = data.annotation(image)
-        found[image] = data.labelled(annotation)
+        objects[image] = data.labelled(annotation)
         clipped += annotation.clipped
         turned += annotation.turned and not data.upright
         labels = data.labels(annotation.names)
@@ -187,8 +188,8 @@ def read_objects(data: Dataset, ids: Sequence[str] | None = None) -> dict[str, O
     if turned:
         one = turned == 1
         warnings.warn(
-            f"{data.name}: EXIF turns {counted(turned, 'photo')}, and without a size {'its' if one else 'their'} annotation"
-            f"{'' if one else 's'} may mean pixels as stored, which is taken here, or as people see them: `upright=True`",
+            f"{data.name}: EXIF rotates {counted(turned, 'photo')} whose {'annotation has' if one else 'annotations have'} "
+            "no size; boxes are taken to count pixels as stored; if they count pixels after the rotation, give `upright=True`",
             DataWarning,
             stacklevel=2,
         )
@@ -197,7 +198,7 @@ def read_objects(data: Dataset, ids: Sequence[str] | None = None) -> dict[str, O
         warnings.warn(
             f"{data.name}: {counted(other.total(), 'object')} of other classes left out: {listing}", DataWarning, stacklevel=2
         )
-    return found
+    return objects
 
 
 def counted(count: int, one: str, many: str | None = None) -> str:

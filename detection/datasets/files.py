@@ -59,7 +59,7 @@ def read_text(path: Path) -> str:
 
 
 def load_json(path: Path) -> Any:
-    """Return a JSON file's content; FileNotFoundError or ValueError naming it, also for a key that stands twice."""
+    """Return a JSON file's content; FileNotFoundError or ValueError naming it, also for a key that occurs twice."""
     text = read_text(path)
     try:
         return json.loads(text, object_pairs_hook=_each_once)
@@ -72,7 +72,7 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"{next(key for i, key in enumerate(keys) if key in keys[:i])!r} stands twice in one object; keep one")
+        raise ValueError(f"{next(key for i, key in enumerate(keys) if key in keys[:i])!r} occurs twice in one object; keep one")
     return made
 
 

@@ -1,7 +1,7 @@
-"""Annotations mended one object at a time, in their own form and with everything else that they say.
+"""Repair annotations one object at a time, in their own format, keeping everything else in them.
 
-Boxes that stand out a little are clipped, corners in the wrong order exchanged, a missing size is written; an object that no
-rule mends is taken out, and what it said is kept in its finding. Files on the disk stay as they are.
+Boxes slightly beyond the border are clipped, corners in the wrong order are swapped, and a missing size is filled in. An object
+that no rule repairs is removed, and its text is kept in the finding. Files on disk are not changed.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from vocbench.detection.datasets.coco import Index, read_entry
 from vocbench.detection.datasets.contract import make_annotation
 from vocbench.detection.datasets.files import MARKS, decode, parse_xml, read_text
-from vocbench.detection.datasets.voc import SIDES, is_difficult, text_of, told_size, voc_corners, written_box
+from vocbench.detection.datasets.voc import SIDES, annotated_size, is_difficult, text_of, voc_corners, written_box
 from vocbench.detection.datasets.yolo import YoloSplit, corners, read_row
 
 Size = tuple[int, int]
-# What is read all the same: kind and what is said of it.
+# Irregularities that are tolerated: kind and description.
 NOTES = {
     "clipped": "a box that reaches beyond the border and is clipped",
     "size": "no size of the photo, which is taken from the photo",
@@ -34,9 +34,9 @@ NOTES = {
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong with a file: a message that names it, and its kind in `NOTES` where it is read all the same.
+    """What is wrong with a file: a message that names it, and its kind in `NOTES` if it is tolerated.
 
-    `lost` is what a mended annotation lacks, as it was written; empty where all is kept.
+    `lost` is the original text of what the repaired annotation leaves out; empty if nothing is left out.
     """
 
     text: str
@@ -45,7 +45,7 @@ class Finding:
 
 
 class Mended(NamedTuple):
-    """The content of a mended annotation, the class of each object in it, and what was wrong."""
+    """The content of a repaired annotation, the class of each object in it, and what was wrong."""
 
     content: Any
     names: list[str]
@@ -60,62 +60,62 @@ def mend_box(
     written: Sequence[float],
     turned: Sequence[float],
 ) -> tuple[list[float] | None, list[Finding]]:
-    """Return the corners of an object's box inside a picture, None where it cannot be there, and what is wrong with it.
+    """Return the corners of an object's box clipped to the picture, None if it cannot be repaired, and what is wrong with it.
 
-    `convert` makes continuous corners from 0 of a box as `written`; `turned` is the box with its corners in order.
+    `convert` turns the box as `written` into continuous corners from 0; `turned` is the same box with its corners in order.
     """
     try:
-        found = make_annotation(whence, size, [(name, convert(written), False)])
-        told = [Finding(f"{whence}: the box {list(written)} of a {name} reaches beyond the border", "clipped")]
-        return found.boxes[0].tolist(), told if found.clipped else []
+        annotation = make_annotation(whence, size, [(name, convert(written), False)])
+        beyond = [Finding(f"{whence}: the box {list(written)} of a {name} reaches beyond the border", "clipped")]
+        return annotation.boxes[0].tolist(), beyond if annotation.clipped else []
     except ValueError as error:
         reason = str(error)
     try:
-        found = make_annotation(whence, size, [(name, convert(turned), False)])
-        return found.boxes[0].tolist(), [Finding(reason)]
+        annotation = make_annotation(whence, size, [(name, convert(turned), False)])
+        return annotation.boxes[0].tolist(), [Finding(reason)]
     except ValueError:
         return None, [Finding(reason, lost=f"{name} {list(written)}")]
 
 
 def mend_voc(path: Path, size: Size | None) -> Mended:
-    """Return a VOC annotation mended, as XML, of a photo of this size; None for one that is not known.
+    """Return a VOC annotation repaired, as XML; `size` is that of the photo, None if it is not known.
 
-    Raises FileNotFoundError, and ValueError for a file of which nothing can be read.
+    Raises FileNotFoundError, and ValueError for a file that cannot be read at all.
     """
     root = parse_xml(path)
     findings, names = _written_as(path), list[str]()
     try:
-        told = told_size(root, path)
-        if told is None:
-            findings.append(Finding(f"{path}: does not tell the size of the photo", "size"))
+        annotated = annotated_size(root, path)
+        if annotated is None:
+            findings.append(Finding(f"{path}: has no size of the photo", "size"))
     except ValueError as error:
-        told = None
+        annotated = None
         findings.append(Finding(str(error)))
     number = 0
     for parent in list(root.iter()):
         for element in parent.findall("object"):
             number += 1
-            kept, found = _mend_object(element, number, path, size or told)
-            findings += found
+            kept, problems = _mend_object(element, number, path, size or annotated)
+            findings += problems
             if kept:
                 names.append(text_of(element, "name"))
             else:
                 parent.remove(element)
-    if told is None and size is not None:
+    if annotated is None and size is not None:
         _write_size(root, size)
     indent(root)
     return Mended(tostring(root, encoding="utf-8") + b"\n", names, findings)
 
 
 def _written_as(path: Path) -> list[Finding]:
-    """Return what is odd about how an XML file is written, though it is read."""
+    """Return the irregularities in the encoding of an XML file that are tolerated."""
     data = path.read_bytes()
-    found = []
+    findings = []
     if any(data.startswith(mark) for mark, _ in MARKS) or not _is_utf8(data):
-        found.append(Finding(f"{path}: is not plain UTF-8", "encoding"))
+        findings.append(Finding(f"{path}: is not plain UTF-8", "encoding"))
     if re.search(r"\sxmlns(:\w+)?\s*=", decode(data)):
-        found.append(Finding(f"{path}: has an XML namespace", "namespace"))
-    return found
+        findings.append(Finding(f"{path}: has an XML namespace", "namespace"))
+    return findings
 
 
 def _is_utf8(data: bytes) -> bool:
@@ -127,7 +127,7 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _mend_object(element: Element, number: int, path: Path, size: Size | None) -> tuple[bool, list[Finding]]:
-    """Mend an object in its place; False where it is to be left out."""
+    """Repair an object in place; False if it must be left out."""
     name = text_of(element, "name")
     try:
         written, difficult = written_box(element, number, path), is_difficult(element, path)
@@ -151,12 +151,12 @@ def _mend_object(element: Element, number: int, path: Path, size: Size | None) -
 
 
 def plain(value: float) -> str:
-    """Return a number as short as it is exact: 12, 12.5."""
+    """Return the shortest exact text of a number: 12, 12.5."""
     return str(int(value)) if value == int(value) else repr(value)
 
 
 def _set(parent: Element, tag: str, text: str) -> None:
-    """Set the text of an element inside this one, made where it is missing."""
+    """Set the text of a child element, creating it if it is missing."""
     inner = parent.find(tag)
     (SubElement(parent, tag) if inner is None else inner).text = text
 
@@ -172,7 +172,7 @@ def _write_size(root: Element, size: Size) -> None:
 
 
 def mend_yolo(data: YoloSplit, image: str, size: Size) -> Mended:
-    """Return the rows of an image's file of labels mended, as text; empty where there is no file, which means no objects."""
+    """Return the rows of an image's label file repaired, as text; empty if there is no file, which means no objects."""
     path, rows = data.label_file(image), list[str]()
     findings, names = list[Finding](), list[str]()
     if not path.is_file():
@@ -185,10 +185,10 @@ def mend_yolo(data: YoloSplit, image: str, size: Size) -> Mended:
         try:
             row = read_row(path, number, line)
             name = data.class_name(path, row[0])
-            mended, found = _mend_row(path, name, row, size)
+            mended, problems = _mend_row(path, name, row, size)
         except ValueError as error:
-            mended, found = None, [Finding(str(error), lost=line.strip())]
-        findings += [Finding(one.text, one.kind, line.strip() if one.lost else "") for one in found]
+            mended, problems = None, [Finding(str(error), lost=line.strip())]
+        findings += [Finding(one.text, one.kind, line.strip() if one.lost else "") for one in problems]
         if mended is not None:
             names.append(name)
             rows.append(f"{' '.join([plain(row[0]), *map(repr, mended)])}\n" if mended != row[1:] else f"{line.strip()}\n")
@@ -196,7 +196,7 @@ def mend_yolo(data: YoloSplit, image: str, size: Size) -> Mended:
 
 
 def _mend_row(path: Path, name: str, row: list[float], size: Size) -> tuple[list[float] | None, list[Finding]]:
-    """Return a row's numbers after its class, inside the picture; None where they cannot be there."""
+    """Return a row's numbers after its class, clipped to the picture; None if the box cannot be repaired."""
     written = row[1:]
     turned = [*written[:2], *map(abs, written[2:])] if len(written) == 4 else written
     box, findings = mend_box(str(path), size, name, lambda given: corners(path, list(given), size), written, turned)
@@ -210,7 +210,7 @@ def _mend_row(path: Path, name: str, row: list[float], size: Size) -> tuple[list
 
 
 def mend_coco(path: Path, content: Mapping[str, Any], index: Index, sizes: Mapping[str, Size]) -> Mended:
-    """Return the annotations of a COCO file mended, by the number of their image; names are those of all objects.
+    """Return the annotations of a COCO file repaired, by the number of their image; names are those of all objects.
 
     `sizes` are those of the photos by number, as far as they are known; the file's own are used for the others.
     """
@@ -225,16 +225,16 @@ def mend_coco(path: Path, content: Mapping[str, Any], index: Index, sizes: Mappi
             continue
         whence = f"{path}: image {index.files[image]}"
         turned = [min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)]
-        box, found = mend_box(whence, known.get(image), name, lambda given: given, [x1, y1, x2, y2], turned)
-        findings += [Finding(each.text, each.kind, repr(one) if each.lost else "") for each in found]
+        box, problems = mend_box(whence, known.get(image), name, lambda given: given, [x1, y1, x2, y2], turned)
+        findings += [Finding(each.text, each.kind, repr(one) if each.lost else "") for each in problems]
         if box is not None:
             names.append(name)
-            kept[image].append(_with_box(one, box) if found else one)
+            kept[image].append(_with_box(one, box) if problems else one)
     return Mended(kept, names, findings)
 
 
 def _with_box(one: Mapping[str, Any], box: Sequence[float]) -> dict[str, Any]:
-    """Return an annotation with another box; its area too where no outline tells it."""
+    """Return an annotation with another box, and with the box's area if it has no outline."""
     x1, y1, x2, y2 = box
     mended = copy.deepcopy(dict(one)) | {"bbox": [x1, y1, x2 - x1, y2 - y1]}
     if "area" in one and not one.get("segmentation"):

@@ -44,24 +44,24 @@ def _number(element: Element | None, tag: str, path: Path) -> float:
     return value
 
 
-def told_size(root: Element, path: Path) -> tuple[int, int] | None:
-    """Return (width, height) as annotated, None where missing or 0, as labelImg writes where it did not open the photo."""
+def annotated_size(root: Element, path: Path) -> tuple[int, int] | None:
+    """Return the annotated (width, height); None if missing or 0, as labelImg writes if it did not open the photo."""
     size = root.find("size")
     if size is None or not (text_of(size, "width") or text_of(size, "height")):
         return None
     width, height = (int(_number(size, tag, path)) for tag in ("width", "height"))
     if width < 0 or height < 0:
-        raise ValueError(f"{path}: the size {width}x{height} is not one of a picture; repair the annotation")
+        raise ValueError(f"{path}: the size {width}x{height} is not a valid picture size; repair the annotation")
     return (width, height) if width and height else None
 
 
 def is_difficult(element: Element, path: Path) -> bool:
-    """Return whether an object is marked as difficult, however it is written; ValueError for what is neither yes nor no."""
+    """Return whether an object is marked as difficult, in any spelling; ValueError if the flag is neither yes nor no."""
     return read_flag(text_of(element, "difficult"), f"{path}: <difficult>")  # missing or empty means 0
 
 
 def read_flag(value: object, whence: str) -> bool:
-    """Return what 0 or 1, true or false, or a word such as "No" means; ValueError, naming `whence`, for anything else."""
+    """Return a flag written as 0 or 1, true or false, or a word such as "No"; ValueError naming `whence` for anything else."""
     plain = re.sub(r"\.0*$", "", "" if value is None else str(value).strip().lower())
     if plain not in YES + NO:
         raise ValueError(f"{whence} should be 0 or 1, got {value!r}; repair the annotation")
@@ -69,14 +69,14 @@ def read_flag(value: object, whence: str) -> bool:
 
 
 def written_box(element: Element, number: int, path: Path) -> list[float]:
-    """Return xmin, ymin, xmax and ymax of an object; ValueError, saying what there is instead, where it has no box."""
+    """Return xmin, ymin, xmax and ymax of an object; ValueError, naming the shape that it has instead, if it has no box."""
     box = element.find("bndbox")
     if box is None:
         shapes = [inner.tag for inner in element if inner.tag in ("polygon", "robndbox", "segmentation", "point", "ellipse")]
         instead = f", but a <{shapes[0]}>" if shapes else ""
         raise ValueError(
             f"{path}: object {number} ({text_of(element, 'name') or 'without name'}) has no <bndbox>{instead}; "
-            "average precision is of boxes: export boxes from the tool that made it, or remove the object"
+            "average precision needs boxes: export boxes from the annotation tool, or remove the object"
         )
     return [_number(box, tag, path) for tag in SIDES]
 
@@ -93,7 +93,7 @@ def voc_corners(whence: str | Path, name: str, box: Sequence[float]) -> list[flo
 def read_annotation(path: str | Path, size: tuple[int, int] | None = None) -> Annotation:
     """Return the annotation of a VOC XML file; ValueError, naming file and reason, where it breaks the format.
 
-    `size` is that of the photo, for files that do not tell it.
+    `size` is that of the photo, used if the file has none.
     """
     path = Path(path)
     root = parse_xml(path)
@@ -102,7 +102,7 @@ def read_annotation(path: str | Path, size: tuple[int, int] | None = None) -> An
         name = text_of(element, "name")
         corners = voc_corners(path, name, written_box(element, number, path))
         entries.append((name, corners, is_difficult(element, path)))
-    return make_annotation(path, told_size(root, path) or size, entries)
+    return make_annotation(path, annotated_size(root, path) or size, entries)
 
 
 @dataclass(frozen=True)

@@ -194,7 +194,7 @@ def test_data_check_names_each_broken_file_of_the_folder(voc_folder):
         "listed_nowhere.xml: not a readable VOC annotation",
         "2099_000001.jpg: damaged or truncated",
         "listed_nowhere.jpg: not a JPEG or PNG picture",
-        "2099_000004.jpg: is 90x70 pixels, its annotation says 91x70",
+        "2099_000004.jpg: is 90x70 pixels, but its annotation says 91x70",
     ):
         assert sum(message in line for line in told["broken"]) == 1, message
     assert len(told["broken"]) == 8

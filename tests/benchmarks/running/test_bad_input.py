@@ -87,7 +87,7 @@ def spoil_huge(folder):
         (spoil_text, r"2099_000002.jpg: not a JPEG or PNG picture"),
         (spoil_xml, r"2099_000002.xml: not a readable VOC annotation"),
         (spoil_box, r"2099_000002.xml: the box [0, 0, 500, 5] of a dog is not inside"),
-        (spoil_size, r"2099_000002.jpg: is 90x70 pixels, its annotation says 500x400; one of them is wrong"),
+        (spoil_size, r"2099_000002.jpg: is 90x70 pixels, but its annotation says 500x400; one of them is wrong"),
         (spoil_photo, r"2099_000002.jpg: missing photo"),
         (spoil_split, r"val.txt: a split with no images"),
         (spoil_huge, r"2099_000002.jpg: 9000x6000 is 54 megapixels, above the limit of 50"),

@@ -115,7 +115,7 @@ def test_a_set_annotated_upright_is_named_and_read_so(case):
         for image in data.ids:
             check_size(data.photo(image), check_image(data.photo(image)), data.size(image), upright)
 
-    with pytest.raises(ValueError, match=r"rotated by EXIF.*annotated as people see it; give `upright=True`"):
+    with pytest.raises(ValueError, match=r"rotated by EXIF.*annotated after the rotation; give `upright=True`"):
         check(False)
     check(True)
 
@@ -150,7 +150,7 @@ def test_a_run_on_photos_turned_by_exif_names_the_turn_and_goes_on_upright(case)
     folder = case("exif_upright")
     with pytest.raises(ValueError, match=r"p1\.jpg: is stored as 120x90 pixels and rotated by EXIF") as refusal:
         ran(folder, "tests.support.fakes:BlobDetector")
-    remedy = "give --upright where all are, else write a repaired copy by `vocbench data check` with --fix-into"
+    remedy = "give --upright if all photos were, else write a repaired copy with `vocbench data check` and --fix-into"
     assert in_options(str(refusal.value)).endswith(remedy)
     assert ran(folder, "tests.support.fakes:BlobDetector", "--upright").exit_code == 0
 

@@ -225,9 +225,7 @@ def test_photos_turned_by_exif_are_told_where_no_size_says_how_they_were_seen(fo
         xml.write_text(xml.read_text().replace("<width>96<", "<width>0<").replace("<height>72<", "<height>0<"))
     (tmp_path / "d.json").write_text(json.dumps(perfect(photos)))
     given = ["evaluate", "--data", folder, "--split", "val", "--detections", tmp_path / "d.json"]
-    told = (
-        "EXIF turns 1 photo, and without a size its annotation may mean pixels as stored, which is taken here, or as people see"
-    )
+    told = "EXIF rotates 1 photo whose annotation has no size; boxes are taken to count pixels as stored"
     as_stored = invoke(*given)
     assert told in as_stored.stderr
     assert "--upright" in as_stored.stderr
@@ -329,13 +327,15 @@ def test_an_id_that_stands_twice_in_cocos_file_is_named(forms):
     path = forms["coco"] / INSTANCES
     whole = path.read_text()
     changed(path, lambda content: content["images"].append({"id": "1000", "file_name": "p03.jpg"}))
-    refused(path, r"the image id 1000 stands twice, for p00\.jpg and p03\.jpg; number them apart, and what refers to them")
+    refused(
+        path, r"the image id 1000 occurs twice, for p00\.jpg and p03\.jpg; give them different ids, also in the annotations"
+    )
     path.write_text(whole)
     changed(path, lambda content: content["images"].append(content["images"][0]))
-    refused(path, r"the image id 1000 stands twice, for p00\.jpg and p00\.jpg; remove one")
+    refused(path, r"the image id 1000 occurs twice, for p00\.jpg and p00\.jpg; remove one")
     path.write_text(whole)
     changed(path, lambda content: content["categories"].append({"id": 500, "name": "cat"}))
-    refused(path, r"the category id 500 stands twice, for Potted-Plant and cat; number them apart")
+    refused(path, r"the category id 500 occurs twice, for Potted-Plant and cat; give them different ids")
 
 
 def refused(path, reason):
@@ -361,5 +361,5 @@ def test_two_images_of_one_name_in_cocos_file_are_named(forms):
 
 def test_a_key_that_stands_twice_in_json_is_named(tmp_path):
     (tmp_path / "d.json").write_text('{"p1": {"boxes": []}, "p2": {}, "p1": {}}')
-    with pytest.raises(ValueError, match=r"d\.json: not readable JSON \('p1' stands twice in one object; keep one\)"):
+    with pytest.raises(ValueError, match=r"d\.json: not readable JSON \('p1' occurs twice in one object; keep one\)"):
         load_json(tmp_path / "d.json")
