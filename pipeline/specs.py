@@ -64,9 +64,9 @@ def _short(name: str) -> str:
 
 @dataclass(frozen=True)
 class Options:
-    """How models are executed: cutting policy (None: the weights' own), engine, device, tiles at a time.
+    """How models are executed: tiling (None: that of the weights), engine, device, tiles per batch.
 
-    The cutting policy is for OWAN, DnCNN, spandrel's networks and a user's own, the engine for OWAN.
+    The tiling is for OWAN, DnCNN, spandrel's networks and a user's own, the engine for OWAN.
     """
 
     tile: str | None = None
@@ -77,7 +77,7 @@ class Options:
     guard: bool = True  # whether changes of colour that no degradation explains are undone (`vocbench.restorer.guard`)
 
     def check(self) -> None:
-        """Raise ValueError for a cutting policy or an engine that does not exist, whether a model uses it or not."""
+        """Raise ValueError for an invalid tiling or an unknown engine, whether a model uses it or not."""
         if self.engine not in ENGINES:
             raise ValueError(f"unknown engine {self.engine!r}; choose one of {', '.join(ENGINES)}")
         if self.tile is not None:

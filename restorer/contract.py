@@ -34,7 +34,7 @@ class Facts:
 
     sha256: str | None = None  # of the weights file
     engine: str | None = None  # by which the network is executed
-    tile: str | None = None  # the cutting policy
+    tile: str | None = None  # the tiling
     batch: int | None = None  # tiles at a time
 
 

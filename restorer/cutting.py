@@ -1,4 +1,4 @@
-"""What is cut how: the policy by which a photo is restored in tiles. Imports nothing heavy; `tiling` applies it."""
+"""The tiling of a photo: size and stride of its tiles. Imports nothing heavy; the module `tiling` applies it."""
 
 from __future__ import annotations
 

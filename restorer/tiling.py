@@ -1,7 +1,7 @@
-"""Cutting policy: a photo as overlapping tiles, restored some at a time and blended together.
+"""Tiling: a photo is cut into overlapping tiles, which are restored in batches and blended together.
 
-OWAN's attention averages over its whole input and its receptive field is wider than its training patch, so what is cut how
-is part of the function. Each set of weights carries its policy in its metadata. Batches of one tile size also bound the memory
+OWAN's attention averages over its whole input and its receptive field is wider than its training patch, so the tiling
+is part of the function. Each weights file has its tiling in its metadata. Batches of one tile size also bound the memory
 for any photo and give every engine one compiled shape.
 """
 
@@ -72,7 +72,7 @@ class _Canvas:
 
 
 class Tiled(nn.Module):
-    """A network applied by a cutting policy: (B, 3, H, W) in [0, 1] to the same shape, clipped to [0, 1].
+    """A network applied by a tiling: (B, 3, H, W) in [0, 1] to the same shape, clipped to [0, 1].
 
     `network` maps (B, 3, size, size) to the same shape, B at most `batch`. The result of a tile does not depend on how many
     photos came with it: a network whose `any_number` is true, as that of the engines on a CPU, promises that and gets no tile

@@ -115,7 +115,7 @@ def summary(photos: list[PhotoHarm]) -> list[str]:
 
 @click.command()
 @click.option("--restorer", default=DEFAULT_RESTORER, show_default=True, metavar="NAME[:WEIGHTS]")
-@click.option("--tile", metavar="SIZE:STRIDE|whole", help="Cutting policy in place of the weights' own.")
+@click.option("--tile", metavar="SIZE:STRIDE|whole", help="Tiling in place of that of the weights.")
 @click.option("--engine", default="auto", show_default=True)
 @click.option("--guard/--no-guard", default=False, show_default=True, help="Weights must do without it.")
 @click.option("--data", type=click.Path(exists=True), help="Data set of clean photos, in place of the drawn pictures.")

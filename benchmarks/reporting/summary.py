@@ -25,7 +25,7 @@ class Tile:
 
 
 def tiles(results: Results) -> list[Tile]:
-    """Return mAP of clean, distorted and best restored photos, and the share regained of what distortion took."""
+    """Return mAP of clean, distorted and best restored photos, and the share of the lost mAP recovered."""
     variants, best = results.variants, best_restored(results)
     names = [name for name in (*UNRESTORED, best) if name in variants]
     shown = [Tile(_title(name), percent(variants[name].map), between(variants[name].map_ci95), name) for name in names]
@@ -35,9 +35,9 @@ def tiles(results: Results) -> list[Tile]:
         return shown
     share = variants[best].recovered
     if share is None:
-        return [*shown, Tile("Share regained", "–", "not defined: nothing was lost for certain", "")]
+        return [*shown, Tile("Lost mAP recovered", "–", "not defined: no loss is certain", "")]
     interval = between(variants[best].recovered_ci95, 0)
-    return [*shown, Tile("Share regained", share_text(share), interval or "of the mAP that distortion took", "")]
+    return [*shown, Tile("Lost mAP recovered", share_text(share), interval or "of the mAP lost by distortion", "")]
 
 
 def _change_note(results: Results, best: str | None) -> str:
@@ -50,7 +50,7 @@ def _change_note(results: Results, best: str | None) -> str:
 
 
 def share_text(share: float, bounds: Interval = UNDEFINED) -> str:
-    """Return the share regained of what distortion took, with its interval."""
+    """Return the share of the lost mAP recovered, with its interval."""
     interval = between(bounds, 0).removeprefix("95 % interval ")
     return (f"{100 * share:.0f} %" if share > 0 else "none") + (f" ({interval})" if interval else "")
 

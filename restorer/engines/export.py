@@ -1,6 +1,6 @@
 """OWAN in other runtimes' files, with free batch, height and width, checked after writing against the network on three sizes.
 
-Free sizes restore whole photos, or tiles that the caller cuts; the cutting policy of the weights does not travel with the file.
+Free sizes restore whole photos, or tiles that the caller cuts; the tiling of the weights is not part of the file.
 """
 
 from __future__ import annotations

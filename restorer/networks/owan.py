@@ -147,7 +147,7 @@ class Group(nn.Module):
 class Owan(nn.Module):
     """The restoration network: RGB (B, 3, H, W) in [0, 1] to the same shape, not clipped; H and W at least 1 pixel.
 
-    Attention averages over the whole input, so what is cut how is part of the function: see `tiling`.
+    Attention averages over the whole input, so the tiling is part of the function: see `tiling`.
     """
 
     def __init__(self, attention: str = "input", inputs: int = 3, outputs: int = 3):

@@ -56,7 +56,7 @@ TRAINABLE: dict[str, Trainable] = {
 def average(first: Path, second: Path, share: float, out: Path) -> None:
     """Write (1 - share) of the first file's weights plus `share` of the second's (Wortsman et al., CVPR 2022, WiSE-FT).
 
-    The first is a file of `vocbench train`, whose cutting policy and recipe are kept; the second any file of its network, the
+    The first is a file of `vocbench train`, whose tiling and recipe are kept; the second any file of its network, the
     authors' among them. Raises ValueError for files of other networks; FileNotFoundError and OSError as reading and writing do.
     """
     for path in (first, out):

@@ -35,7 +35,7 @@ def test_every_snippet_runs(tmp_path, monkeypatch):
     assert scope["restored"].shape == (80, 100, 3)
     assert scope["restored"].dtype == np.uint8
     assert [frame.picture.shape for frame in scope["frames"]] == [(48, 64, 3)] * 3
-    assert scope["found"][0].orig_shape == (80, 100)
+    assert scope["predictions"][0].orig_shape == (80, 100)
     assert scope["metrics"].nt_per_class.tolist() == [2 if label == 16 else 0 for label in range(80)]
     assert 0 <= scope["metrics"].box.map <= 1
     assert scope["verdicts"] == ["passed", "restored"]
@@ -221,14 +221,14 @@ def test_the_readmes_python_runs(tmp_path, monkeypatch, photo, mobilenet_weights
     folder = make_voc_folder(tmp_path / "made")
     Path("VOCdevkit").mkdir()
     folder.rename("VOCdevkit/VOC2012")
-    scope: dict = {"detections": {}}
+    scope: dict = {"predictions": {}}
     snippets = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert len(snippets) == 4
     for snippet in snippets:
         small = snippet.replace("(3, 375, 500)", "(3, 60, 80)").replace("yolov8n.pt", "yolov8n.yaml")
         exec(compile(small, "README.md", "exec"), scope)
     assert read_image(tmp_path / "restored.png").shape == photo.shape
-    assert isinstance(scope["found"], Detections)
-    assert set(scope["boxes"][0]) == {"boxes", "scores", "labels"}
+    assert isinstance(scope["detections"], Detections)
+    assert set(scope["results"][0]) == {"boxes", "scores", "labels"}
     assert scope["result"].map == 0
     assert os.getcwd() == str(tmp_path)

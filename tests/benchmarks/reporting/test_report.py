@@ -106,7 +106,7 @@ def test_identical_variants_are_folded_and_others_are_not():
 def test_the_tiles_tell_what_was_lost_and_regained():
     results = made_up(0.8, 0.2, 0.5)
     assert [(tile.label, tile.value) for tile in tiles(results)] == [
-        ("Clean, mAP", "80.0"), ("Distorted, mAP", "20.0"), ("Restored by owan, mAP", "50.0"), ("Share regained", "50 %")
+        ("Clean, mAP", "80.0"), ("Distorted, mAP", "20.0"), ("Restored by owan, mAP", "50.0"), ("Lost mAP recovered", "50 %")
     ]  # fmt: skip
     assert tiles(made_up(0.8, 0.2, 0.1))[-1].value == "none"
     assert tiles(made_up(0.8, 0.8, 0.9))[-1].value == "–"
