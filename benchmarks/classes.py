@@ -1,4 +1,4 @@
-"""Which classes a run counts: those of its data set, chosen and renamed, as far as its detectors know them."""
+"""The classes that a run evaluates: those of its data set, chosen and renamed, that at least one detector knows."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ def _checked(whence: object, given: object) -> list[str] | dict[str, str]:
     """Return a list or mapping of class names; ValueError for anything else."""
     named = list(given.values()) + list(given) if isinstance(given, Mapping) else given
     if not isinstance(named, list) or not named or not all(isinstance(name, str) and name.strip() for name in named):
-        raise ValueError(f"{whence}: expected class names, as a list or as a mapping from own names to new ones")
+        raise ValueError(f"{whence}: expected class names, as a list or as a mapping from the data set's names to new ones")
     return dict(given) if isinstance(given, Mapping) else named
 
 
 def choose(data: D, choice: str | None) -> D:
-    """Return the data set with the classes of a choice (see `parse_choice`), its own without one."""
+    """Return the data set with the classes of a choice (see `parse_choice`), or unchanged without a choice."""
     return choose_classes(data, json.loads(choice)) if choice else data
 
 
@@ -61,10 +61,9 @@ def labelled(data: D, choice: str | None, classes: Sequence[str]) -> D:
 
 
 def count_known(data: D, choice: str | None, known: Mapping[str, Sequence[str]]) -> tuple[D, dict[str, list[str]]]:
-    """Return the data set labelled by those of its classes that any detector knows, and by detector the ones that it lacks.
+    """Return the data set labelled by the classes that any detector knows, and for each detector the classes that it lacks.
 
-    `known` has the names of each detector's classes. Raises ValueError where no class is known, and for a chosen one that is
-    not.
+    `known` has the names of each detector's classes. Raises ValueError if no class is known, or a chosen one is not.
     """
     asked = choose(data, choice).classes
     lacking = {label: [name for name in asked if ClassIndex(names)(name) is None] for label, names in known.items()}
@@ -74,7 +73,7 @@ def count_known(data: D, choice: str | None, known: Mapping[str, Sequence[str]])
         has = "; ".join(f"{label} knows {_some(names)}" for label, names in known.items())
         raise ValueError(
             f"no detector knows {'the class' if len(strange) == 1 else 'the classes'} {_some(strange)} of {data.name}; "
-            f"{has}: choose and rename by `classes`, or take a detector trained on them"
+            f"{has}: choose or rename classes with `classes`, or use a detector trained on them"
         )
     unknown = {label: [name for name in missing if name in classes] for label, missing in lacking.items()}
     return labelled(data, choice, classes), {label: missing for label, missing in unknown.items() if missing}

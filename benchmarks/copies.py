@@ -56,13 +56,13 @@ def _check_free(out: Path, split: str, names: Sequence[str]) -> None:
     if taken.exists():
         raise ValueError(f"{taken}: already there; choose another `out`")
     if not (out / "data.yaml").exists() and out.exists() and any(out.iterdir()):
-        raise ValueError(f"{out}: not empty, and holds no copy that was made before; choose another `out`")
+        raise ValueError(f"{out}: not empty, and not an earlier copy; choose another `out`")
     if (out / "data.yaml").exists() and list(names_of(out / "data.yaml", load_yaml(out / "data.yaml"))) != list(names):
-        raise ValueError(f"{out}: holds a data set of other classes; choose another `out`")
+        raise ValueError(f"{out}: holds a data set with other classes; choose another `out`")
 
 
 def _yolo_rows(objects: Objects, size: tuple[int, int]) -> Iterator[str]:
-    """Yield rows `class x y width height` in parts of the picture."""
+    """Yield rows `class x y width height`, normalised by the size of the picture."""
     width, height = size
     for (x1, y1, x2, y2), label in zip(objects.boxes.tolist(), objects.labels.tolist(), strict=True):
         numbers = (x1 + x2) / 2 / width, (y1 + y2) / 2 / height, (x2 - x1) / width, (y2 - y1) / height
@@ -78,7 +78,7 @@ def _coco(objects: Mapping[str, Objects], sizes: Mapping[str, tuple[int, int]], 
 
 
 def _csv(levels: Mapping[str, Mapping[str, float]]) -> str:
-    """Return levels in the units of `UNITS`, a row a photo, in the order of application; empty where none was drawn."""
+    """Return levels in the units of `UNITS` as CSV, a row per photo, in the order of application; empty cells for none."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     columns = [name for name in DEGRADATIONS if any(name in drawn for drawn in levels.values())]
@@ -99,10 +99,10 @@ def _yaml(out: Path, split: str, names: Sequence[str]) -> bytes:
 def divide(ids: Sequence[str], shares: Mapping[str, float], seed: int) -> dict[str, list[str]]:
     """Divide photos into splits of these shares, by their ids and the seed alone; each keeps the given order.
 
-    ValueError unless the shares are above 0 and make at most 1.
+    Raises ValueError unless the shares are above 0 and sum to at most 1.
     """
     if not shares or min(shares.values()) <= 0 or sum(shares.values()) > 1 + 1e-9:
-        raise ValueError(f"shares should be above 0 and make at most 1, got {', '.join(f'{s:g}' for s in shares.values())}")
+        raise ValueError(f"shares must be above 0 and sum to at most 1, got {', '.join(f'{s:g}' for s in shares.values())}")
     drawn = sorted(ids, key=lambda image: hashlib.sha256(f"{seed}:{image}".encode()).digest())
     parts, first, reached = {}, 0, 0.0
     for name, share in shares.items():
@@ -114,7 +114,7 @@ def divide(ids: Sequence[str], shares: Mapping[str, float], seed: int) -> dict[s
 
 
 def write_splits(out: Path, parts: Mapping[str, Sequence[str]]) -> list[Path]:
-    """Write `NAME.txt` with an id a line for each split, and return the files; ValueError where one is there or is empty."""
+    """Write `NAME.txt` with one id per line for each split and return the files; ValueError if one exists or would be empty."""
     files = {out / f"{name}.txt": ids for name, ids in parts.items()}
     there = next((path for path in files if path.exists()), None)
     if there:

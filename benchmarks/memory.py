@@ -1,4 +1,4 @@
-"""The peak of a process's memory, where the system tells it."""
+"""The peak memory of a process, if the system reports it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import sys
 
 
 def resident_peak(*, children: bool = False) -> int | None:
-    """Return the most bytes that this process has held in memory so far, or with `children` the most of any that has ended.
+    """Return the peak resident memory of this process in bytes, or with `children` the largest of any child that has ended.
 
-    None where the system lacks `resource`, as Windows does.
+    None if the system lacks `resource`, as Windows does.
     """
     try:
         import resource

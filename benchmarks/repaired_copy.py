@@ -1,9 +1,9 @@
-"""A repaired copy of a data set: what `data_check` finds mended, all else as it is, and the source untouched.
+"""Write a copy of a data set with the faults that `data_check` finds repaired; the source is not changed.
 
 A VOC folder becomes one with `JPEGImages`, `Annotations` and `ImageSets/Main`; COCO's files lie in `annotations` beside folders
 of photos, one file alone as `instances.json` beside `images`; YOLO has a `data.yaml` with `images/SPLIT` and `labels/SPLIT`.
-Photos are copied byte by byte. Those that EXIF rotates, and pictures of other kinds, become PNG with the pixels that their
-annotations count. What no rule mends lies in `left-out`, and `repairs.json` tells all.
+Photos are copied byte by byte. Those that EXIF rotates, and pictures in other formats, become PNG with the pixels that
+their annotations count. What no rule repairs goes to `left-out` and is listed in `repairs.json`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ASIDE, RECORD = "left-out", "repairs.json"
 
 @dataclass
 class Copied:
-    """What a copy holds: its photos, and what is left out of it, with the reason and what was written."""
+    """The number of photos in a copy, and what is left out of it, with reasons and original texts."""
 
     photos: int = 0
     left_out: list[dict[str, Any]] = field(default_factory=list)
@@ -52,7 +52,7 @@ def write_repaired(
     writer = _Writer(root, out)
     checked = check(place, split, say, progress, upright, writer.add)
     if not writer.forms:
-        raise ValueError(f"{place}: nothing of it can be copied; a repaired copy is made of VOC, COCO and YOLO")
+        raise ValueError(f"{place}: cannot be copied; only VOC, COCO and YOLO data sets have repaired copies")
     writer.finish(checked)
     return checked, writer.copied
 
@@ -61,11 +61,11 @@ def _check_free(source: Path, target: Path, out: Path) -> None:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise ValueError(f"{out}: is not empty; choose another folder for the repaired copy")
     if target.is_relative_to(source) or source.is_relative_to(target):
-        raise ValueError(f"{out}: the repaired copy should lie outside the data set; choose another folder")
+        raise ValueError(f"{out}: the repaired copy must lie outside the data set; choose another folder")
 
 
 class _Writer:
-    """Writes each photo as it was inspected, and at the end the files that are of a whole split."""
+    """Writes each photo as it was inspected, and at the end the files of whole splits."""
 
     def __init__(self, root: Path, out: Path):
         self.root, self.out, self.copied = root, out, Copied()
@@ -125,7 +125,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _store(photo: Seen, target: Path) -> Path:
-    """Write a photo: copied, or as PNG with the pixels that its annotation counts. Return where it lies."""
+    """Copy a photo, or write it as PNG with the pixels that its annotation counts; return its path."""
     if not photo.remade:
         _copy(photo.path, target)
         return target

@@ -1,4 +1,4 @@
-"""The built-in sample: photos that installed packages carry, annotated by hand in VOC's format.
+"""The built-in sample: photos that come with installed packages, annotated by hand in VOC's format.
 
 The photos stay where they are; only annotations and the split belong to this package. Astronaut (NASA), chelsea (Stefan van der
 Walt), camera (Lav Varshney, CC0) and the two views of a motorcycle (Middlebury stereo set, Scharstein et al., 2014) come with
@@ -45,11 +45,11 @@ class SampleSplit(VOCSplit):
     """The sample with the interface of a VOC split."""
 
     def photo(self, image_id: str) -> Path:
-        found = photo_path(image_id)
-        if found is None:
+        path = photo_path(image_id)
+        if path is None:
             package, inner = PHOTOS[image_id]
-            raise FileNotFoundError(f"{inner}: the installed {package} does not carry this photo of the sample; reinstall it")
-        return found
+            raise FileNotFoundError(f"{inner}: the installed {package} lacks this photo of the sample; reinstall it")
+        return path
 
 
 def sample_split(split: str = "all") -> SampleSplit:
@@ -57,7 +57,7 @@ def sample_split(split: str = "all") -> SampleSplit:
     read = read_voc(FOLDER, split)
     there = [image for image in read.ids if photo_path(image)]
     if not there:
-        raise FileNotFoundError("none of the sample's photos is there: install scikit-image, Matplotlib or ultralytics")
+        raise FileNotFoundError("none of the sample's photos is installed; install scikit-image, Matplotlib or ultralytics")
     return SampleSplit(read.folder, "sample", split, there)
 
 

@@ -26,7 +26,7 @@ AS_THEY_ARE = "none"  # the recipe of photos that are degraded already
 
 @dataclass(frozen=True)
 class RunSettings:
-    """What decides the numbers of a run. Workers and output folder are not among it."""
+    """The settings that determine the results of a run; workers and output folder do not."""
 
     data: str  # `sample`, or a folder or file of a data set
     split: str
@@ -39,17 +39,17 @@ class RunSettings:
     skip: int = 0  # photos of the split left out before the first
     limit: int | None = None  # only the first photos after those skipped
     do_no_harm: bool = False  # also restore the clean photos
-    tile: str | None = None  # SIZE:STRIDE or whole; None: the weights' own
+    tile: str | None = None  # SIZE:STRIDE or whole; None: that of the weights
     engine: str = "auto"
     device: str = "cpu"
-    batch: int = 0  # tiles at a time; 0: the number that is fastest here
+    batch: int = 0  # tiles per batch; 0: the fastest number on this machine
     unit: int = 8  # photos computed and stored together
     levels: str | None = None  # fixed levels as JSON, in place of the recipe's draws
     on_error: str = "stop"  # or skip
     trust_weights: bool = False
     examples: int = 6  # photos shown side by side
     guard: bool = True  # whether colour shifts by a restorer that no degradation explains are undone
-    classes: str | None = None  # those that count, as JSON: a list, or {own name: new name}
+    classes: str | None = None  # those evaluated, as JSON: a list, or {own name: new name}
     restore_at: str = "native"  # or `detector`: photos are restored at the size that each detector sees
     upright: bool = False  # whether annotations count pixels as people see the photos, with EXIF's turn done
 
@@ -68,7 +68,9 @@ class RunSettings:
         if self.restore_at not in SCALES:
             raise ValueError(f"unknown `restore_at` {self.restore_at!r}; choose one of {', '.join(SCALES)}")
         if self.recipe == AS_THEY_ARE and (self.do_no_harm or self.draws > 1):
-            raise ValueError("`recipe=none` takes photos as they are: there is nothing to draw, and no clean photo to harm")
+            raise ValueError(
+                "`recipe=none` takes photos as they are: there are no levels to draw, and no clean photos to restore"
+            )
         if self.draws < 1 or self.unit < 1:
             raise ValueError("`draws` and `unit` must be at least 1")
         if self.batch < 0:
@@ -81,7 +83,7 @@ class RunSettings:
             raise ValueError(f"`skip` must be at least 0, got {self.skip}")
 
     def choose(self, ids: Sequence[str]) -> list[str]:
-        """Return the image ids of a split that the run is about; ValueError where `skip` leaves none."""
+        """Return the image ids of a split that the run uses; ValueError if `skip` leaves none."""
         if self.skip >= len(ids):
             raise ValueError(f"`skip` leaves no photo: {self.skip} of the {len(ids)} of {self.split}; give a smaller one")
         last = None if self.limit is None else self.skip + self.limit
@@ -123,7 +125,7 @@ def git_commit() -> str | None:
 
 
 def code_digest() -> str:
-    """Return the SHA-256 of the code that makes predictions: what only reports on them may change while a run waits."""
+    """Return the SHA-256 of the code that makes predictions; code that only reports on them may change before a resume."""
     root = Path(__file__).resolve().parent.parent
     files = [path for folder in COMPUTING for path in (root / folder).rglob("*") if path.suffix in (".py", ".cpp", ".h")]
     digests = sorted((path.relative_to(root).as_posix(), file_digest(path)) for path in files)

@@ -1,7 +1,7 @@
 """The paper's Figures 7 and 8: how OWAN's attention weights depend on the distortion.
 
-On patches of one distortion each, as the paper's Table 3 has them: blur, noise, JPEG and motion blur are applied here, others,
-such as raindrops, come with photos that have them.
+Each set of patches has one distortion, as in the paper's Table 3. Blur, noise, JPEG and motion blur are applied here; others,
+such as raindrops, need photos that have them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _patches(folder: Path, size: int, limit: int, seed: int) -> Iterator[torch.T
         path = photos[number % len(photos)]
         photo = read_image(path)
         if min(photo.shape[1:]) < size:
-            raise ValueError(f"{path}: smaller than a patch of {size} pixels; leave it out, or give a smaller `patch`")
+            raise ValueError(f"{path}: smaller than a patch of {size} pixels; remove it, or give a smaller `patch`")
         top, left = (int(random.integers(side - size + 1)) for side in photo.shape[1:])
         yield photo[:, top : top + size, left : left + size]
 
@@ -115,15 +115,15 @@ def _heatmaps(arrays: dict[str, np.ndarray], path: Path, title: str, colours: st
     figure.savefig(path, dpi=110)
 
 
-def write_figures(found: AttentionStatistics, out: Path) -> list[Path]:
+def write_figures(statistics: AttentionStatistics, out: Path) -> list[Path]:
     """Write attention.npz, figure7 (mean and variance) and figure8 (difference from the mean) and return their paths."""
-    arrays = {"mean": found.mean, "variance": found.variance, "difference": found.difference}
-    names = {"sets": np.array(found.sets), "operations": np.array(OPERATIONS)}
+    arrays = {"mean": statistics.mean, "variance": statistics.variance, "difference": statistics.difference}
+    names = {"sets": np.array(statistics.sets), "operations": np.array(OPERATIONS)}
     np.savez(out / "attention.npz", **(names | arrays))  # type: ignore[arg-type]
-    seventh = {f"{name}: mean": found.mean[i] for i, name in enumerate(found.sets)}
+    seventh = {f"{name}: mean": statistics.mean[i] for i, name in enumerate(statistics.sets)}
     _heatmaps(seventh, out / "figure7_mean.png", "Mean attention weight", "viridis", False)
-    spread = {f"{name}: variance": found.variance[i] for i, name in enumerate(found.sets)}
+    spread = {f"{name}: variance": statistics.variance[i] for i, name in enumerate(statistics.sets)}
     _heatmaps(spread, out / "figure7_variance.png", "Variance of the attention weight", "viridis", False)
-    eighth = {name: found.difference[i] for i, name in enumerate(found.sets)}
+    eighth = {name: statistics.difference[i] for i, name in enumerate(statistics.sets)}
     _heatmaps(eighth, out / "figure8.png", "Mean attention weight minus the mean over the sets", "RdBu_r", True)
     return [out / name for name in ("attention.npz", "figure7_mean.png", "figure7_variance.png", "figure8.png")]

@@ -1,4 +1,4 @@
-"""The ceilings of owan-half's and owan-quarter's features, from what photos reach (`owan_subpixel.measure_ceilings`).
+"""Measure the ceilings of the features of owan-half and owan-quarter on photos (`owan_subpixel.measure_ceilings`).
 
 `python -m vocbench.benchmarks.experiments.ceilings WEIGHTS --clean FOLDER --out FILE` writes the same weights with ceilings
 measured on photos as they are and degraded by each of the recipes that the networks are trained on.
@@ -22,7 +22,7 @@ RECIPES = ("clean", "voc", "moderate", "severe")
 
 
 def degraded(paths: list[Path], seed: int = 0) -> Iterator[Tensor]:
-    """Give each photo by each recipe: (1, 3, H, W) in [0, 1]."""
+    """Yield each photo degraded by each recipe: (1, 3, H, W) in [0, 1]."""
     for path in paths:
         photo = read_image(path)
         for recipe in RECIPES:
@@ -30,30 +30,32 @@ def degraded(paths: list[Path], seed: int = 0) -> Iterator[Tensor]:
 
 
 def spread(paths: list[Path], number: int) -> list[Path]:
-    """Return `number` of the paths at equal distances, all where there are no more."""
+    """Return `number` evenly spaced paths, or all if there are fewer."""
     return [paths[i * len(paths) // number] for i in range(number)] if number < len(paths) else paths
 
 
 @click.command()
 @click.argument("weights", type=click.Path(exists=True, dir_okay=False))
 @click.option("--clean", multiple=True, required=True, type=click.Path(exists=True), help="Folder of clean photos; repeatable.")
-@click.option("--photos", default=100, show_default=True, type=click.IntRange(min=1), help="How many of each folder.")
+@click.option("--photos", default=100, show_default=True, type=click.IntRange(min=1), help="Photos per folder.")
 @click.option(
-    "--margin", default=1.0, show_default=True, type=click.FloatRange(min=0, min_open=True), help="Factor on what they reach."
+    "--margin",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Factor on the measured ceilings.",
 )
-@click.option("--out", required=True, type=click.Path(dir_okay=False), help="Weights file that is written.")
+@click.option("--out", required=True, type=click.Path(dir_okay=False), help="Weights file to write.")
 def main(weights: str, clean: tuple[str, ...], photos: int, margin: float, out: str) -> None:
     """Measure the ceilings of a network's features on photos and save them with its weights."""
     file = open_weights(weights)
     network = load_owan(file)
     if not isinstance(network, SubpixelOwan):
-        raise click.ClickException(
-            f"{weights}: a network at the full resolution has no ceilings; give owan-half or owan-quarter"
-        )
+        raise click.ClickException(f"{weights}: networks at full resolution have no ceilings; give owan-half or owan-quarter")
     chosen = [path for folder in clean for path in spread(list_photos([folder]), photos)]
-    found = measure_ceilings(network, degraded(chosen), margin)
+    ceilings = measure_ceilings(network, degraded(chosen), margin)
     save_weights(out, network.state_dict(), **file.facts)
-    click.echo(f"{len(chosen)} photos: " + ", ".join(f"{value:.2f}" for value in found.tolist()))
+    click.echo(f"{len(chosen)} photos: " + ", ".join(f"{value:.2f}" for value in ceilings.tolist()))
 
 
 if __name__ == "__main__":

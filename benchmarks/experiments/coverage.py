@@ -1,15 +1,15 @@
-"""How often the intervals that are printed hold the truth, on synthetic detections whose truth is known.
+"""The coverage of the printed intervals: how often they contain the true value, on synthetic detections where it is known.
 
 python -m vocbench.benchmarks.experiments.coverage
 
-Sets of photos are drawn from one population, judged as a run is, and their 95 % intervals compared with what such sets give on
-average: the mean AP of each class over all sets in which it counts, averaged over the classes that count in the set at hand.
-AP of few photos is biased, so the value of endless photos is not what a set of 50 can tell.
+Sets of photos are drawn from one population and evaluated as a run is. Their 95 % intervals are compared with the average over
+such sets: the mean AP of each class over all sets in which it counts, averaged over the classes that count in the set itself.
+AP of few photos is biased, so a set of 50 cannot estimate the value for infinitely many photos.
 
-In the population every class has its share of the photos and its difficulty, every photo its own difficulty, which all its
-objects have in common, and its own strength of distortion. Confidence falls with the distortion, and restorers undo a part of
-it. What falls below a threshold is missed; false positives come with every class at its own rate. `skewed` has the shares of
-VOC 2012's twenty classes, `even` ten classes of equal shares.
+In the population, every class has a share of the photos and a difficulty; every photo has a difficulty, which all its objects
+share, and a strength of distortion. Confidence falls with the distortion, and restorers undo a part of that. Objects whose
+confidence falls below a threshold are missed; false positives occur at a rate of each class. `skewed` has the shares of VOC
+2012's twenty classes, `even` ten classes of equal shares.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ THRESHOLD = -0.6  # of confidence
 
 @dataclass(frozen=True)
 class Scored:
-    """Objects or false positives of a set of photos, each with what it is like before a variant changes it."""
+    """Objects or false positives of a set of photos, with their confidence before a variant changes it."""
 
     photo: np.ndarray  # (N,)
     label: np.ndarray  # (N,)
@@ -48,7 +48,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Judgement:
-    """One set, judged: AP by variant and class, and every interval by what it is of."""
+    """The evaluation of one set: AP by variant and class, and every interval with its kind."""
 
     counted: Counted
     ap: dict[str, dict[str, float | None]]
@@ -56,7 +56,7 @@ class Judgement:
 
 
 def _spread(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return photo and label (N,) of each of the things that photos have by class (photos, classes)."""
+    """Return the photo and label (N,) of each item from their counts (photos, classes)."""
     photo, label = np.nonzero(counts)
     times = counts[photo, label]
     return np.repeat(photo, times), np.repeat(label, times)
@@ -101,12 +101,12 @@ def _evaluation(
 
 def judge_set(kind: str, photos: int, protocol: str, seed: int) -> Judgement:
     """Draw a set and compute all intervals that a run or a comparison of runs prints, by the same functions."""
-    found = draw_set(kind, photos, protocol, seed)
-    counted = Counted.of({name: len(np.unique(match.objects)) for name, match in found["clean"].matches.items()})
-    drawn = {name: resampled(one, one.images, seed) for name, one in found.items()}
+    evaluations = draw_set(kind, photos, protocol, seed)
+    counted = Counted.of({name: len(np.unique(match.objects)) for name, match in evaluations["clean"].matches.items()})
+    drawn = {name: resampled(one, one.images, seed) for name, one in evaluations.items()}
     made = {
         name: Measured(counted.mean(one.ap), counted.means(drawn[name]), VariantResults(map=None), {})
-        for name, one in found.items()
+        for name, one in evaluations.items()
     }
     intervals = [
         ("mAP, clean", counted.bounds(made["clean"].map, made["clean"].maps)),
@@ -118,9 +118,9 @@ def judge_set(kind: str, photos: int, protocol: str, seed: int) -> Judgement:
     named = [(kind, counted.names, one) for kind, one in intervals]
     spread = paired(drawn["first"], drawn["distorted"])
     for place, name in enumerate(VOC_CLASSES):
-        value = difference(found["first"].ap[name], found["distorted"].ap[name])
+        value = difference(evaluations["first"].ap[name], evaluations["distorted"].ap[name])
         named.append(("change of one class", (name,), _of_class(value, spread, place, counted.photos.get(name, 0))))
-    return Judgement(counted, {name: one.ap for name, one in found.items()}, named)
+    return Judgement(counted, {name: one.ap for name, one in evaluations.items()}, named)
 
 
 def _of_class(value: float | None, spread: np.ndarray | None, place: int, photos: int) -> Interval:
@@ -138,7 +138,7 @@ def truths(sets: list[Judgement]) -> dict[str, dict[str, float]]:
 
 
 def true_value(kind: str, names: tuple[str, ...], truth: dict[str, dict[str, float]]) -> float:
-    """Return what an interval of this kind, of these classes, should hold."""
+    """Return the true value for an interval of this kind over these classes."""
     clean, distorted, first, second = (float(np.mean([truth[variant][name] for name in names])) for variant in LEFT)
     return {
         "mAP, clean": clean,
@@ -151,9 +151,9 @@ def true_value(kind: str, names: tuple[str, ...], truth: dict[str, dict[str, flo
 
 
 def coverage(sets: list[Judgement]) -> dict[str, tuple[float, int]]:
-    """Return by kind of interval the share of those given that hold the truth, and how many were given.
+    """Return, by kind, the share of intervals that contain the true value, and their number.
 
-    The truth of a class that counts in no set is not known, and its intervals are left out.
+    Intervals of a class that counts in no set are left out, as its true value is not known.
     """
     truth, held = truths(sets), defaultdict(list)
     for one in sets:
@@ -170,13 +170,13 @@ def simulate(kind: str, photos: int, protocol: str, sets: int, seed: int, proces
         return pool.starmap(judge_set, jobs, chunksize=8)
 
 
-def rows(found: dict[tuple[str, int], dict[str, tuple[float, int]]]) -> Iterator[str]:
+def rows(by_set: dict[tuple[str, int], dict[str, tuple[float, int]]]) -> Iterator[str]:
     """Yield the lines of a Markdown table: kinds of intervals down, sets across."""
-    yield "| interval of | " + " | ".join(f"{kind}, {photos} photos" for kind, photos in found) + " |"
-    yield "| --- |" + " ---: |" * len(found)
-    kinds = list(dict.fromkeys(kind for one in found.values() for kind in one))
+    yield "| interval of | " + " | ".join(f"{kind}, {photos} photos" for kind, photos in by_set) + " |"
+    yield "| --- |" + " ---: |" * len(by_set)
+    kinds = list(dict.fromkeys(kind for one in by_set.values() for kind in one))
     for kind in kinds:
-        cells = [one.get(kind) for one in found.values()]
+        cells = [one.get(kind) for one in by_set.values()]
         yield f"| {kind} | " + " | ".join("–" if one is None else f"{100 * one[0]:.1f} % of {one[1]}" for one in cells) + " |"
 
 
@@ -186,12 +186,12 @@ def rows(found: dict[tuple[str, int], dict[str, tuple[float, int]]]) -> Iterator
 @click.option("--seed", default=0, show_default=True)
 @click.option("--processes", default=2, show_default=True, type=click.IntRange(1))
 def main(sets: int, protocol: str, seed: int, processes: int) -> None:
-    """Show the share of 95 % intervals that hold the truth, on synthetic detections."""
-    found = {}
+    """Show the share of 95 % intervals that contain the true value, on synthetic detections."""
+    by_set = {}
     for kind, photos in CASES:
-        found[kind, photos] = coverage(simulate(kind, photos, protocol, sets, seed, processes))
+        by_set[kind, photos] = coverage(simulate(kind, photos, protocol, sets, seed, processes))
         click.echo(f"{kind}, {photos} photos: done", err=True)
-    for line in rows(found):
+    for line in rows(by_set):
         click.echo(line)
 
 

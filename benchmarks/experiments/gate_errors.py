@@ -17,13 +17,13 @@ from vocbench.pipeline.gate import LIMITS, Limits, fit, needs_restoring
 from vocbench.restorer.degradations.recipes import degrade, level_degrade
 from vocbench.restorer.images import read_image
 
-FITTED = ("voc", "moderate", "mild")  # what photos are degraded by where limits are fitted
+FITTED = ("voc", "moderate", "mild")  # recipes of the degraded photos that limits are fitted to
 RECIPES = ("clean", "voc", "moderate", "mild", "severe")
 LEVELS = {"blur": (1, 1.5, 2, 3), "noise": (5, 10, 20, 30, 50), "jpeg": (60, 40, 25)}
 
 
 def conditions(seed: int) -> dict[str, Callable[[Tensor, str], Tensor]]:
-    """Return what the gate is tried on, by name: each takes a clean image (3, H, W) and its id."""
+    """Return the degradations to test the gate with, by name: functions of a clean image (3, H, W) and its id."""
 
     def by_recipe(recipe: str) -> Callable[[Tensor, str], Tensor]:
         return lambda image, name: degrade(image, recipe, seed, name)[0]
@@ -37,8 +37,8 @@ def conditions(seed: int) -> dict[str, Callable[[Tensor, str], Tensor]]:
 
 def photos(data: str, split: str, limit: int) -> Iterator[tuple[str, Tensor]]:
     """Return the first photos of a split, by id."""
-    found = read_voc(data, split)
-    return ((name, read_image(found.photo(name))) for name in found.ids[:limit])
+    data_set = read_voc(data, split)
+    return ((name, read_image(data_set.photo(name))) for name in data_set.ids[:limit])
 
 
 def fitted(data: str, split: str, limit: int, seed: int) -> Limits:
@@ -75,9 +75,9 @@ def main(data: Path, split: str, limit: int, seed: int, other: str | None) -> No
     limits = fitted(str(data), other, limit, seed) if other else LIMITS
     if other:
         click.echo(f"{limits}\n")
-    found, seconds = shares(str(data), split, limit, seed, limits)
+    restored, seconds = shares(str(data), split, limit, seed, limits)
     click.echo("| photos | restored | passed |\n| --- | ---: | ---: |")
-    for condition, share in found.items():
+    for condition, share in restored.items():
         click.echo(f"| {condition} | {100 * share:.1f} % | {100 * (1 - share):.1f} % |")
     click.echo(f"\n{1000 * seconds:.1f} ms a decision")
 

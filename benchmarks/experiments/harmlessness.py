@@ -1,7 +1,7 @@
-"""Whether a restorer leaves alone what needs no restoring: flat, smooth, drawn and letterboxed pictures, and clean photos.
+"""Measure how much a restorer changes pictures that need no restoring: flat, smooth, drawn, letterboxed ones, and clean photos.
 
-`python -m vocbench.benchmarks.experiments.harmlessness --restorer NAME[:WEIGHTS]` prints one row a picture, worst first; with
-`--data FOLDER` (of clean photos) their mean, the flattest photos and the worst ones.
+`python -m vocbench.benchmarks.experiments.harmlessness --restorer NAME[:WEIGHTS]` prints one row per picture, worst first; with
+`--data FOLDER` of clean photos, their mean, the flattest photos and the worst ones.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WORST = 5  # photos that are named
 
 @dataclass(frozen=True)
 class Harm:
-    """What restoring did to a picture that needed none."""
+    """How much restoring changed a picture that needed none."""
 
     name: str
     psnr: float  # dB, at most 100
@@ -42,7 +42,7 @@ class Harm:
 
 
 def pictures(photo: Tensor | None = None, seed: int = 0) -> Iterator[tuple[str, Tensor]]:
-    """Give names and pictures (3, 256, 256) in [0, 1]; a `photo` (3, H, W) of at least that size also gets bars."""
+    """Yield names and pictures (3, 256, 256) in [0, 1]; a `photo` (3, H, W) of at least that size is letterboxed too."""
     for name, values in COLOURS.items():
         yield name, torch.tensor(values).float().div(255)[:, None, None].expand(3, SIDE, SIDE).contiguous()
     random = np.random.default_rng(seed)
@@ -56,7 +56,7 @@ def pictures(photo: Tensor | None = None, seed: int = 0) -> Iterator[tuple[str, 
 
 
 def harm(name: str, picture: Tensor, restored: Tensor) -> Harm:
-    """Return how far (3, H, W) came back changed."""
+    """Return how much restoring changed a picture (3, H, W)."""
     change = restored - picture
     error = change.double().square().mean().item()
     blocks = avg_pool2d(change[None], min(BLOCK, *picture.shape[1:]))
@@ -65,16 +65,16 @@ def harm(name: str, picture: Tensor, restored: Tensor) -> Harm:
 
 
 def measure(restorer: nn.Module, photo: Tensor | None = None) -> list[Harm]:
-    """Return what a restorer does to each of the pictures, the worst first."""
+    """Return how much a restorer changes each of the pictures, the worst first."""
     from vocbench.pipeline.chain import restore_images
 
-    found = [harm(name, picture, restore_images(restorer, [picture])[0]) for name, picture in pictures(photo)]
-    return sorted(found, key=lambda row: row.psnr)
+    rows = [harm(name, picture, restore_images(restorer, [picture])[0]) for name, picture in pictures(photo)]
+    return sorted(rows, key=lambda row: row.psnr)
 
 
 @dataclass(frozen=True)
 class PhotoHarm(Harm):
-    """What restoring did to a clean photo."""
+    """How much restoring changed a clean photo."""
 
     detail: float  # mean absolute difference of neighbouring pixels, of 1: the flattest photos have least
 
@@ -85,15 +85,15 @@ def detail(photo: Tensor) -> float:
 
 
 def measure_photos(restorer: nn.Module, paths: Iterable[Path]) -> list[PhotoHarm]:
-    """Return what a restorer does to each of the photos, the flattest first."""
+    """Return how much a restorer changes each of the photos, the flattest first."""
     from vocbench.pipeline.chain import restore_images
 
-    found = []
+    rows = []
     for path in paths:
         photo = read_image(path)
         row = harm(path.stem, photo, restore_images(restorer, [photo])[0])
-        found.append(PhotoHarm(row.name, row.psnr, row.largest, row.block, detail(photo)))
-    return sorted(found, key=lambda row: row.detail)
+        rows.append(PhotoHarm(row.name, row.psnr, row.largest, row.block, detail(photo)))
+    return sorted(rows, key=lambda row: row.detail)
 
 
 def line(row: Harm) -> str:
@@ -102,10 +102,10 @@ def line(row: Harm) -> str:
 
 
 def summary(photos: list[PhotoHarm]) -> list[str]:
-    """Return lines that tell the means over clean photos, sorted by detail, the flattest of them and the worst ones."""
+    """Return lines with the means over clean photos (sorted by detail), the flattest of them and the worst ones."""
     flattest = photos[:FLATTEST]
     lines = [
-        f"{len(photos)} photos: {sum(row.psnr for row in photos) / len(photos):.1f} dB in the mean, "
+        f"{len(photos)} photos: {sum(row.psnr for row in photos) / len(photos):.1f} dB on average, "
         f"{min(row.psnr for row in photos):.1f} dB at least, block means off by {max(row.block for row in photos):.3f} at most",
         f"{len(flattest)} flattest: {min(row.psnr for row in flattest):.1f} dB at least",
     ]
@@ -117,11 +117,11 @@ def summary(photos: list[PhotoHarm]) -> list[str]:
 @click.option("--restorer", default=DEFAULT_RESTORER, show_default=True, metavar="NAME[:WEIGHTS]")
 @click.option("--tile", metavar="SIZE:STRIDE|whole", help="Tiling in place of that of the weights.")
 @click.option("--engine", default="auto", show_default=True)
-@click.option("--guard/--no-guard", default=False, show_default=True, help="Weights must do without it.")
+@click.option("--guard/--no-guard", default=False, show_default=True, help="Put the guard behind the restorer.")
 @click.option("--data", type=click.Path(exists=True), help="Data set of clean photos, in place of the drawn pictures.")
 @click.option("--split", metavar="NAME", help="Its split.")
 def main(restorer: str, tile: str | None, engine: str, guard: bool, data: str | None, split: str | None) -> None:
-    """Show what a restorer does to pictures that need no restoring, worst first."""
+    """Show how much a restorer changes pictures that need no restoring, worst first."""
     from vocbench.pipeline.models import Options, build_restorer, parse_restorer
 
     model = build_restorer(parse_restorer(restorer), Options(tile=tile, engine=engine, guard=guard))

@@ -70,7 +70,7 @@ def _read_pair(one: Path, two: Path) -> Pair:
 
 
 class Quality(Struct, frozen=True, kw_only=True):
-    """What one restorer reached on one set: means over its patches."""
+    """The mean PSNR and SSIM of one restorer over the patches of one set."""
 
     set: str
     restorer: str  # or `input`
@@ -96,7 +96,7 @@ def measure(
 ) -> list[Quality]:
     """Return one row for the input and one per restorer: mean PSNR (dB, identical patches count as 100) and SSIM.
 
-    `step` is called after every few restored patches with the name of their restorer and their number.
+    `step` is called after every few restored patches with their restorer's name and their number.
     """
     inputs = [degraded for degraded, _ in pairs]
     rows = [_row(name, "input", inputs, pairs)]

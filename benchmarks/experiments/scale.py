@@ -1,7 +1,7 @@
-"""How the store and the evaluation behave at many photos: a synthetic run, timed step by step.
+"""How the store and the evaluation scale to many photos: a synthetic run, timed step by step.
 
-`python -m vocbench.benchmarks.experiments.scale --images 1000000` writes the store that a finished run of so many photos
-leaves, without its photos, and times each step in a process of its own, whose peak memory it tells. Objects and detections are
+`python -m vocbench.benchmarks.experiments.scale --images 1000000` writes the store of a finished run of so many photos, without
+the photos, and reports the time and peak memory of each step, which runs in a process of its own. Objects and detections are
 random: about 2.5 objects and 3 detections a photo, a third of them persons, as in VOC.
 """
 
@@ -34,7 +34,7 @@ from vocbench.detection.detections import VOC_CLASSES
 
 DETECTOR = "synthetic"
 PERSON = VOC_CLASSES.index("person")
-FOUND, FALSE = 0.8, 1.0  # share of the objects that are found, and wrong detections a photo
+FOUND, FALSE = 0.8, 1.0  # share of objects that are detected, and false positives per photo
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _boxes(random: np.random.Generator, count: int) -> np.ndarray:
 
 
 def objects(first: int, images: list[str]) -> ObjectColumns:
-    """Return what the photos of a block hold, the same every time."""
+    """Return the objects in the photos of a block, the same every time."""
     random = np.random.default_rng(first)
     counts = random.integers(1, 5, len(images))
     count = int(counts.sum())
@@ -160,7 +160,7 @@ def names(scale: Scale) -> str:
 
 
 def resume(scale: Scale) -> str:
-    """Return what a resumed run asks of its store: every part read, its checksum compared, and the missing units."""
+    """Do what a resumed run does with its store: read every part, check its checksum, and find the missing units."""
     sound = scale.store.parts()
     return f"{sum(unit not in sound for unit in range(scale.units))} of {scale.units} units to compute"
 
@@ -180,10 +180,10 @@ def _truth(scale: Scale) -> ObjectColumns:
 def load(scale: Scale) -> Finished:
     """Return the run as `load_run` gives it; its objects are drawn, not read from annotations."""
     truth, parts = _truth(scale), scale.store.parts()
-    found = scan(scale.store, parts, truth.index)
+    scanned = scan(scale.store, parts, truth.index)
     photos = Photos(name="synthetic", images=scale.images, sha256="")
     record = RunRecord(settings=scale.settings, dataset=photos, weights_sha256={}, execution={}, started="")
-    return Finished(scale.folder, record, scale.store, parts, truth, found.variants, found.detectors, found.failed)
+    return Finished(scale.folder, record, scale.store, parts, truth, scanned.variants, scanned.detectors, scanned.failed)
 
 
 def loaded(scale: Scale) -> str:
@@ -193,15 +193,15 @@ def loaded(scale: Scale) -> str:
 
 def average_precision(scale: Scale) -> str:
     """Return the AP of every class of one variant."""
-    found, truth, _ = predictions(load(scale), "distorted", DETECTOR)
-    evaluation = evaluate(found, truth, "voc07")
-    return f"mAP {evaluation.map:.4f} of {len(found.scores)} detections in {len(evaluation.ap)} classes"
+    detections, truth, _ = predictions(load(scale), "distorted", DETECTOR)
+    evaluation = evaluate(detections, truth, "voc07")
+    return f"mAP {evaluation.map:.4f} of {len(detections.scores)} detections in {len(evaluation.ap)} classes"
 
 
 def interval(scale: Scale) -> str:
     """Return the 95 % interval of a variant's mAP from 1,000 resamples."""
-    found, truth, images = predictions(load(scale), "distorted", DETECTOR)
-    evaluation, counted = evaluate(found, truth, "voc07"), Counted.of(photos_of_classes(truth))
+    detections, truth, images = predictions(load(scale), "distorted", DETECTOR)
+    evaluation, counted = evaluate(detections, truth, "voc07"), Counted.of(photos_of_classes(truth))
     low, high = counted.bounds(counted.mean(evaluation.ap), counted.means(resampled(evaluation, images, 0)))
     return f"{low} to {high}"
 
@@ -236,11 +236,13 @@ def measured(scale: Scale, step: str) -> str:
 
 @click.command()
 @click.option("--images", default=10_000, show_default=True, type=click.IntRange(1), help="Photos of the synthetic run.")
-@click.option("--restorers", default=1, show_default=True, type=click.IntRange(0), help="Beside `clean` and `distorted`.")
 @click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to keep the store in; else a passing one."
+    "--restorers", default=1, show_default=True, type=click.IntRange(0), help="Variants beside `clean` and `distorted`."
 )
-@click.option("--steps", default="write,join,names,resume,load,ap", show_default=True, help=f"Of {','.join(STEPS)}.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder of the store; default: a temporary one.")
+@click.option(
+    "--steps", default="write,join,names,resume,load,ap", show_default=True, help=f"Steps to time, of {','.join(STEPS)}."
+)
 @click.option("--step", hidden=True, type=click.Choice(list(STEPS)), help="This one, in this process.")
 def main(images: int, restorers: int, out: Path | None, steps: str, step: str | None) -> None:
     """Time the store and the evaluation on a synthetic run."""

@@ -22,7 +22,7 @@ from vocbench.restorer.degradations.recipes import RECIPES, UNITS, degrade
 from vocbench.restorer.images import Photo, from_uint8, read_image, to_uint8, write_photo
 
 SCORE = 0.3  # boxes below it are not drawn
-LINES = 15  # of text that would make a panel's height: to be read where the picture is shown small
+LINES = 15  # of text per height of a panel: large enough to read where the picture is shown small
 WIDTH = 1600  # pixels of the picture
 
 
@@ -33,11 +33,13 @@ def level_text(levels: dict[str, float]) -> str:
     )
 
 
-def panel(title: str, image: Tensor, found: Detections):
+def panel(title: str, image: Tensor, detections: Detections):
     """Return the image (3, H, W) as (h, W, 3) uint8 with its boxes and a title that names them."""
-    kept = [i for i in found.scores.argsort(descending=True).tolist() if found.scores[i] >= SCORE]
-    names = ", ".join(f"{VOC_CLASSES[int(found.labels[i])]} {float(found.scores[i]):.2f}" for i in kept)
-    return write_caption(draw_boxes(to_uint8(image), found, SCORE, LINES), f"{title}: {names or 'nothing found'}", LINES)
+    kept = [i for i in detections.scores.argsort(descending=True).tolist() if detections.scores[i] >= SCORE]
+    names = ", ".join(f"{VOC_CLASSES[int(detections.labels[i])]} {float(detections.scores[i]):.2f}" for i in kept)
+    return write_caption(
+        draw_boxes(to_uint8(image), detections, SCORE, LINES), f"{title}: {names or 'nothing detections'}", LINES
+    )
 
 
 @click.command()
@@ -54,8 +56,8 @@ def main(photo: str, recipe: str, seed: int, restorer: str, detector: str, out: 
     first, second = parse_restorer(restorer), parse_detector(detector)
     restored = restore_photo(first.label, build_restorer(first, Options()), photo, distorted)
     images = {"clean": clean, "distorted": distorted, f"restored by {first.label}": restored}
-    found = detect_photos(second.label, build_detector(second, Options()), list(images), list(images.values()))
-    panels = [panel(title, image, one) for (title, image), one in zip(images.items(), found, strict=True)]
+    detections = detect_photos(second.label, build_detector(second, Options()), list(images), list(images.values()))
+    panels = [panel(title, image, one) for (title, image), one in zip(images.items(), detections, strict=True)]
     drawn = Image.fromarray(side_by_side(panels))
     drawn = drawn.resize((WIDTH, round(drawn.height * WIDTH / drawn.width)), Image.Resampling.LANCZOS)
     write_photo(out, Photo(from_uint8(np.asarray(drawn))), quality=85)

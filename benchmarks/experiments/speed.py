@@ -1,10 +1,10 @@
-"""How fast a restorer runs under every engine at hand, beside what a user would take instead, all in one process and in turns.
+"""Time a restorer under every available engine, beside what a user would take instead, all in one process and alternating.
 
-A photo that scikit-image carries is restored by the same tiles each time; checking, cutting, blending and the guard are
-included, so that a row is what a program's call of the library costs. That call itself, `restore(photo)`, is a row too. All
-take turns round by round, so that a noisy machine treats them alike; the first round of each is warm-up and not counted. Wall
-time is what a user waits, processor time what all threads together spend, which other jobs change less. Peak memory is that
-of a process of its own for each.
+A photo of scikit-image is restored with the same tiles each time. Checking, cutting, blending and the guard are included, so
+that a row is the cost of a program's call of the library; that call itself, `restore(photo)`, is a row too. In each round every
+candidate runs once, so that other load on the machine affects them alike; the first round is warm-up and not counted. Wall time
+is what a user waits; processor time is summed over all threads, and other load changes it less. Peak memory is measured in a
+process of its own for each candidate.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def sample_photo(width: int, height: int) -> Tensor:
 class _Contiguous(nn.Module):
     """The network as its authors run it: eager, channels first."""
 
-    any_number = True  # of tiles: none is computed that nobody asked for
+    any_number = True  # of tiles: no padding tiles are computed
 
     def __init__(self, network: nn.Module, device: str):
         super().__init__()
@@ -71,7 +71,7 @@ def _compiled(network: nn.Module, placement: Placement) -> nn.Module:
 
 
 class _AsItIs(nn.Module):
-    """A network that the engines do not know, and so leave as it is."""
+    """A network of a class that the engines do not recognise, so that they run it unchanged."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -127,7 +127,7 @@ CPU_ONLY = ("native", "openvino", "onnxruntime (unfused)", "openvino (unfused)")
 
 
 def default_batch(weights: Path, tiling: Tiling, device: str) -> int:
-    """Return the tiles at a time that a restorer of these weights takes where nothing else is asked for."""
+    """Return the default number of tiles per batch for a restorer with these weights."""
     return select.fastest_batch(load_owan(weights), Placement(device, tiling))
 
 
@@ -142,7 +142,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Case:
-    """What every candidate is given."""
+    """The settings that every candidate runs with."""
 
     restorer: str  # NAME[:WEIGHTS]
     weights: Path
@@ -153,7 +153,7 @@ class Case:
     cache: Path
 
     def build(self, name: str) -> Call:
-        """Return what restores a photo by the named candidate, behind the guard as restorers are by default."""
+        """Return the named candidate as a function that restores a photo, with the guard, as by default."""
         if name == LIBRARY:
             model = load_restorer(self.restorer, device=self.device, tile=str(self.tiling), batch=self.batch)
             return lambda photo: restore(photo, model)
@@ -164,15 +164,15 @@ class Case:
 
 
 def _restore_alone(case: Case, name: str, parent: Connection) -> None:
-    """Restore the photo once in this process and tell its peak memory in bytes."""
+    """Restore the photo once in this process and send its peak memory in bytes."""
     case.build(name)(sample_photo(*case.size))
     parent.send(torch.cuda.max_memory_allocated(case.device) if case.device.startswith("cuda") else resident_peak())
 
 
 def peak_memory(case: Case, name: str) -> int | None:
-    """Return the bytes at the peak of a fresh process that restores the photo once by the named candidate.
+    """Return the peak memory in bytes of a fresh process that restores the photo once with the named candidate.
 
-    None where it fails, or where the system does not tell.
+    None if it fails, or if the system does not report peak memory.
     """
     context = get_context("spawn")
     here, there = context.Pipe(duplex=False)
@@ -218,7 +218,7 @@ def measure(
     say: Callable[[str], None] = lambda text: None,
     step: Callable[[str], None] = lambda name: None,
 ) -> list[Measured]:
-    """Return the seconds of every candidate on one photo, in turns; those that cannot run here are told by `say`.
+    """Return the seconds of every candidate on one photo, alternating; `say` is called for those that cannot run here.
 
     `step` is called with a candidate's name after its warm-up and after each of its rounds.
     """
@@ -247,7 +247,7 @@ def measure(
 
 
 class EngineSpeed(Struct, frozen=True, kw_only=True):
-    """What was measured of one engine."""
+    """The measurements of one engine."""
 
     engine: str
     milliseconds: float  # of a photo, the median of the rounds
@@ -260,7 +260,7 @@ class EngineSpeed(Struct, frozen=True, kw_only=True):
 
 
 class SpeedResults(Struct, frozen=True, kw_only=True):
-    """The content of speed.json: engines, the fastest first, and what they were measured on."""
+    """The content of speed.json: engines, the fastest first, and the conditions of the measurement."""
 
     photo: tuple[int, int]  # width and height in pixels
     tiling: str
@@ -273,11 +273,11 @@ class SpeedResults(Struct, frozen=True, kw_only=True):
     rows: list[EngineSpeed]
 
 
-def table(found: list[Measured], case: Case) -> SpeedResults:
+def table(measured: list[Measured], case: Case) -> SpeedResults:
     """Return everything measured, with what it was measured on."""
-    base = statistics.median(next(one.seconds for one in found if one.name == BASE))
+    base = statistics.median(next(one.seconds for one in measured if one.name == BASE))
     rows = []
-    for one in sorted(found, key=lambda one: statistics.median(one.seconds)):
+    for one in sorted(measured, key=lambda one: statistics.median(one.seconds)):
         median = statistics.median(one.seconds)
         rows.append(
             EngineSpeed(
@@ -298,7 +298,7 @@ def table(found: list[Measured], case: Case) -> SpeedResults:
         device=case.device,
         hardware=hardware(case.device),
         threads=torch.get_num_threads(),
-        rounds=len(found[0].seconds),
+        rounds=len(measured[0].seconds),
         versions=versions(),
         rows=rows,
     )

@@ -1,4 +1,4 @@
-"""Where the time of a run goes when its restorer takes 4 ms a photo, as on a GPU: a stand-in that only waits.
+"""How a run's time is divided if its restorer takes 4 ms per photo, as on a GPU: a stand-in that only waits.
 
 python -m vocbench.benchmarks.experiments.stand_in --data VOCdevkit/VOC2012 --split val --limit 100 --workers 2
 
@@ -29,7 +29,7 @@ STAGES = ("prepare", "restore", "detect", "measure")
 
 
 class Restorer(nn.Module):
-    """Takes `SECONDS` for each photo and gives it back."""
+    """Wait `SECONDS` for each photo and return it unchanged."""
 
     def forward(self, images: Tensor) -> Tensor:
         time.sleep(SECONDS * len(images))
@@ -37,7 +37,7 @@ class Restorer(nn.Module):
 
 
 class Detector(nn.Module):
-    """Finds nothing, at once."""
+    """Return no detections, at once."""
 
     def forward(self, images: list[Tensor]) -> list[Detections]:
         return [Detections(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64)) for _ in images]
@@ -52,7 +52,7 @@ def measured(data: str, split: str, limit: int | None, recipe: str, workers: int
 
 
 def lines(results: Results) -> list[str]:
-    """Return the shares in words; what is in no stage is the main process's own: sending, receiving, writing, starting."""
+    """Return the shares as text; time in no stage is the main process's own: sending, receiving, writing, starting."""
     busy = {name: value or 0 for name, value in results.busy.items()}
     named = {stage: busy[stage] for stage in STAGES}
     named["other"] = 1 - sum(named.values())

@@ -117,7 +117,7 @@ def sweep(
     """
     if resume:
         check_resumed(out)
-    found: dict[str, Degraded] = {}
+    by_degradation: dict[str, Degraded] = {}
     shown = _Levels(out, [step_name(name, level) for name, numbers in levels.items() for level in numbers], progress)
     shared = Shared(runner or Here())
 
@@ -135,8 +135,8 @@ def sweep(
         for degradation, numbers in levels.items():
             rows = [at(degradation, level) for level in numbers]
             unit = UNITS.get(degradation, "severity 1 to 5")
-            found[degradation] = Degraded(unit=unit, levels=numbers, map=_by_variant(rows))
-            content = summary(found, rows[0])  # so that what is done can be read before all is
+            by_degradation[degradation] = Degraded(unit=unit, levels=numbers, map=_by_variant(rows))
+            content = summary(by_degradation, rows[0])  # so that what is done can be read before all is
             _write(out, content)
     finally:
         shared.close()
@@ -144,7 +144,7 @@ def sweep(
 
 
 class _Levels:
-    """One progress for the runs of all levels, of which some may have been finished before."""
+    """One progress bar for the runs of all levels, some of which may be finished already."""
 
     def __init__(self, out: Path, names: list[str], progress: Progress | None):
         self.names, self.progress = names, progress
@@ -171,19 +171,21 @@ def _by_variant(rows: list[Results]) -> dict[str, list[float | None]]:
     return {name: [row.variants[name].map for row in rows] for name in names}
 
 
-def summary(found: dict[str, Degraded], results: Results) -> SweepResults:
+def summary(by_degradation: dict[str, Degraded], results: Results) -> SweepResults:
     """Return the content of sweep.json from each degradation's levels and mAPs, and any of the runs' results."""
     clean = results.variants["clean"].map
-    variants = list(next(iter(found.values())).map)
-    complete = clean is not None and all(value is not None for one in found.values() for v in one.map.values() for value in v)
-    mpc = {name: mean(mean(one.map[name]) for one in found.values()) if complete else None for name in variants}  # type: ignore[type-var]
+    variants = list(next(iter(by_degradation.values())).map)
+    complete = clean is not None and all(
+        value is not None for one in by_degradation.values() for v in one.map.values() for value in v
+    )
+    mpc = {name: mean(mean(one.map[name]) for one in by_degradation.values()) if complete else None for name in variants}  # type: ignore[type-var]
     return SweepResults(
         protocol=results.protocol,
         dataset=results.dataset,
         seed=results.seed,
         detector=results.detector,
         clean=clean,
-        degradations=found,
+        degradations=by_degradation,
         mpc=mpc,
         rpc={name: value / clean if value is not None and clean else None for name, value in mpc.items()},
     )

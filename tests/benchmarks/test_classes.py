@@ -55,7 +55,7 @@ def test_classes_that_any_detector_knows_count_and_the_others_lack_them(dogs_and
 def test_a_class_that_no_detector_knows_is_left_out_and_refused_where_it_is_chosen(dogs_and_dragons):
     data, lacking = count_known(dogs_and_dragons, None, {"pets": ("dog",)})
     assert (list(data.classes), lacking) == (["dog"], {})
-    with pytest.raises(ValueError, match=r"no detector knows the class dragon of .*; pets knows dog: choose and rename"):
+    with pytest.raises(ValueError, match=r"no detector knows the class dragon of .*; pets knows dog: choose or rename"):
         count_known(dogs_and_dragons, '["dog", "dragon"]', {"pets": ("dog",)})
 
 

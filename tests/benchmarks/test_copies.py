@@ -46,7 +46,7 @@ def test_splits_join_a_copy_and_nothing_is_replaced(voc_folder, tmp_path):
     assert read_dataset(tmp_path / "copy", "val").ids == ["2099_000000"]
     with pytest.raises(ValueError, match=r"instances_val\.json: already there"):
         invoke(*given, "--split", "val")
-    with pytest.raises(ValueError, match="not empty, and holds no copy"):
+    with pytest.raises(ValueError, match="not empty, and not an earlier copy"):
         invoke(*given[:-1], voc_folder, "--split", "val")
 
 
@@ -58,7 +58,7 @@ def test_splits_are_divided_by_ids_and_seed_alone(voc_folder, tmp_path):
     assert parts["train"] == sorted(parts["train"], key=ids.index)
     assert set(divide(ids[::-1], {"train": 0.7, "val": 0.2}, 1)["val"]) == set(parts["val"])
     assert divide(ids, {"train": 0.7, "val": 0.2}, 2) != parts
-    with pytest.raises(ValueError, match=r"make at most 1, got 0\.9, 0\.2"):
+    with pytest.raises(ValueError, match=r"sum to at most 1, got 0\.9, 0\.2"):
         divide(ids, {"a": 0.9, "b": 0.2}, 0)
     given = ["data", "split", "--data", voc_folder, "--split", "val", "--part", "fit=0.6", "--part", "held=0.4"]
     done = invoke(*given, "--out", voc_folder / "ImageSets/Main")

@@ -225,7 +225,7 @@ def test_a_copy_goes_only_into_an_empty_folder_outside_the_data_set(sound, tmp_p
     (tmp_path / "full/mine.txt").write_text("keep")
     with pytest.raises(ValueError, match=r"full: is not empty; choose another folder"):
         invoke(sound, "--fix-into", tmp_path / "full")
-    with pytest.raises(ValueError, match="should lie outside the data set"):
+    with pytest.raises(ValueError, match="must lie outside the data set"):
         invoke(sound, "--fix-into", sound / "copy")
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine.txt"]
 

@@ -16,8 +16,8 @@ GIVEN: dict[str, Any] = {"data": "sample", "split": "all", "recipe": "voc", "res
         ({"examples": -1}, "`examples` must be at least 0, got -1"),
         ({"limit": 0}, "`limit` must be at least 1, got 0"),
         ({"skip": -1}, "`skip` must be at least 0, got -1"),
-        ({"recipe": "none", "draws": 2}, "takes photos as they are: there is nothing to draw"),
-        ({"recipe": "none", "do_no_harm": True}, "takes photos as they are: there is nothing to draw"),
+        ({"recipe": "none", "draws": 2}, "takes photos as they are: there are no levels to draw"),
+        ({"recipe": "none", "do_no_harm": True}, "takes photos as they are: there are no levels to draw"),
     ],
 )
 def test_what_cannot_be_computed_is_refused_by_name(more, message):

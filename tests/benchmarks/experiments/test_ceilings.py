@@ -51,4 +51,4 @@ def test_a_network_at_the_full_resolution_is_refused(photos, tmp_path):
     save_weights(path, Owan().state_dict(), "owan", "128:96")
     done = CliRunner().invoke(main, [str(path), "--clean", str(photos), "--out", str(tmp_path / "x.safetensors")])
     assert done.exit_code == 1
-    assert "a network at the full resolution has no ceilings; give owan-half or owan-quarter" in done.output
+    assert "networks at full resolution have no ceilings; give owan-half or owan-quarter" in done.output

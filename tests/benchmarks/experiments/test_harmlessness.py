@@ -78,4 +78,4 @@ def test_a_data_set_is_measured_by_the_command(tmp_path):
     (tmp_path / "ImageSets/Main/val.txt").write_text("detailed\nflat\n")
     result = CliRunner().invoke(main, ["--restorer", "identity", "--data", str(tmp_path)])
     assert result.exit_code == 0, result.output
-    assert result.output.splitlines()[0].startswith("2 photos: 100.0 dB in the mean, 100.0 dB at least")
+    assert result.output.splitlines()[0].startswith("2 photos: 100.0 dB on average, 100.0 dB at least")

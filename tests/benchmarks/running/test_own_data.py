@@ -172,7 +172,7 @@ def test_a_verdict_is_what_the_interval_allows(delta, interval, start):
 
 def test_photos_as_they_are_have_no_draws_and_nothing_clean(tmp_path):
     for odd in ({"draws": 2}, {"do_no_harm": True}):
-        with pytest.raises(ValueError, match="takes photos as they are: there is nothing to draw"):
+        with pytest.raises(ValueError, match="takes photos as they are: there are no levels to draw"):
             settings(tmp_path, recipe="none", **odd)
 
 
