@@ -2,7 +2,7 @@
 
 Photos that are degraded already have no clean twin: a run on them has `as-is` in place of `clean` and `distorted`.
 
-A label may begin with "clean" all the same ("cleaner"), so names are told apart here and nowhere else.
+A label may begin with "clean" too ("cleaner"), so only this module tells the names apart.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def base(names: Iterable[str]) -> str:
 
 
 def before(name: str, names: Iterable[str]) -> str | None:
-    """Return what a variant's photos were before they were restored; None for those that are not restored."""
+    """Return the variant that a restored variant's photos were before restoring; None for variants that are not restored."""
     if name in UNRESTORED:
         return None
     return "clean" if restores_clean(name) else base(names)

@@ -59,7 +59,7 @@ def _targets(photos: list[FoundPhoto], out: Path, suffix: str, skip_existing: bo
         if target.resolve() in inputs:
             raise ValueError(f"{target}: would overwrite a photo; choose another --out")
         if target.exists() and not skip_existing:
-            raise ValueError(f"{target}: already there; choose another --out, or go on with --skip-existing")
+            raise ValueError(f"{target}: already there; choose another --out, or continue with --skip-existing")
         targets[photo.source] = target
     return {source: target for source, target in targets.items() if not target.exists()}
 

@@ -192,8 +192,8 @@ def progress_of(settings: RunSettings, out: Path, session: Session) -> Iterator[
         with ExitStack() as stack:
             yield None if session.quiet else _progress(stack, out, session.verbose)
     except KeyboardInterrupt:
-        kept = f"what is done is kept. Go on with the same command and --out {out} --resume."
-        click.echo(f"Interrupted; {kept if out.exists() else 'nothing was done yet.'}", err=True)
+        kept = f"finished photos are kept. Continue with the same command plus --out {out} --resume."
+        click.echo(f"Interrupted; {kept if out.exists() else 'nothing was computed yet.'}", err=True)
         sys.exit(130)
 
 

@@ -88,14 +88,14 @@ def train(
         raise ValueError(f"--task-detector {risky}: may run code when it is loaded; add --trust-weights if you trust it")
     if resume and not (out / "checkpoint.pt").is_file():
         raise FileNotFoundError(
-            f"{out}: holds no checkpoint to go on from{closest_name(out) if not out.exists() else ''}; "
-            "correct --out, or begin without --resume"
+            f"{out}: holds no checkpoint to resume from{closest_name(out) if not out.exists() else ''}; "
+            "correct --out, or start without --resume"
         )
     process = Process.start(choose_device(device))
     made = chosen.begin(init) if init else _fresh(chosen, settings.seed)
     make_folder(out)
     if (out / "checkpoint.pt").is_file() and not resume:
-        raise ValueError(f"{out}: already holds a checkpoint; go on with --resume or choose another --out")
+        raise ValueError(f"{out}: already holds a checkpoint; continue with --resume or choose another --out")
 
     def save(path, state, row) -> None:
         save_weights(path, state, network, tile or chosen.tiling, recipe=recipe, validation=row)

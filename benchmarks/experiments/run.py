@@ -26,7 +26,7 @@ def run(
 ) -> Path:
     """Compute a run into the folder `out` and write its results; returns `out`.
 
-    With `resume` it goes on with the run in `out`, a folder that must exist. `runner` is where it is computed, by default in
+    With `resume` it continues the run in `out`, a folder that must exist. `runner` says where it is computed, by default in
     this process. `store` is another place for the predictions than `out`/store: a folder, or a URL that fsspec knows; a resumed
     run remembers it. A run that was begun with other versions, code, hardware or sources of own models is resumed with
     `accept_changes` only. `progress(total, done)` is called once with

@@ -311,7 +311,7 @@ def to_markdown(content: SpeedResults) -> str:
         f"{content.batch} at a time, float32, {content.hardware}, {content.threads} threads, "
         f"PyTorch {content.versions.get('torch')}, median of {content.rounds} rounds in turns.",
         "",
-        "| engine | ms per photo | least to most | ms of processor time | photos/s | times faster than plain | max error "
+        "| engine | ms per photo | min to max | ms of processor time | photos/s | times faster than plain | max error "
         "| peak memory, MB |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]

@@ -104,7 +104,7 @@ def load_run(folder: str | Path) -> Finished:
     check_names(store.place, found.variants, found.detectors, settings)
     missing = int((~found.seen).sum())
     if missing:
-        raise ValueError(f"{folder}: {missing} of {len(ids)} photos are not computed yet; go on with `resume=True`")
+        raise ValueError(f"{folder}: {missing} of {len(ids)} photos are not computed yet; continue with `resume=True`")
     truth = ObjectColumns.collect((image, data.objects(image)) for image in _unchanged(folder, data, ids))
     return Finished(folder, record, store, parts, truth, found.variants, found.detectors, found.failed, data.classes)
 

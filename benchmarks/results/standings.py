@@ -52,7 +52,7 @@ def standings(folders: Sequence[Path]) -> list[Standing]:
 def _read_finished(folder: Path) -> RunRecord:
     record = RunFolder(folder).read_record()
     if not RunFolder(folder).is_finished:
-        raise ValueError(f"{folder}: is not finished (no results.json); go on with `resume=True`")
+        raise ValueError(f"{folder}: is not finished (no results.json); continue with `resume=True`")
     return record
 
 

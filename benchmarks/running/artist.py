@@ -1,4 +1,4 @@
-"""Who draws a run's pictures, as far as computing knows: it is handed an artist and imports none."""
+"""The interface for drawing a run's pictures: the code that computes is handed an artist and imports none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vocbench.detection.detections import Detections, Objects
 
 
 class Artist(Protocol):
-    """Draws what a unit has to show, where it is computed, and keeps the pictures, where the run's folder is."""
+    """Draws the pictures of a unit where it is computed, and saves them where the run's folder is."""
 
     def draw(
         self,
@@ -26,11 +26,11 @@ class Artist(Protocol):
         """
 
     def keep(self, pictures: Pictures) -> None:
-        """Write what `draw` gave into the run's folder."""
+        """Write the pictures of `draw` into the run's folder."""
 
 
 class Hire(Protocol):
-    """Gives the artist of a run."""
+    """A factory of the artist of a run."""
 
     def __call__(self, folder: Path, chosen: dict[str, int], classes: Sequence[str]) -> Artist:
-        """Return who draws into `folder` the photos `chosen` (id to number), whose labels index `classes`."""
+        """Return the artist that draws the photos `chosen` (id to number) into `folder`; labels index `classes`."""

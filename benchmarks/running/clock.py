@@ -1,4 +1,4 @@
-"""Where the time and the memory of a run go."""
+"""The time that a run spends in each stage, and its peak memory."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def peak_memory() -> dict[str, int]:
 class Clock:
     """Seconds that the driver spent in each stage, and the peak memory of the processes seen.
 
-    Workers read, degrade and measure beside it: `prepare` and `measure` are what it waited for them, and `worked` what each
-    of the three took them, in sums over all workers.
+    Workers read, degrade and measure in parallel: `prepare` and `measure` are the seconds that the driver waited for them,
+    `worked` has the seconds that they spent on each of the three, summed over all workers.
     """
 
     spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("prepare", "restore", "detect", "measure"), 0.0))
@@ -37,7 +37,7 @@ class Clock:
     batches: dict[str, int] = field(default_factory=dict)  # of each network's tiles, the fewest seen
 
     def note_batches(self, batches: Mapping[str, int]) -> None:
-        """Take in the numbers of tiles that a process's networks get at a time."""
+        """Record the tiles per batch of a process's networks."""
         self.batches |= {name: min(count, self.batches.get(name, count)) for name, count in batches.items()}
 
     def note_work(self, **seconds: float) -> None:
@@ -46,7 +46,7 @@ class Clock:
             self.worked[name] += count
 
     def note(self, peaks: Mapping[str, int]) -> None:
-        """Take in the peaks of a process."""
+        """Record the peak memory of a process."""
         self.peaks |= {name: max(count, self.peaks.get(name, 0)) for name, count in peaks.items()}
 
     def time(self, stage: str, work: Callable[[], T]) -> tuple[T, float]:

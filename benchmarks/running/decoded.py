@@ -1,4 +1,4 @@
-"""Decoded photos as bytes: sent between processes, and kept for a sweep, which comes back to the same ones at every level."""
+"""Decoded photos as bytes: to send between processes, and to cache for a sweep, which reads the same photos at every level."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vocbench.restorer.images import from_uint8, read_image, to_uint8
 def packed(image: Tensor) -> np.ndarray:
     """Return an image (3, H, W) as an array to send: a quarter of its size where it has 8 bits a channel, as photos have."""
     values = image.numpy()
-    with np.errstate(invalid="ignore"):  # of what is not in [0, 1], which is sent as it is
+    with np.errstate(invalid="ignore"):  # images outside [0, 1] are sent unchanged
         small = np.rint(values * np.float32(255)).astype(np.uint8)
     return small if np.array_equal(_levels(small), values) else values
 

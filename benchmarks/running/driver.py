@@ -1,6 +1,6 @@
 """The driver of a run: settings first, then unit by unit into the store, resumable at any moment.
 
-A run killed at any moment goes on where it was resumed and ends in the same numbers, wherever its units are computed.
+A run that is killed at any moment can be resumed and gives the same results, wherever its units are computed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _check_names(settings: RunSettings) -> None:
 logger = logging.getLogger(__name__)
 
 
-def _tell_of_objects(data: Dataset, ids: list[str], lacking: Mapping[str, list[str]]) -> None:
+def _log_objects(data: Dataset, ids: list[str], lacking: Mapping[str, list[str]]) -> None:
     """Log how many boxes were clipped, which objects the run leaves out, and which classes a detector lacks."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DataWarning)
@@ -59,7 +59,7 @@ def _tell_of_objects(data: Dataset, ids: list[str], lacking: Mapping[str, list[s
 def _inventory(data: Dataset, ids: list[str], known: Inventory) -> Inventory:
     """Return the SHA-256 of every photo and annotation by image id; raises for what is missing or malformed.
 
-    The files of `known` images were looked at when those were listed; if they changed since, their checksums tell.
+    The files of `known` images were checked when those were listed; if they changed since then, their checksums differ.
     """
 
     def digests(image: str) -> Digests:
@@ -75,7 +75,7 @@ def _inventory(data: Dataset, ids: list[str], known: Inventory) -> Inventory:
 
 @dataclass
 class Shared:
-    """What the runs of a sweep have in common: models that stand ready, photos looked at, and what the clean ones gave.
+    """What the runs of a sweep share: the built models, the checked photos, and the results on clean photos.
 
     The runs differ in `levels` alone.
     """
@@ -88,17 +88,17 @@ class Shared:
 
     @contextmanager
     def open(self, settings: RunSettings) -> Iterator[Crew]:
-        """Build the models for the first run; they stand ready until `close`."""
+        """Build the models for the first run; they are kept until `close`."""
         if self.crew is None:
             self.crew = self.stack.enter_context(self.runner.open(settings))
         yield self.crew
 
     def close(self) -> None:
-        """Let go of the models."""
+        """Release the models."""
         self.stack.close()
 
     def keep(self, inventory: Inventory, store: Store) -> None:
-        """Take in what a finished run has looked at and computed."""
+        """Keep the inventory of a finished run and its results on clean photos."""
         self.inventory = inventory
         if not self.known:
             for table in store.tables():
@@ -126,7 +126,7 @@ def compute_run(
     accept_changes: bool = False,
     shared: Shared | None = None,
 ) -> None:
-    """Compute the rows of a run's `chosen_photos` into the folder `out`, which is locked; `hire` gives who draws its pictures.
+    """Compute the rows of a run's `chosen_photos` into the folder `out`, which is locked; `hire` returns the artist.
 
     The other arguments and errors are those of `vocbench.benchmarks.experiments.run.run`.
     """
@@ -134,7 +134,7 @@ def compute_run(
     inventory = (shared and shared.inventory) or _inventory(data, ids, listed(out))
     with (shared or runner or Here()).open(settings) as crew:
         data, lacking = count_known(data, settings.classes, crew.equipment.classes)
-        _tell_of_objects(data, ids, lacking)
+        _log_objects(data, ids, lacking)
         made = make_record(settings, data, crew.equipment, inventory, store, lacking)
         record = begin(out, Begun(made, inventory, resume, accept_changes))
         kept = RunFolder(out).open_store(record)
@@ -158,12 +158,12 @@ def compute_run(
 def _compute(
     plan: Plan, waiting: Sequence[int], crew: Crew, advance: Callable[[int], None], out: Path, record: RunRecord
 ) -> None:
-    """Compute the units `waiting`, and write down this session's times, after an error too."""
+    """Compute the units `waiting` and record this session's times, also after an error."""
     clock, begun = Clock(), time.perf_counter()
     try:
         crew.compute(plan, waiting, advance, clock)
     except BaseException:
-        with suppress(OSError):  # the disk may be full: what went wrong first is what counts
+        with suppress(OSError):  # the disk may be full: the first error is the one to report
             _add_session(out, record, clock, time.perf_counter() - begun)
         raise
     if waiting:
@@ -180,7 +180,7 @@ def together(settings: RunSettings) -> int:
 def _joining(
     advance: Callable[[int], None], store: Store, settings: RunSettings, units: list[list[str]]
 ) -> Callable[[int], None]:
-    """Return `advance` that also joins the store's parts, each time that photos for another joined one were done."""
+    """Return a function that calls `advance`, and joins the store's parts whenever enough photos for a joined part are done."""
     done = 0
 
     def advanced(unit: int) -> None:
@@ -195,19 +195,19 @@ def _joining(
 
 
 def _keep_one_of_each(store: Store, units: list[list[str]]) -> None:
-    """Check that every unit has its part, and remove second ones: a worker may die, or outlive its driver, after writing."""
+    """Check that every unit has a part, and remove duplicates: a worker may die, or outlive its driver, after writing one."""
     sound = store.parts()
     lost = [unit for unit in range(len(units)) if unit not in sound]
     if lost:
         raise OSError(
-            f"{store.place}: {len(lost)} parts that were written are not seen from here, first that of {units[lost[0]][0]}; "
+            f"{store.place}: {len(lost)} parts that workers wrote are not visible here, first that of {units[lost[0]][0]}; "
             "use a folder that all machines share, or a URL as `store`"
         )
     store.clear(sound.values())
 
 
 def _add_session(out: Path, record: RunRecord, clock: Clock, wall: float) -> None:
-    """Write down what is known of a session only after it: its times, and batches that memory did not suffice for."""
+    """Record what is known only after a session: its times, and batches that were halved because memory ran out."""
     note_batches(out, record, clock.batches)
     _add_timing(out, clock, wall)
 

@@ -1,4 +1,4 @@
-"""What another run of a sweep stored of clean photos, as it would be computed."""
+"""The results on clean photos that another run of a sweep stored, in the form in which they are computed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from vocbench.detection.detections import Detections
 
 
 def stored_detections(rows: list[Row], detector: str) -> list[Detections]:
-    """Return what the rows of one variant say that a detector found, photo by photo."""
+    """Return a detector's detections from the rows of one variant, photo by photo."""
     return [
         Detections(
             torch.tensor(row.boxes, dtype=torch.float32).reshape(-1, 4),

@@ -47,7 +47,7 @@ class Plan:
 
 
 class Crew(Protocol):
-    """Models that stand ready to compute units."""
+    """Built models that compute units."""
 
     @property
     def equipment(self) -> Equipment: ...
@@ -65,7 +65,7 @@ class Runner(Protocol):
 class Here:
     """This process restores and detects; `workers` processes (0: a thread) read and degrade the photos of coming units.
 
-    They also measure what was restored, while the next unit is computed, so that a run is as fast as its restorer.
+    They also measure restored photos while the next unit is computed, so that a run is as fast as its restorer.
     """
 
     workers: int = 0
@@ -88,7 +88,7 @@ class _Local:
     pool: Executor | None = None  # of the runs that are computed one after the other
 
     def stop(self) -> None:
-        """Let go of the workers."""
+        """Shut the workers down."""
         if self.pool is not None:
             self.pool.shutdown(wait=True, cancel_futures=True)
 
@@ -123,8 +123,8 @@ class _Local:
         except BrokenExecutor:
             photos = ", ".join(plan.units[number])
             raise OSError(
-                f"a worker died over the photos {photos} or those after, perhaps for want of memory; "
-                "go on with `resume=True`, with fewer `workers`"
+                f"a worker died at the photos {photos} or those after, perhaps because memory ran out; "
+                "continue with `resume=True`, with fewer `workers`"
             ) from None
 
     def _executor(self) -> Executor:
@@ -134,13 +134,13 @@ class _Local:
 
 
 def follow_driver() -> None:
-    """Begin a worker: a terminal's Ctrl-C is the driver's to answer, and a driver that was killed takes its workers along."""
+    """Initialise a worker: it ignores Ctrl-C, which the driver handles, and exits when the driver has gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     driver = parent_process()
     assert driver is not None
 
     def watch() -> None:
-        driver.join()  # comes back when the driver is gone, however it went
+        driver.join()  # returns when the driver has ended, however it ended
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

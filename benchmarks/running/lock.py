@@ -11,9 +11,9 @@ from vocbench.benchmarks.storage.run_folder import RunFolder
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Hold the folder for this run; a second run into it is refused. The lock goes when the process does.
+    """Lock the folder for this run; a second run into it is refused. The lock ends with the process.
 
-    Where no run comes of it, the folder is left as it was.
+    If no run is begun, the folder is left as it was.
     """
     try:
         import fcntl

@@ -1,4 +1,4 @@
-"""The images of a unit that are to be measured, and its rows, which wait for their quality while the next unit is computed."""
+"""The images of a unit to be measured, and its rows, which wait for the results while the next unit is computed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Place = tuple[int, int]  # of an image: the photo among those compared, and the 
 
 @dataclass(frozen=True)
 class Awaited:
-    """Rows of a unit and where each photo's quality is measured, None where it is known or there is nothing to measure."""
+    """Rows of a unit, and for each the place of its pending measurement, None if there is none."""
 
     rows: list[Row]
     places: list[Place | None]
@@ -32,18 +32,18 @@ class Awaited:
         return self.future is None or self.future.done()
 
     def finish(self, clock: Clock) -> list[Row]:
-        """Return the rows with everything in them; waits for what is not measured yet."""
+        """Return the complete rows; waits for measurements that are not done yet."""
         if self.future is None:
             return self.rows
-        found, _ = clock.time("measure", self.future.result)
-        clock.note_work(workers_measure=found.seconds)
-        return [_measured(row, place, found) for row, place in zip(self.rows, self.places, strict=True)]
+        measured, _ = clock.time("measure", self.future.result)
+        clock.note_work(workers_measure=measured.seconds)
+        return [_measured(row, place, measured) for row, place in zip(self.rows, self.places, strict=True)]
 
 
-def _measured(row: Row, place: Place | None, found: Qualities) -> Row:
+def _measured(row: Row, place: Place | None, measured: Qualities) -> Row:
     if place is None:
         return row
-    decibels, similarity = found.values[place[0]][place[1]]
+    decibels, similarity = measured.values[place[0]][place[1]]
     return replace(row, psnr=decibels, ssim=similarity)
 
 
@@ -58,14 +58,14 @@ class Gathered:
     found: dict[int, Place] = field(default_factory=dict)  # of images that were given before: detectors may share them
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Take in rows of which nothing is to be measured."""
+        """Add rows that need no measurement."""
         self.rows += rows
         self.places += [None] * len(rows)
 
     def add_measured(
         self, rows: Sequence[Row], items: Sequence[Prepared], images: Sequence[Tensor], detector: Callable
     ) -> None:
-        """Take in a row for each item, and its image to be measured, at the size of the photo or of what `detector` sees."""
+        """Add a row for each item, with an image to measure at the photo's own size or at the size that `detector` sees."""
         self.rows += rows
         self.places += [self._place(image, item, detector) for image, item in zip(images, items, strict=True)]
 
@@ -80,7 +80,7 @@ class Gathered:
         return self.found[id(image)]
 
     def measured_by(self, pool: Executor) -> Awaited:
-        """Let a pool measure the images; return the rows, which wait for it."""
+        """Start measuring the images in a pool; return the rows, which wait for the results."""
         return Awaited(self.rows, self.places, pool.submit(measure, self.photos) if self.photos else None)
 
 

@@ -1,4 +1,4 @@
-"""How far a run is, told every few images though its photos are computed and stored in units."""
+"""The progress of a run, reported every few images although photos are computed and stored in units."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from vocbench.benchmarks.settings import RunSettings
 
 Progress = Callable[[int, int], Callable[[float, str], None]]  # total and done photos -> photos done since, and the variant
-STORED = "stored"  # told in place of a variant where photos are done
+STORED = "stored"  # reported in place of a variant when photos are done
 
 
 @dataclass
 class Meter:
-    """Tells how far a run is in parts of a photo: each restored image of it is one, and the rest of the work another."""
+    """Counts progress in parts of a photo: one for each of its restored images, and one for the rest of the work."""
 
     settings: RunSettings
     units: list[list[str]]

@@ -1,6 +1,6 @@
-"""What workers do beside the driver: photos are read and degraded, and the quality of images is measured.
+"""The work of the worker processes: reading and degrading photos, and measuring the quality of images.
 
-All images of a photo are measured together, as part of what a comparison with the clean one needs is of that one alone.
+All images of a photo are measured together, as part of the comparison depends on the clean photo alone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vocbench.restorer.quality import qualities
 
 Quality = tuple[float | None, float | None]  # PSNR in dB, SSIM; None where there is no clean photo
 PIXELS = ("clean", "degraded")  # of a `Prepared`
-MOST_DECIBELS = 100.0  # the PSNR of a photo that came back as it was, so that it counts in a mean
+MOST_DECIBELS = 100.0  # the PSNR of an unchanged photo, so that means stay finite
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Prepared:
     levels: dict[str, float]
     seconds: float  # of degrading
     seconds_read: float = 0.0  # 0 for further draws, which share the first one's photo
-    travelled: dict[str, np.ndarray] = field(default_factory=dict)  # both as they came from another process
+    travelled: dict[str, np.ndarray] = field(default_factory=dict)  # both images as received from another process
 
     def __getstate__(self) -> dict[str, Any]:
         """Return pixels as arrays: a tensor sent to a process takes a file descriptor and its size of shared memory."""
@@ -75,8 +75,8 @@ def measure(photos: Sequence[Compared]) -> Qualities:
     """Return PSNR in dB, at most `MOST_DECIBELS`, and SSIM (None below 7 pixels) of all images; runs in a worker."""
     torch.set_num_threads(1)
     begun = time.perf_counter()
-    found = [qualities([unpacked(image) for image in photo.images], unpacked(photo.clean)) for photo in photos]
-    values: list[list[Quality]] = [[(min(one.psnr, MOST_DECIBELS), one.ssim) for one in of] for of in found]
+    measured = [qualities([unpacked(image) for image in photo.images], unpacked(photo.clean)) for photo in photos]
+    values: list[list[Quality]] = [[(min(one.psnr, MOST_DECIBELS), one.ssim) for one in of] for of in measured]
     return Qualities(values, time.perf_counter() - begun)
 
 

@@ -32,12 +32,12 @@ from vocbench.benchmarks.storage.store import Store
 IN_HAND = 2  # units that an actor has at a time
 ATTEMPTS = 4  # workers that may die over one unit, or in a row while starting, before the run stops
 CORES = 4  # of a worker on the CPU, where no number is given
-PATIENCE = 300.0  # seconds without any worker that answers before the run stops; on a busy machine starting takes minutes
+PATIENCE = 300.0  # seconds without an answer from any worker before the run stops; on a busy machine starting takes minutes
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit of photos as a worker gets it, with all that it needs beside the settings."""
+    """A unit of photos as it is sent to a worker, with everything that it needs beside the settings."""
 
     number: int
     images: list[str]
@@ -60,10 +60,10 @@ class Worker:
         self.measurer = ThreadPoolExecutor(1)
 
     def answer(self) -> None:
-        """Come back: the worker has started, whether or not its models are built."""
+        """Return at once, to show that the worker has started, whether or not its models are built."""
 
     def begin(self) -> Equipment:
-        """Build the models and tell what they are."""
+        """Build the models and return what they are."""
         torch.set_num_threads(self.threads)
         self.data = open_data(self.settings.data, self.settings.split, self.settings.upright)
         self.models = build_models(self.settings)
@@ -74,7 +74,7 @@ class Worker:
         photos = [(image, self.data.photo(image)) for image in given.images]
         for (_, path), digest in zip(photos, given.digests, strict=True):
             if file_digest(path) != digest:
-                raise ValueError(f"{path}: another photo here than where the run was started; give all machines the same data")
+                raise ValueError(f"{path}: differs from the photo on the driver's machine; give all machines the same data")
         settings = replace(self.settings, levels=given.levels)
         items = prepare(settings, photos)
         with self.turn:
@@ -191,7 +191,7 @@ class _RayCrew:
         self.starting[actor.begin.remote()] = actor
 
     def start(self) -> None:
-        """Ask for the workers and wait for the first of them; building its models, and compiling, may take what it takes."""
+        """Start the workers and wait for the first of them; building its models and compiling have no time limit."""
         for _ in range(self.shape.workers):
             self._hire()
         if not self._any_answers(PATIENCE):
@@ -201,7 +201,7 @@ class _RayCrew:
             self._arrived(done[0])
 
     def _any_answers(self, patience: float) -> bool:
-        """Whether any of the workers whose models are not built yet answers within some seconds."""
+        """Return whether any worker whose models are not built yet answers within `patience` seconds."""
         asked = [actor.answer.remote() for actor in self.starting.values()]
         return bool(asked) and bool(self.ray.wait(asked, timeout=patience)[0])
 
@@ -210,10 +210,10 @@ class _RayCrew:
             self.ray.kill(actor)
 
     def _arrived(self, reference: Any) -> Any | None:
-        """Return a worker that finished starting, or None for one that died, in whose place another is hired."""
+        """Return a worker that finished starting; for one that died, start another and return None."""
         actor = self.starting.pop(reference)
         try:
-            found = self.ray.get(reference)
+            equipment = self.ray.get(reference)
         except self.ray.exceptions.RayTaskError as error:
             raise _cause(error) from None
         except self.ray.exceptions.RayActorError as error:
@@ -223,7 +223,7 @@ class _RayCrew:
             self._hire()
             return None
         self.deaths = 0
-        self.equipment = replace(found, hardware=f"{self.shape.workers} workers on Ray, {found.hardware}")
+        self.equipment = replace(equipment, hardware=f"{self.shape.workers} workers on Ray, {equipment.hardware}")
         self.ready.append(actor)
         return actor
 
@@ -245,7 +245,7 @@ class _RayCrew:
             lonely_since = (lonely_since or time.monotonic()) if not (done or in_hand) else None
             if lonely_since and time.monotonic() - lonely_since > PATIENCE and not self._any_answers(5.0):
                 raise OSError(
-                    "all workers on Ray are gone and no new one starts; see `ray status`, then go on with `resume=True`"
+                    "all workers on Ray died and no new one starts; see `ray status`, then continue with `resume=True`"
                 )
             for reference in done:
                 if reference in self.starting:
@@ -262,7 +262,7 @@ class _RayCrew:
                     died[unit] += 1
                     if died[unit] >= ATTEMPTS:
                         images = ", ".join(plan.units[unit])
-                        raise OSError(f"{ATTEMPTS} workers on Ray died over the photos {images}: {_line(error)}") from None
+                        raise OSError(f"{ATTEMPTS} workers on Ray died at the photos {images}: {_line(error)}") from None
                     queue.appendleft(unit)
                     if actor in self.ready:
                         self.ready.remove(actor)
@@ -287,6 +287,6 @@ class _RayCrew:
 
 
 def _cause(error: Any) -> BaseException:
-    """Return what a worker raised, without Ray's wrapping."""
+    """Return the exception that a worker raised, without Ray's wrapper."""
     cause = getattr(error, "cause", None)
     return cause if isinstance(cause, Exception) else OSError(_line(error))

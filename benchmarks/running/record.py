@@ -1,8 +1,8 @@
 """The record of a run, written before anything is computed, and what a resumed run must have in common with it.
 
-What decides the numbers, settings, weights, engines and photos, must be the same. Versions of libraries, vocbench's own code,
-the hardware and the source of a user's own models may change a number; where they changed, a run goes on only if that is
-accepted, and the record then tells both.
+What determines the results (settings, weights, engines and photos) must be the same. Versions of libraries, vocbench's own
+code, the hardware and the source of a user's own models may change a result: if they differ, a run is resumed only if the
+change is accepted, and the record then lists both states.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from vocbench.benchmarks.storage.store import Store
 from vocbench.detection.datasets.contract import Dataset
 
 HARMLESS = ("python", "platform", "pycocotools")  # versions that change no prediction; results are computed again anyway
-PLACES = re.compile(r"^\d+ workers on Ray, |, \d+ cores$")  # how many there are changes no number
+PLACES = re.compile(r"^\d+ workers on Ray, |, \d+ cores$")  # their numbers change no result
 UNFINISHED = re.compile(r"\.(run|inventory)\.json\.[0-9a-f]{16}")  # as `restorer.files.replacing` names a file it writes
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Begun:
-    """A run as it is about to be computed: its record, its photos' checksums, and whether it may go on with what is there."""
+    """A run about to be computed: its record, its photos' checksums, and whether an existing run may be resumed."""
 
     record: RunRecord
     inventory: Inventory
@@ -91,7 +91,7 @@ def listed(out: Path) -> Inventory:
 
 
 def begin(out: Path, begun: Begun) -> RunRecord:
-    """Return the run's record: written for a new run, and for a resumed one made sure that it is the same run."""
+    """Return the run's record: a new run's is written, a resumed run's is checked against the one in the folder."""
     folder = RunFolder(out)
     if not folder.is_begun:
         return _begin_new(out, begun)
@@ -124,7 +124,7 @@ def _clear_unfinished(out: Path) -> None:
 
 
 def _of_killed_run(path: Path, inventory: Inventory) -> bool:
-    """Tell whether a file is what this run would write before its record, however much of it had been written."""
+    """Return whether a file is one that this run writes before its record, complete or not."""
     if UNFINISHED.fullmatch(path.name):
         return True
     return path == RunFolder(path.parent).inventory and json_bytes(inventory).startswith(path.read_bytes())
@@ -156,17 +156,17 @@ def _check_same(out: Path, begun: Begun, then: RunRecord) -> None:
 
 
 def _engines(record: RunRecord) -> dict[str, str | None]:
-    """Return how each network of a run is executed, as far as it may change a number."""
+    """Return how each network of a run is executed, as far as it may change a result."""
     return {label: execution.engine for label, execution in record.execution.items()}
 
 
 def _accepted(out: Path, begun: Begun, then: RunRecord) -> RunRecord:
-    """Return the record to go on with: changes are told, and those that may change a number need to be accepted."""
+    """Return the record to resume with: changes are logged, and those that may change a result must be accepted."""
     harmful, harmless = changes(begun.record, then)
     if harmful and not begun.accept_changes:
         raise ValueError(
-            f"{out}: what may change a number is not as it was when the run was begun: {'; '.join(harmful)}; "
-            "go on all the same with `accept_changes=True`, or use another `out`"
+            f"{out}: changes since the run was begun may affect its results: {'; '.join(harmful)}; "
+            "resume anyway with `accept_changes=True`, or use another `out`"
         )
     for one in (*harmful, *harmless):
         logger.warning("%s: changed since the run was begun: %s", out, one)
@@ -183,9 +183,9 @@ _DESCRIBED = ("versions", "git_commit", "code_sha256", "sources_sha256", "hardwa
 
 
 def changes(now: RunRecord, then: RunRecord) -> tuple[list[str], list[str]]:
-    """Return what differs between two records' software and hardware: what may change a number, and what may not.
+    """Return the differences in software and hardware between two records: those that may change a result, and the others.
 
-    What the earlier record does not have, as it is of an earlier version, is passed over; code is then known by its commit.
+    Entries that the earlier record lacks, being of an earlier version, are ignored; its code is then identified by its commit.
     """
     harmful: list[str] = []
     harmless: list[str] = []
@@ -206,7 +206,7 @@ def changes(now: RunRecord, then: RunRecord) -> tuple[list[str], list[str]]:
 
 
 def note_batches(out: Path, record: RunRecord, batches: Mapping[str, int]) -> None:
-    """Record which networks got fewer tiles at a time than the run began with, as memory ran out."""
+    """Record which networks had their batches of tiles halved because memory ran out."""
     execution = {name: _halved(one, batches.get(name)) for name, one in record.execution.items()}
     if execution != record.execution:
         RunFolder(out).write_record(replace(record, execution=execution))

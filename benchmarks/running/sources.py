@@ -1,4 +1,4 @@
-"""The source of a user's own models, `package.module:factory`, by which a resumed run knows them again."""
+"""The source of a user's own models, `package.module:factory`, by which a resumed run recognises them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The unit of work: a few consecutive photos, read, degraded, restored, detected and measured.
 
-Batches are formed inside a unit only, and what a unit gives depends on nothing but the settings and its number. So a resumed
-run, other workers or other machines can never change a result.
+Batches are formed inside a unit only, and a unit's results depend only on the settings and its number. So resuming a run, or
+other workers and machines, can never change a result.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ TOGETHER = 4  # images that a restorer gets at once on the CPU, where it takes l
 
 @dataclass(frozen=True)
 class Equipment:
-    """What a run is computed with: by label the weights' SHA-256 and how a network is executed, and the hardware's name.
+    """What a run is computed with: by label, the SHA-256 of the weights and how a network is executed; and the hardware.
 
-    Of a user's own models also the SHA-256 of the source file.
+    For a user's own models also the SHA-256 of the source file.
     """
 
     weights_sha256: dict[str, str | None]
@@ -48,7 +48,7 @@ class Equipment:
 
 @dataclass(frozen=True)
 class Models:
-    """What a run needs to compute: restorers and detectors by label, with their facts."""
+    """The restorers and detectors of a run by label, with their facts."""
 
     restorers: dict[str, nn.Module]
     detectors: dict[str, nn.Module]
@@ -60,7 +60,7 @@ class Models:
         return {name: one.batch for name, one in facts.items() if one.batch is not None}
 
     def equipment(self, settings: RunSettings) -> Equipment:
-        """Return what the models are and run on."""
+        """Return the equipment: what the models are and what they run on."""
         facts = {name: built.facts for name, built in self.built.items()}
         return Equipment(
             {name: one.sha256 for name, one in facts.items()},
@@ -105,7 +105,7 @@ def _check_labels(specs: list[Spec], who: str) -> None:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a detector gets of a variant's photos: images (3, h, w), errors and notes of the restorer, and its seconds."""
+    """A variant's photos as a detector sees them: images (3, h, w), the restorer's errors and notes, and its seconds."""
 
     images: list[Tensor]
     errors: list[str | None]
@@ -153,7 +153,7 @@ def _restored(
         restored += restore_photos(label, restorer, photos[some], images[some], shrink)
         error = next((result.error for result in restored if result.error), None)
         if settings.on_error == "stop" and error:
-            raise RestorerError(f"{error}; mend it, or leave such photos out with `on_error='skip'`")
+            raise RestorerError(f"{error}; fix it, or leave such photos out with `on_error='skip'`")
         step(len(images[some]))
     return restored
 
@@ -166,7 +166,7 @@ def _unrestored(name: str, items: list[Prepared], images: list[Tensor], models: 
 def _variants(
     settings: RunSettings, items: list[Prepared], models: Models, clock: Clock, step: Step, clean_known: bool = False
 ) -> list[Variant]:
-    """Return the photos of every variant; where what clean ones give is known, they are not restored again."""
+    """Return the photos of every variant; clean ones are not restored if their results are known."""
     firsts = [item for item in items if item.draw == 0]
     if settings.as_they_are:
         variants = [_unrestored(AS_IS, items, [item.degraded for item in items], models)]
@@ -193,9 +193,9 @@ def _by_detector(
         small = settings.restore_at == "detector"
         sizes = tuple(seen_size(image, detector) if small else tuple(image.shape[1:]) for image in images)
         if sizes not in made:
-            tell = (lambda count: None) if made else step  # each image counts once in the progress
+            report = (lambda count: None) if made else step  # each image counts once in the progress
             shrink = partial(shrunk, detector=detector) if small else None
-            restored, seconds = clock.time("restore", partial(work, images, shrink, tell))
+            restored, seconds = clock.time("restore", partial(work, images, shrink, report))
             notes = [json.dumps(result.note) if result.note is not None else None for result in restored]
             errors = [result.error for result in restored]
             made[sizes] = Seen([result.image for result in restored], errors, notes, seconds)
@@ -205,7 +205,7 @@ def _by_detector(
 
 @dataclass(frozen=True)
 class Computed:
-    """What computing a unit gives: its variants with their images, detections by variant and detector, and its rows."""
+    """The results of a unit: its variants with their images, detections by variant and detector, and its rows."""
 
     variants: list[Variant]
     detections: dict[str, dict[str, list[Detections]]]

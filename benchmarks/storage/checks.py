@@ -1,4 +1,4 @@
-"""What the rows of a run's store must be, checked as they are read: a sound checksum does not tell what was written.
+"""Checks of the rows of a run's store as they are read: a valid checksum does not guarantee valid content.
 
 Every error is a ValueError that names the store.
 """
@@ -26,10 +26,10 @@ def expected_names(settings: RunSettings) -> tuple[list[str], list[str]]:
 
 def check_names(place: str, variants: Sequence[str], detectors: Sequence[str], settings: RunSettings) -> None:
     """Refuse rows of variants or detectors that the run does not have."""
-    for found, expected, what in zip((variants, detectors), expected_names(settings), ("variant", "detector"), strict=True):
-        strange = [name for name in found if name not in expected]
+    for names, expected, kind in zip((variants, detectors), expected_names(settings), ("variant", "detector"), strict=True):
+        strange = [name for name in names if name not in expected]
         if strange:
-            raise ValueError(f"{place}: holds the {what} {strange[0]!r}; the run has {', '.join(expected)}")
+            raise ValueError(f"{place}: holds the {kind} {strange[0]!r}; the run has {', '.join(expected)}")
 
 
 def check_rows(table: Any, place: str, classes: int) -> None:
@@ -40,7 +40,7 @@ def check_rows(table: Any, place: str, classes: int) -> None:
     for batch in table.to_batches():
         wrong = _wrong_lengths(*(batch[column] for column in ("boxes", "scores", "labels")))
         if wrong is not None:
-            raise ValueError(f"{place}: {batch['image'][wrong]}: boxes, scores and labels are not 4, 1 and 1 a detection")
+            raise ValueError(f"{place}: {batch['image'][wrong]}: there must be 4 box values, 1 score and 1 label per detection")
         for column, most in (("boxes", np.inf), ("scores", np.inf), ("labels", classes)):
             _check_values(batch[column].flatten(), most, f"{place}: holds {column}")
 
@@ -52,12 +52,12 @@ def _wrong_lengths(boxes: Any, scores: Any, labels: Any) -> int | None:
     return int(wrong[0]) if len(wrong) else None
 
 
-def _check_values(values: Any, most: float, what: str) -> None:
+def _check_values(values: Any, most: float, subject: str) -> None:
     numbers = values.to_numpy(zero_copy_only=False)
     if values.null_count or not np.isfinite(numbers).all():
-        raise ValueError(f"{what} that are not finite")
+        raise ValueError(f"{subject} that are not finite")
     if most < np.inf and len(numbers) and not 0 <= numbers.min() <= numbers.max() < most:
-        raise ValueError(f"{what} outside 0..{most - 1}: {numbers.min()} to {numbers.max()}")
+        raise ValueError(f"{subject} outside 0..{most - 1}: {numbers.min()} to {numbers.max()}")
 
 
 def check_keys(keys: Sequence[str], count: int, place: str) -> dict[str, int]:
@@ -71,6 +71,6 @@ def check_keys(keys: Sequence[str], count: int, place: str) -> dict[str, int]:
     return index
 
 
-def decode(text: str, kind: type[T], what: str, place: str) -> T:
+def decode(text: str, kind: type[T], column: str, place: str) -> T:
     """Return a value of a column of JSON."""
-    return parse_json(text, kind, f"{place}: a value of the column {what!r}")
+    return parse_json(text, kind, f"{place}: a value of the column {column!r}")

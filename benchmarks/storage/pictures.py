@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Change:
-    """What the restored variant that changed most did to a photo's objects."""
+    """The objects of a photo regained and lost by the restored variant that changed most."""
 
     image: str
     regained: int
@@ -30,7 +30,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class Pictures:
-    """What a unit has to show: files of `examples/` by name, and shots for the gallery."""
+    """The pictures of a unit: files of `examples/` by name, and shots for the gallery."""
 
     examples: dict[str, bytes]
     shots: list[Shot]

@@ -16,7 +16,7 @@ from vocbench.pipeline.names import PROTOCOLS
 T = TypeVar("T")
 Number = int | float  # a whole number stays one
 Seconds = Annotated[float, Meta(ge=0)]
-SHOWN = 60  # letters of a wrong value in a message
+SHOWN = 60  # characters of a wrong value in a message
 EARLIER = {"guard": False}  # settings of runs begun before there was a choice, where today's default is another
 
 

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """What a run stores of one photo, draw, variant and detector; `schema` has the columns of the same names."""
+    """The stored result for one photo, draw, variant and detector; `schema` has the columns of the same names."""
 
     unit: int
     image: str

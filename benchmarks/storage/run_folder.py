@@ -13,7 +13,7 @@ from vocbench.restorer.files import closest_name
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run's folder, there or not. Files of a detector have the plain name for the first, `NAME-DETECTOR` for others."""
+    """A run's folder, existing or not. Files of the first detector have plain names, those of others `NAME-DETECTOR`."""
 
     path: Path
 
@@ -113,10 +113,10 @@ class RunFolder:
 
 
 def check_resumed(out: Path) -> None:
-    """Raise FileNotFoundError for a folder to go on with that does not exist: a misspelt one would begin a run anew."""
+    """Raise FileNotFoundError if the folder to resume does not exist: a misspelt name would start a new run."""
     if not out.exists():
         raise FileNotFoundError(
-            f"{out}: no such folder, so nothing to go on with{closest_name(out)}; correct `out`, or begin without `resume`"
+            f"{out}: no such folder, so there is nothing to resume{closest_name(out)}; correct `out`, or start without `resume`"
         )
 
 

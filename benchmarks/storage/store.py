@@ -1,10 +1,11 @@
-"""Where a run's results are kept as they come: parquet parts, named by the units of work they hold.
+"""The store of a run's predictions: parquet parts, named by the units of work they hold.
 
-`part-UNIT-HASH.parquet` holds one unit. Where consecutive units are there, their parts are joined into a larger one,
+`part-UNIT-HASH.parquet` holds one unit. When consecutive units are complete, their parts are joined into a larger one,
 `part-FIRST-LAST-HASH.parquet`, of a bounded number of rows, so that a million photos are hundreds of files. HASH is the first
-16 hex digits of the part's own SHA-256, so a truncated or damaged part is found when it is read, never used, and computed
-again. A part appears under its name only when it is complete: written aside and renamed on a file system, put in one piece into
-an object store. The parts that went into a larger one are removed after it is there; where both are, the larger one counts.
+16 hex digits of the part's own SHA-256, so a truncated or damaged part is recognised when it is read, never used, and computed
+again. A part appears under its name only when it is complete: on a file system it is written under a temporary name and
+renamed, in an object store it is written in one request. The parts joined into a larger one are removed after it is written;
+while both exist, the larger one counts.
 """
 
 from __future__ import annotations
@@ -142,11 +143,11 @@ class Store:
         return Store, (self.place,)
 
     def claim(self, run: str, new: bool) -> None:
-        """Take the store for the run with this id; ValueError where it holds another's parts, or any and the run is new."""
+        """Claim the store for the run with this id; ValueError if it holds another run's parts, or any parts for a new run."""
         mine = f"run-{run}"
         self._refuse_others(mine, new)
         self.files.write(mine, b"vocbench\n")
-        self._refuse_others(mine, False)  # one that came at the same moment
+        self._refuse_others(mine, False)  # another run may have claimed it at the same moment
 
     def _refuse_others(self, mine: str, new: bool) -> None:
         others = [n for n in self.files.names() if (OWNER.fullmatch(n) and n != mine) or (new and PART.fullmatch(n))]
@@ -170,19 +171,19 @@ class Store:
         except OSError as error:
             raise OSError(
                 f"{self.place}/{name}: could not be written ({error.strerror or error}); "
-                "free some space and go on with `resume=True`"
+                "free some space and continue with `resume=True`"
             ) from error
         return name
 
     def _named(self) -> list[_Part]:
-        """Return all parts, sound or not, by their first unit, larger ones before smaller ones; a unit has at least one row."""
-        found = [(match, name) for name in self.files.names() if (match := PART.fullmatch(name))]
-        parts = [_Part(int(match[1]), int(match[2] or match[1]), match[3], name) for match, name in found]
+        """Return all parts, intact or not, by their first unit, larger ones first; a unit has at least one row."""
+        matches = [(match, name) for name in self.files.names() if (match := PART.fullmatch(name))]
+        parts = [_Part(int(match[1]), int(match[2] or match[1]), match[3], name) for match, name in matches]
         possible = [part for part in parts if 0 <= part.last - part.first < ROWS]
         return sorted(possible, key=lambda part: (part.first, -part.last, part.name))
 
     def parts(self) -> dict[int, str]:
-        """Return the name of the sound part that holds each unit; damaged ones are passed over."""
+        """Return the name of the intact part that holds each unit; damaged parts are ignored."""
         named = self._named()
         with ThreadPoolExecutor(READERS) as pool:  # hashing and reading release the GIL
             sound = pool.map(lambda part: _digest(self.files.read(part.name)) == part.digest, named)
@@ -194,7 +195,7 @@ class Store:
         return held
 
     def join(self, together: int) -> None:
-        """Join the parts of every `together` consecutive units, from a multiple of it on, where each has its own part.
+        """Join the parts of every `together` consecutive units, starting at a multiple of it, if each unit has its own part.
 
         A joined part is complete before those in it are removed. Units with a damaged part are left as they are.
         """
@@ -215,7 +216,7 @@ class Store:
                 self.files.remove(part.name)
 
     def clear(self, keep: Iterable[str]) -> list[str]:
-        """Remove unfinished, damaged and second files, keeping the given parts; returns the names removed."""
+        """Remove unfinished, damaged and duplicate files, keeping the given parts; returns the names removed."""
         kept = set(keep)
         unwanted = [n for n in self.files.names() if n not in kept and (PART.fullmatch(n) or UNFINISHED.fullmatch(n))]
         for name in unwanted:
@@ -228,7 +229,7 @@ class Store:
         parts: Mapping[int, str] | None = None,
         where: Mapping[str, str] | None = None,
     ) -> Iterator[Any]:
-        """Yield the sound parts as arrow tables in the order of their units, a few read ahead; `parts` where they are known.
+        """Yield the intact parts as arrow tables in the order of their units, a few read ahead; pass `parts` if they are known.
 
         `where` keeps the rows with these values, such as {"variant": "clean"}; of a joined part, only those are decoded.
         """
@@ -238,7 +239,7 @@ class Store:
                 yield from pool.map(lambda name: self._rows(name, columns, where), names[first : first + READERS])
 
     def _rows(self, name: str, columns: Sequence[str] | None, where: Mapping[str, str] | None) -> Any:
-        """Return a part as an arrow table; ValueError naming it where it is sound but no table of the store's columns."""
+        """Return a part as an arrow table; ValueError naming it if it is intact but not a table with the store's columns."""
         import pyarrow as pa
 
         try:

@@ -45,7 +45,7 @@ def test_what_is_restored_already_is_skipped(album, tmp_path):
     invoke(*given)
     (album / "b.png").unlink()
     before = (tmp_path / "out" / "c.png").stat().st_mtime_ns
-    with pytest.raises(ValueError, match="already there; choose another --out, or go on with --skip-existing"):
+    with pytest.raises(ValueError, match="already there; choose another --out, or continue with --skip-existing"):
         invoke(*given)
     Image.new("RGB", (33, 33), (9, 0, 0)).save(album / "d.png")
     done = invoke(*given, "--skip-existing")

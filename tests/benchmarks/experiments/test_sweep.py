@@ -124,7 +124,7 @@ def test_a_sweep_is_not_overwritten_and_goes_on(swept):
 
 def test_a_sweep_that_is_not_there_is_not_gone_on_with(tmp_path):
     given = "--degradation", "noise=10", "--data", make_voc_folder(tmp_path), "--split", "val", *FAKES
-    with pytest.raises(FileNotFoundError, match="swpet: no such folder, so nothing to go on with"):
+    with pytest.raises(FileNotFoundError, match="swpet: no such folder, so there is nothing to resume"):
         raise invoke("sweep", *given, "--out", tmp_path / "swpet", "--resume").exception
     assert not (tmp_path / "swpet").exists()
 

@@ -165,7 +165,7 @@ def test_photos_that_kill_every_worker_are_named(alone, tmp_path):
         alone[0], tmp_path / "out", "--restorer", "deadly=tests.support.fakes:AlwaysDeadly", "--runner", "ray", "--workers", 1
     )
     assert done.returncode == 2
-    assert "workers on Ray died over the photos 2099_00000" in done.stderr
+    assert "workers on Ray died at the photos 2099_00000" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -193,7 +193,7 @@ def test_a_worker_refuses_a_photo_that_differs_from_the_drivers(alone, tmp_path,
     spent = {stage: told.spent[stage] for stage in ("prepare", "restore", "detect", "measure")}
     assert spent == {"prepare": 0, "restore": 1, "detect": 3, "measure": 1}  # calls that this clock ticked for
     assert told.peaks["peak_memory_bytes"] > 5e7
-    with pytest.raises(ValueError, match=r"2099_000003.jpg: another photo here than where the run was started"):
+    with pytest.raises(ValueError, match=r"2099_000003.jpg: differs from the photo on the driver's machine"):
         worker.compute(replace(unit, digests=["0" * 64]))
 
 

@@ -55,7 +55,7 @@ def test_a_resume_with_other_versions_needs_to_be_accepted(begun):
     folder, out = begun
     versions = json.loads((out / "run.json").read_text())["versions"]
     rewrite(out, versions=versions | {"torch": "0.1"})
-    with pytest.raises(ValueError, match=r"torch: '0.1' before, '.*' now; go on all the same with `accept_changes=True`"):
+    with pytest.raises(ValueError, match=r"torch: '0.1' before, '.*' now; resume anyway with `accept_changes=True`"):
         run_benchmark(settings(folder), out, resume=True)
     run_benchmark(settings(folder), out, resume=True, accept_changes=True)
     record = json.loads((out / "run.json").read_text())
@@ -97,7 +97,9 @@ def test_a_resume_with_a_changed_model_of_ones_own_is_refused(tmp_path, monkeypa
     out = run_benchmark(settings(folder, mine), tmp_path / "out")
     run_benchmark(settings(folder, mine), out, resume=True)
     source.write_text("from tests.support.fakes import Brighten  # brighter\n")
-    with pytest.raises(ValueError, match="not as it was when the run was begun: the source of bright; go on"):
+    with pytest.raises(
+        ValueError, match="changes since the run was begun may affect its results: the source of bright; resume"
+    ):
         run_benchmark(settings(folder, mine), out, resume=True)
 
 

@@ -90,7 +90,7 @@ def test_it_does_not_go_on_with_a_guard_that_it_did_not_have(begun):
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [
-        ("versions", {"torch": "0.9"}, r"out: what may change a number is not as it was .*torch: '0.9' before"),
+        ("versions", {"torch": "0.9"}, r"out: changes since the run was begun may affect its results: .*torch: '0.9' before"),
         ("weights_sha256", {"flat": "1" * 64, "keen": None}, r"out: was begun with other weights_sha256: flat: '1"),
         ("dataset", {"name": "VOC2099"}, r"run.json: Object missing required field `images` - at `\$\.dataset`"),
     ],

@@ -343,8 +343,8 @@ def test_resuming_needs_the_folder(voc_folder, tmp_path):
     done = run(voc_folder, tmp_path / "frist", "--resume")
     assert done.returncode == 2
     assert done.stderr == (
-        f"Error: {tmp_path}/frist: no such folder, so nothing to go on with; did you mean '{tmp_path}/first'?; "
-        "correct --out, or begin without --resume\n"
+        f"Error: {tmp_path}/frist: no such folder, so there is nothing to resume; did you mean '{tmp_path}/first'?; "
+        "correct --out, or start without --resume\n"
     )
     with pytest.raises(FileNotFoundError, match="frist: no such folder"):
         run_benchmark(fake_settings(voc_folder), tmp_path / "frist", resume=True)
@@ -371,7 +371,7 @@ def test_a_killed_worker_process_is_told_in_one_line(voc_folder, tmp_path, monke
     with monkeypatch.context() as patched:
         patched.setattr(local_workers, "prepare", dying_prepare)
         with pytest.raises(
-            OSError, match=r"a worker died over the photos 2099_000000, 2099_000001 .*; go on with `resume=True`"
+            OSError, match=r"a worker died at the photos 2099_000000, 2099_000001 .*; continue with `resume=True`"
         ):
             run_benchmark(settings, tmp_path / "out", runner=local_workers.Here(1))
     run_benchmark(settings, tmp_path / "out", resume=True)
