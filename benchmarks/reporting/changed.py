@@ -65,7 +65,7 @@ def _photo(one: ChangedPhoto, first: Path, second: Path, classes: Sequence[str],
 
 def _picture(
     source: tuple[str, int, int],
-    found: Detections,
+    detections: Detections,
     kept: Iterable[int],
     changed: Iterable[int],
     kind: str,
@@ -74,16 +74,16 @@ def _picture(
 ) -> Markup:
     """Return one side as SVG: boxes in both thin, those that came or went thick and with their class."""
     sign = "+" if kind == "came" else "−"
-    marks = [("annotated", found.boxes[i].tolist(), f"{_label(found, i, classes)}, in both") for i in kept]
-    marks += [(kind, found.boxes[i].tolist(), f"{sign} {_label(found, i, classes)}") for i in changed]
+    marks = [("annotated", detections.boxes[i].tolist(), f"{_label(detections, i, classes)}, in both") for i in kept]
+    marks += [(kind, detections.boxes[i].tolist(), f"{sign} {_label(detections, i, classes)}") for i in changed]
     return marked_picture(source, marks, title)
 
 
-def _label(found: Detections, i: int, classes: Sequence[str]) -> str:
-    return f"{classes[int(found.labels[i])]} {float(found.scores[i]):.2f}"
+def _label(detections: Detections, i: int, classes: Sequence[str]) -> str:
+    return f"{classes[int(detections.labels[i])]} {float(detections.scores[i]):.2f}"
 
 
-def _named(found: Detections, chosen: Iterable[int], classes: Sequence[str]) -> str:
+def _named(detections: Detections, chosen: Iterable[int], classes: Sequence[str]) -> str:
     """Return the classes of these boxes, those of a class counted."""
-    counts = Counter(classes[int(found.labels[i])] for i in chosen)
+    counts = Counter(classes[int(detections.labels[i])] for i in chosen)
     return ", ".join(name if count == 1 else f"{count} × {name}" for name, count in counts.items())

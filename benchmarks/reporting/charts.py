@@ -92,7 +92,7 @@ def curves(
 ) -> Markup:  # fmt: skip
     """Draw falling curves in the unit square, each given by its corners (x, y): y holds from the last corner's x to its own.
 
-    A line's points are its corners in the SVG's units, so that the area under it can be told from the page.
+    A line's points are its corners in the SVG's units, so that the area under it can be computed from the page.
     """
     canvas = Canvas(unit(x_label), unit(y_label))
     names = [name for name, _ in series]
@@ -118,7 +118,7 @@ def _polyline(canvas: Canvas, name: str, place: int, points: Dots) -> str:
 
 
 def _height(corners: Dots, x: float) -> str:
-    """Return what a curve of corners has at `x`, 0 beyond its end."""
+    """Return the height of a curve of corners at `x`, 0 beyond its end."""
     return f"{next((y for right, y in corners if right >= x - 1e-9), 0.0):.3f}"
 
 
@@ -179,15 +179,15 @@ def _zero(canvas: Canvas, begin: tuple[float, float], end: tuple[float, float]) 
 
 def _listed(series: Sequence[tuple[str, Dots]], x_label: str, y_label: str) -> Table:
     """Return at most `LISTED` points of each series, evenly taken from left to right."""
-    found = []
+    rows = []
     for name, group in series:
         step = max(1, -(-len(group) // LISTED))
-        found += [[name, f"{x:.2f}", f"{y:.3f}"] for x, y in sorted(group)[::step]]
-    return Table(["", x_label, y_label], found)
+        rows += [[name, f"{x:.2f}", f"{y:.3f}"] for x, y in sorted(group)[::step]]
+    return Table(["", x_label, y_label], rows)
 
 
 class Cost(NamedTuple):
-    """What a variant takes and gives: milliseconds per photo, mAP in parts of 1, and its 95 % interval."""
+    """The cost and benefit of a variant: milliseconds per photo, mAP in parts of 1, and its 95 % interval."""
 
     name: str
     milliseconds: float

@@ -12,11 +12,11 @@ SHOWN = 24  # classes; of more, those with the most objects and detections
 
 @dataclass(frozen=True)
 class Cell:
-    """How often, and the share of the row in percent."""
+    """A count, and its share of the row in percent."""
 
     count: int
     share: int
-    agrees: bool  # detected as what it is
+    agrees: bool  # detected as its own class
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ GAP = 6  # pixels between panels
 class Examples:
     """Draws `NUMBER_IMAGE.png` for the chosen images (id to number), first draw, first detector, and feeds the gallery.
 
-    Drawing and keeping are apart, as the one may happen on another machine than the other.
+    Drawing and saving are separate, as they may happen on different machines.
     """
 
     def __init__(self, folder: Path, chosen: dict[str, int], classes: Sequence[str]):

@@ -1,6 +1,6 @@
-"""What the charts of a report show of a judged variant.
+"""The data that the charts of a report show for a judged variant.
 
-Of each variant only what is drawn is kept: corners of curves, means by level, at most `SHOWN_DOTS` photos.
+Only what is drawn is kept for each variant: corners of curves, means by level, at most `SHOWN_DOTS` photos.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Dots = list[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Drawn:
-    """What the report shows of one variant."""
+    """The data that the report shows for one variant."""
 
     curves: dict[str, Dots]  # by class: corners of precision by recall
     levels: dict[str, list[float | None]]  # by degradation: mAP in each bin of its level
@@ -43,7 +43,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Bins:
-    """The photos of one degradation by its level: of each bin its label, its mean level, and the `IMAGE#DRAW` keys in it."""
+    """The photos of one degradation in bins by level: each bin's label, mean level, and `IMAGE#DRAW` keys."""
 
     labels: list[str]
     means: list[float]
@@ -52,17 +52,17 @@ class Bins:
 
 def draw(judged: Judged, bins: Mapping[str, Bins], gallery: Sequence[str], counted: Counted) -> Drawn:
     """Return everything shown of a variant; `gallery` has the photos whose pictures were kept, `counted` the mAP's classes."""
-    found, truth, evaluation = judged.rows.detections, judged.rows.truth, judged.evaluation
+    detections, truth, evaluation = judged.rows.detections, judged.rows.truth, judged.evaluation
     compared, skewed = not restores_clean(judged.name), not is_clean(judged.name)
     keys, classes = [f"{image}#0" for image in gallery], list(evaluation.ap)
     return Drawn(
         {name: corners(match) for name, match in evaluation.matches.items()} if compared else {},
-        by_level(found, truth, bins, evaluation.protocol, counted) if compared else {},
-        error_types(found, truth) if compared else {},
-        by_photo(judged.rows.numbers("psnr"), found, truth, evaluation) if skewed else np.zeros((0, 2)),
-        found.select([key for key in keys if key in found]),
-        by_size(found, truth, voc_rule(evaluation.protocol), classes) if compared else {},
-        confusion(found, truth, len(classes)) if compared else None,
+        by_level(detections, truth, bins, evaluation.protocol, counted) if compared else {},
+        error_types(detections, truth) if compared else {},
+        by_photo(judged.rows.numbers("psnr"), detections, truth, evaluation) if skewed else np.zeros((0, 2)),
+        detections.select([key for key in keys if key in detections]),
+        by_size(detections, truth, voc_rule(evaluation.protocol), classes) if compared else {},
+        confusion(detections, truth, len(classes)) if compared else None,
     )
 
 
@@ -119,7 +119,7 @@ def _binned(photos: np.ndarray, levels: np.ndarray, keys: Sequence[str]) -> Bins
 
 
 def by_level(
-    found: DetectionColumns, truth: ObjectColumns, bins: Mapping[str, Bins], protocol: str, counted: Counted
+    detections: DetectionColumns, truth: ObjectColumns, bins: Mapping[str, Bins], protocol: str, counted: Counted
 ) -> dict[str, list[float | None]]:
     """Return the mAP of a variant in every bin of each degradation's level, over the classes that count and are in the bin.
 
@@ -127,25 +127,25 @@ def by_level(
     """
     values: dict[str, list[float | None]] = {}
     for name, one in bins.items():
-        groups = [list(dict.fromkeys(_at_hand(key, found) for key in keys)) for keys in one.keys]
+        groups = [list(dict.fromkeys(_at_hand(key, detections) for key in keys)) for keys in one.keys]
         evaluations = (
-            evaluate(found.select(group), truth.select(group), protocol, classes=counted.classes) for group in groups
+            evaluate(detections.select(group), truth.select(group), protocol, classes=counted.classes) for group in groups
         )
         values[name] = [counted.mean(one.ap) for one in evaluations]
     return values
 
 
-def _at_hand(key: str, found: DetectionColumns) -> str:
-    return key if key in found else f"{key.rpartition('#')[0]}#0"
+def _at_hand(key: str, detections: DetectionColumns) -> str:
+    return key if key in detections else f"{key.rpartition('#')[0]}#0"
 
 
-def by_photo(psnr: np.ndarray, found: DetectionColumns, truth: ObjectColumns, evaluation: Evaluation) -> np.ndarray:
+def by_photo(psnr: np.ndarray, detections: DetectionColumns, truth: ObjectColumns, evaluation: Evaluation) -> np.ndarray:
     """Return PSNR and AP at IoU 0.5 (photos, 2) of at most `SHOWN_DOTS` photos, evenly taken; `coco` counts as `voc10`."""
-    step = max(1, -(-len(found) // SHOWN_DOTS))
+    step = max(1, -(-len(detections) // SHOWN_DOTS))
     rule = voc_rule(evaluation.protocol)
     if step > 1 or rule != evaluation.protocol:
-        keys = list(found)[::step]
-        evaluation = evaluate(found.select(keys), truth.select(keys), rule, classes=list(evaluation.ap))
+        keys = list(detections)[::step]
+        evaluation = evaluate(detections.select(keys), truth.select(keys), rule, classes=list(evaluation.ap))
     return np.stack([psnr[::step], evaluation.image_maps()], 1)
 
 

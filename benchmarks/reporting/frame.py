@@ -1,4 +1,4 @@
-"""What is around every chart: a figure with its name, a legend that wraps, axes, and the numbers as a table.
+"""The frame of every chart: a figure with its name, a legend that wraps, axes, and the numbers as a table.
 
 A chart is inline SVG or a table with SVG in its cells, so that it needs no script, prints, and takes its colours from the page.
 """

@@ -1,9 +1,9 @@
 """The photos that restoring changed most, kept while a run goes on.
 
-A photo's change is the number of objects that the restored variant that changed most finds and the distorted photo does not
-(regained) and the other way round (lost), at scores of 0.3 and above, first draw. The `KEPT` photos that changed most for the
-first detector stay in `gallery/IMAGE/VARIANT.jpg`; which ones does not depend on the order in which photos are done. A report
-judges and sorts them by its own detector.
+A photo's change is the number of objects regained (detected in the restored but not in the distorted photo) and lost (the other
+way round), for the restored variant that changed most, at scores of 0.3 and above, first draw. The `KEPT` photos that changed
+most for the first detector stay in `gallery/IMAGE/VARIANT.jpg`; which ones does not depend on the order in which photos are
+done. A report judges and sorts them by its own detector.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ KEPT = 12
 SHOWN_SCORE = 0.3
 
 
-def shown(found: Detections) -> Detections:
+def shown(detections: Detections) -> Detections:
     """Return the boxes that are shown and counted."""
-    keep = found.scores >= SHOWN_SCORE
-    return Detections(found.boxes[keep], found.scores[keep], found.labels[keep])
+    keep = detections.scores >= SHOWN_SCORE
+    return Detections(detections.boxes[keep], detections.scores[keep], detections.labels[keep])
 
 
-def objects_found(found: Detections, objects: Objects) -> set[int]:
+def objects_found(detections: Detections, objects: Objects) -> set[int]:
     """Return the indices of the objects, difficult ones aside, for which a shown box is a true positive."""
-    judged, _ = judge(shown(found), objects)
+    judged, _ = judge(shown(detections), objects)
     return {one.target for one in judged if one.kind == TRUE_POSITIVE}
 
 
@@ -63,7 +63,7 @@ class Gallery:
         found: Mapping[str, Mapping[str, Sequence[Detections]]],
         objects: Callable[[str], Objects],
     ) -> list[Shot]:
-        """Return what a unit may add: variants with their pictures, and detections by variant and detector; writes nothing."""
+        """Return the shots that a unit may add, from its variants and detections by variant and detector; writes nothing."""
         photos: dict[str, dict[str, tuple[Tensor, Detections]]] = {}
         failed = {item.image for v in variants for item, error in zip(v.items, v.errors, strict=True) if error}
         for variant in variants:
@@ -86,7 +86,7 @@ class Gallery:
         return made in self.best
 
     def keep(self, shot: Shot) -> None:
-        """Write a shot if it is among the `KEPT` that changed most, and drop the one that no longer is."""
+        """Write a shot if it is among the `KEPT` that changed most, and remove the one that it displaces."""
         made = shot.made
         kept = [one for one in changes(self.folder) if one.image != made.image]
         if len(kept) >= KEPT and kept[KEPT - 1].rank < made.rank:
@@ -103,11 +103,11 @@ class Gallery:
 
 def changes(folder: Path) -> list[Change]:
     """Return the photos kept in a gallery's folder, what changed most first."""
-    found = []
+    photos = []
     for path in folder.glob("*/change.json"):
         kept = read_json(path, Changed)
-        found.append(Change(path.parent.name, kept.regained, kept.lost, kept.variant))
-    return sorted(found, key=lambda one: one.rank)
+        photos.append(Change(path.parent.name, kept.regained, kept.lost, kept.variant))
+    return sorted(photos, key=lambda one: one.rank)
 
 
 def kept_images(folder: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Every file that a run's store gives: results and tables, one set per detector, made again at any time."""
+"""Write the results, tables and reports of a run from its store, one set per detector, at any time."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def size_chart(shown: Shown) -> Markup:
 def error_chart(shown: Shown) -> Markup:
     """Draw what each type of error costs."""
     series = shown.series(lambda name: [shown.drawn[name].errors[kind] for kind in ERROR_TYPES])
-    return rows(list(ERROR_TYPES), series, "mAP won if errors of a type were mended, points", shown.looks, 0)
+    return rows(list(ERROR_TYPES), series, "mAP gained if errors of a type were fixed, points", shown.looks, 0)
 
 
 def cost_chart(shown: Shown) -> Markup | None:
@@ -137,13 +137,13 @@ def cost_chart(shown: Shown) -> Markup | None:
 
 
 def cost(label: str, entry: VariantResults) -> Cost | None:
-    """Return what a variant takes and gives, None where one of them is unknown."""
+    """Return the cost and benefit of a variant, None if one of them is unknown."""
     spent, value = summary.milliseconds(entry), entry.map
     return Cost(label, spent, value, *entry.map_ci95) if spent and value is not None else None
 
 
 def quality_chart(shown: Shown) -> tuple[Markup, list[str]]:
-    """Draw each photo's gains of PSNR and AP; with a sentence for each restorer on how they go together."""
+    """Draw each photo's gains of PSNR and AP, with a sentence on their correlation for each restorer."""
     names = {name: label for name, label in shown.labels.items() if name in restored([name])}
     pairs = {label: gains(shown.drawn[base(shown.drawn)], shown.drawn[name]) for name, label in names.items()}
     dots = [(label, [(x, y) for x, y in group.tolist()]) for label, group in pairs.items()]
@@ -158,12 +158,12 @@ def _correlated(label: str, value: float | None, photos: int) -> str:
 def confusions(shown: Shown) -> list[Matrix]:
     """Return a matrix for each variant, of the classes that occur."""
     classes = list(next(iter(shown.results.variants.values())).ap)
-    found = shown.series(lambda name: shown.drawn[name].confusion)
-    return [matrix(label, one, classes) for label, one in found if one is not None]
+    series = shown.series(lambda name: shown.drawn[name].confusion)
+    return [matrix(label, one, classes) for label, one in series if one is not None]
 
 
 def scope(results: Results) -> dict[str, str]:
-    """Say by which rule each part of the page is counted."""
+    """Return, for each part of the page, the rule by which it is evaluated."""
     rule = results.protocol
     table = f"In percent, protocol {rule}"
     photo = f"the rule of {rule}"
@@ -204,7 +204,7 @@ def render(
 
 @dataclass(frozen=True)
 class Top:
-    """What a report says in words, most of it above the tables."""
+    """The sentences of a report, most of them above the tables."""
 
     facts: list[str]
     headline: str
@@ -221,7 +221,7 @@ class Top:
 
 @dataclass(frozen=True)
 class Tables:
-    """What the tables of a report are made of; columns of a class are named by it, the others `map`."""
+    """The data of a report's tables; the column of a class is named after it, that of the mAP `map`."""
 
     rows: list[summary.Row]
     classes: list[str]
@@ -247,7 +247,7 @@ class Tables:
 
 @dataclass(frozen=True)
 class Charts:
-    """The charts of a report, None or empty for those that this run has not."""
+    """The charts of a report, None or empty if a run has no such chart."""
 
     class_chart: Markup
     curves: list[tuple[str, Markup]]
@@ -286,7 +286,7 @@ def _tables(results: Results) -> Tables:
         columns=list(folded),
         folded=[summary.named(name, same) for name, same in folded.items() if same],
         best=tables.best_rows(results),
-        told=tables.told_rows(results),
+        told=tables.note_rows(results),
         comparisons=summary.comparison_rows(results),
         results=results,
     )

@@ -24,8 +24,8 @@ from vocbench.detection.error_types import TRUE_POSITIVE, judge
 from vocbench.restorer.degradations.recipes import UNITS
 from vocbench.restorer.images import read_image, to_uint8
 
-LETTERS = 32  # of a label's letters, how many heights make a picture's width: 11 pixels on a phone
-ASPECT = 0.64  # of a letter
+LETTERS = 32  # the width of a picture in heights of a label's characters: 11 pixels on a phone
+ASPECT = 0.64  # of a character
 LARGEST, THUMBNAIL = 800, 112  # pixels of a picture's longer side in the report, and of a small one's
 
 
@@ -50,11 +50,11 @@ def _rectangle(kind: str, box: Sequence[float], label: str) -> str:
 
 
 class _Tags:
-    """Puts the labels of boxes where none lies yet, inside the picture where they fit."""
+    """Places the labels of boxes without overlap, inside the picture if they fit."""
 
     def __init__(self, width: int, height: int):
         self.width, self.height = width, height
-        self.size = width / LETTERS  # of the letters
+        self.size = width / LETTERS  # of the characters
         self.taken: list[tuple[float, float, float]] = []  # left, right and lower edge
 
     def _free(self, left: float, right: float, y: float) -> bool:
@@ -78,10 +78,10 @@ class _Tags:
         return f'<text {look} x="{left:.1f}" y="{y:.1f}">{escape(label)}</text>'
 
 
-def _marks(found: Detections, objects: Objects, classes: Sequence[str]) -> list[tuple[str, Sequence[float], str]]:
-    """Return what is drawn: kind, box and label of detections, of objects missed, and (`annotated`) of the other objects."""
-    found = shown(found)
-    judged, taken = judge(found, objects)
+def _marks(detections: Detections, objects: Objects, classes: Sequence[str]) -> list[tuple[str, Sequence[float], str]]:
+    """Return the kind, box and label of all boxes to draw: detections, missed objects, and other objects (`annotated`)."""
+    detections = shown(detections)
+    judged, taken = judge(detections, objects)
     names = [classes[label] for label in objects.labels]
     counted = ~objects.difficult
     marks = [("annotated", objects.boxes[i], f"{names[i]}, annotated") for i in np.flatnonzero(taken | ~counted)]
@@ -90,13 +90,15 @@ def _marks(found: Detections, objects: Objects, classes: Sequence[str]) -> list[
         is_true = one.kind == TRUE_POSITIVE
         kind = "true-positive" if is_true else "false-positive"
         label = f"{classes[one.label]} {one.score:.2f}" + ("" if is_true else f" ({one.kind})")
-        marks.append((kind, found.boxes[one.place].tolist(), label))
+        marks.append((kind, detections.boxes[one.place].tolist(), label))
     return marks
 
 
-def judged_picture(path: Path, found: Detections, objects: Objects, title: str, classes: Sequence[str] = VOC_CLASSES) -> Markup:
+def judged_picture(
+    path: Path, detections: Detections, objects: Objects, title: str, classes: Sequence[str] = VOC_CLASSES
+) -> Markup:
     """Return a picture as SVG with its boxes: true positives, false positives, objects missed; other objects thin and white."""
-    return marked_picture(data_url(path, LARGEST), _marks(found, objects, classes), title)
+    return marked_picture(data_url(path, LARGEST), _marks(detections, objects, classes), title)
 
 
 def marked_picture(picture: tuple[str, int, int], marks: Sequence[tuple[str, Sequence[float], str]], title: str) -> Markup:
@@ -115,7 +117,7 @@ def marked_picture(picture: tuple[str, int, int], marks: Sequence[tuple[str, Seq
 
 @dataclass(frozen=True)
 class View:
-    """A photo as one variant has it: its judged picture, and what restoring changed in the objects found, as text."""
+    """A photo of one variant: its judged picture, and the objects that restoring regained and lost, as text."""
 
     variant: str
     picture: Markup
@@ -125,7 +127,7 @@ class View:
 
 @dataclass(frozen=True)
 class Photo:
-    """What the gallery shows of a photo."""
+    """A photo of the gallery."""
 
     made: Change
     levels: str
@@ -135,7 +137,7 @@ class Photo:
 
     @property
     def anchor(self) -> str:
-        """Return what a link to this photo ends in, after the `#`; any letter may be in an image's id."""
+        """Return the fragment of a link to this photo, after the `#`; ids are percent-encoded."""
         return f"photo={quote(self.made.image, safe='')}"
 
 
@@ -166,12 +168,12 @@ def _named(places: set[int], objects: Objects, classes: Sequence[str]) -> str:
     return ", ".join(name if count == 1 else f"{count} × {name}" for name, count in counts.items())
 
 
-def _view(run: Finished, made: Change, objects: Objects, variant: str, found: Detections, before: Detections) -> View:
+def _view(run: Finished, made: Change, objects: Objects, variant: str, detections: Detections, before: Detections) -> View:
     classes = run.classes
-    picture = judged_picture(_file(run, made, variant), found, objects, f"{made.image}, {variant}", classes)
+    picture = judged_picture(_file(run, made, variant), detections, objects, f"{made.image}, {variant}", classes)
     if variant in UNRESTORED:
         return View(variant, picture, "", "")
-    now, then = objects_found(found, objects), objects_found(before, objects)
+    now, then = objects_found(detections, objects), objects_found(before, objects)
     return View(variant, picture, _named(now - then, objects, classes), _named(then - now, objects, classes))
 
 

@@ -1,4 +1,4 @@
-"""What the top and the tables of a report say of a run's results."""
+"""The text of the top and the tables of a report, from a run's results."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from vocbench.benchmarks.results.schema import UNDEFINED, Comparison, Interval, 
 from vocbench.benchmarks.results.sentences import best_restored
 from vocbench.benchmarks.variants import AS_IS, UNRESTORED, base, before, is_clean, label_of, restored, restores_clean
 
-FEW_PHOTOS = 100  # below it a run shows how something works, not how well
-EXACT = 99.0  # dB of PSNR from which a picture is taken for unchanged
+FEW_PHOTOS = 100  # below this a run is a demonstration, not a benchmark
+EXACT = 99.0  # dB of PSNR from which a picture counts as unchanged
 STRONG = 0.3  # a change of AP that gets the full shade
 
 
@@ -89,7 +89,7 @@ def without_photos(results: Results, chooser: str) -> str:
 
 
 def folded(results: Results) -> dict[str, list[str]]:
-    """Return the variants to show, each with those whose numbers equal its own, such as distorted and identity."""
+    """Return the variants to show, each with those that have the same numbers, such as distorted and identity."""
     kept: dict[str, list[str]] = {}
     for name in results.variants:
         same = next((other for other in kept if _identical(results, other, name)), None)
@@ -101,7 +101,7 @@ def folded(results: Results) -> dict[str, list[str]]:
 
 
 def _identical(results: Results, name: str, other: str) -> bool:
-    """Tell whether two variants have the same photos as far as numbers tell: AP of every class, PSNR and SSIM."""
+    """Return whether two variants have the same numbers: AP of every class, PSNR and SSIM."""
     one, two = results.variants[name], results.variants[other]
     if other in UNRESTORED or (one.map, one.ap) != (two.map, two.ap):
         return False
@@ -219,7 +219,7 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def milliseconds(entry: VariantResults) -> float | None:
-    """Return what restoring and detecting take for a photo, None where detecting was not timed."""
+    """Return the milliseconds of restoring and detecting per photo, None if detecting was not timed."""
     seconds = entry.seconds
     if seconds.detect is None:
         return None

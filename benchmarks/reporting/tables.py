@@ -11,7 +11,7 @@ from vocbench.benchmarks.variants import base, before, restored
 SHORT = {"aeroplane": "aero", "bicycle": "bike", "diningtable": "table", "motorbike": "mbike", "pottedplant": "plant",
          "tvmonitor": "tv"}  # fmt: skip
 WIDE = 24  # classes, above which each has a row of its own and not a column
-TOLD = 10  # kinds of what a restorer tells of itself
+NOTES = 10  # kinds of notes of a restorer
 
 
 def shown_classes(results: Results) -> list[str]:
@@ -49,7 +49,7 @@ def photos(data: CountedPhotos) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """Return a number with its noun, in the plural but for one."""
+    """Return a number with its noun: "1 photo", "2 photos"."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
@@ -89,7 +89,7 @@ def to_markdown(results: Results) -> str:
     if columns != names:
         lines += ["", *_by_class(results, names, best)]
     verdict = ["", results.verdict.sentence] if results.verdict else []
-    return "\n".join([*lines, *verdict, *_compared(results), *_told(results)]) + "\n"
+    return "\n".join([*lines, *verdict, *_compared(results), *_notes(results)]) + "\n"
 
 
 def _head(cells: list[str]) -> list[str]:
@@ -152,24 +152,24 @@ def signed(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:+.1f}"
 
 
-def told_rows(results: Results) -> list[tuple[str, str, int, float]]:
-    """Return what restorers noted, such as the tools chosen: variant, note, photos, and their share of those with notes.
+def note_rows(results: Results) -> list[tuple[str, str, int, float]]:
+    """Return the notes of restorers, such as the tools chosen: variant, note, photos, and their share of those with notes.
 
-    At most `TOLD` kinds of a variant, the most frequent first, and the rest together.
+    At most `NOTES` kinds of a variant, the most frequent first, and the rest together.
     """
     rows = []
     for variant, counts in results.chosen.items():
         kinds, total = list(counts.items()), sum(counts.values())
-        rest = sum(count for _, count in kinds[TOLD:])
-        kinds = kinds[:TOLD] + ([(f"{len(kinds) - TOLD} others", rest)] if rest else [])
-        rows += [(variant, what, count, count / total) for what, count in kinds]
+        rest = sum(count for _, count in kinds[NOTES:])
+        kinds = kinds[:NOTES] + ([(f"{len(kinds) - NOTES} others", rest)] if rest else [])
+        rows += [(variant, note, count, count / total) for note, count in kinds]
     return rows
 
 
-def _told(results: Results) -> list[str]:
+def _notes(results: Results) -> list[str]:
     rows = [
-        _row([variant, what.replace("|", r"\|"), str(count), percent(share)])
-        for variant, what, count, share in told_rows(results)
+        _row([variant, note.replace("|", r"\|"), str(count), percent(share)])
+        for variant, note, count, share in note_rows(results)
     ]
     head = [_row(["variant", "chosen", "photos", "%"]), _row(["---", "---", "---:", "---:"])]
     return ["", *head, *rows] if rows else []

@@ -1,7 +1,7 @@
-"""A run's results written to experiment trackers as well, where these are installed: MLflow, Weights & Biases, TensorBoard.
+"""Write a run's results to experiment trackers, if they are installed: MLflow, Weights & Biases, TensorBoard.
 
-Each gets the settings, one number `VARIANT/map`, `VARIANT/psnr` and `VARIANT/ap/CLASS` for everything in results.json, and,
-where it keeps files, the tables and the report. Where they write to is their own configuration, such as MLFLOW_TRACKING_URI.
+Each gets the settings, the numbers of results.json as `VARIANT/map`, `VARIANT/psnr` and `VARIANT/ap/CLASS`, and, if it stores
+files, the tables and the report. Their own configuration, such as MLFLOW_TRACKING_URI, says where they write to.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from vocbench.benchmarks.storage.run_folder import RunFolder
 
 def numbers(results: Results) -> dict[str, float]:
     """Return every number of results.json that is not None, by a name such as `owan/ap/dog`."""
-    found: dict[str, float | None] = {}
+    values: dict[str, float | None] = {}
     for variant, entry in results.variants.items():
         for key in ("map", "map_all", "delta_map", "recovered", "psnr", "ssim"):
-            found[f"{variant}/{key}"] = getattr(entry, key)
-        found |= {f"{variant}/ap/{name}": value for name, value in entry.ap.items()}
+            values[f"{variant}/{key}"] = getattr(entry, key)
+        values |= {f"{variant}/ap/{name}": value for name, value in entry.ap.items()}
         for stage in ("degrade", "restore", "detect"):
-            found[f"{variant}/seconds/{stage}"] = getattr(entry.seconds, stage)
-    return {name: float(value) for name, value in found.items() if value is not None}
+            values[f"{variant}/seconds/{stage}"] = getattr(entry.seconds, stage)
+    return {name: float(value) for name, value in values.items() if value is not None}
 
 
 def _mlflow(folder: Path, results: Results, settings: Mapping[str, object]) -> None:

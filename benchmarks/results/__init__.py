@@ -1,1 +1,1 @@
-"""What a run's store says: its results, and how two runs differ."""
+"""The results computed from a run's store, and the differences between runs."""

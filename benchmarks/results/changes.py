@@ -10,14 +10,14 @@ from vocbench.detection.changes import SCORE, Changes, find_changes
 from vocbench.detection.detections import Detections
 
 CAVEAT = (
-    "Without annotated objects nobody can tell which of these are right: what came may be false, and what went may have been. "
-    "Look at the pictures, or annotate some photos and run the benchmark on them."
+    "Without ground truth nobody can tell which of these are right: boxes that came may be false positives, and boxes that went "
+    "may have been. Look at the pictures, or annotate some photos and run the benchmark on them."
 )
 
 
 @dataclass(frozen=True)
 class ChangedPhoto:
-    """The detections of a photo before and after, and what became of them."""
+    """The detections of a photo before and after, and the changes between them."""
 
     image: str
     before: Detections

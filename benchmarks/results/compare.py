@@ -1,4 +1,4 @@
-"""Questions to finished runs: what differs between two of them, and is it more than chance?"""
+"""Compare two finished runs: the differences of their AP, and whether they are more than chance."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Difference:
 
     @property
     def distinguishable(self) -> bool:
-        """Return whether the interval leaves zero out; of 20 classes one may by chance."""
+        """Return whether the interval excludes zero; for one of 20 classes it may by chance."""
         return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
@@ -35,11 +35,11 @@ def same_ground(a: Finished, b: Finished) -> None:
     if one.protocol != two.protocol:
         raise ValueError(f"the runs use different protocols: {one.protocol} and {two.protocol}")
     if one.protocol == "coco":
-        raise ValueError("the protocol coco gives no matches to draw again; compare runs under voc07 or voc10")
+        raise ValueError("the protocol coco has no matches to resample; compare runs under voc07 or voc10")
     if a.record.dataset.sha256 != b.record.dataset.sha256:
         images = sorted(set(a.truth) ^ set(b.truth))
-        what = f"first {images[0]}" if images else "same names, other content"
-        raise ValueError(f"the runs are on different photos ({len(a.truth)} and {len(b.truth)}, {what})")
+        reason = f"first {images[0]}" if images else "same names, other content"
+        raise ValueError(f"the runs are on different photos ({len(a.truth)} and {len(b.truth)}, {reason})")
     if a.classes != b.classes:
         odd = next(iter(sorted(set(a.classes) ^ set(b.classes))), "in another order")
         raise ValueError(f"the runs count different classes ({len(a.classes)} and {len(b.classes)}, first {odd})")
@@ -66,14 +66,14 @@ def differences(
     before, after = resampled(one, images_a, seed), resampled(two, images_b, seed)
     value = difference(counted.mean(two.ap), counted.mean(one.ap))
     whole = counted.bounds(value, paired(counted.means(after), counted.means(before)))
-    found = {"map": Difference(value, *whole, len(set(images_a)))}
+    by_class = {"map": Difference(value, *whole, len(set(images_a)))}
     spread = paired(after, before)
     for place, name in enumerate(one.ap):
         if name in counted.photos:
             photos, change = counted.photos[name], difference(two.ap[name], one.ap[name])
             drawn = None if spread is None else spread[:, place]
-            found[name] = Difference(change, *class_bounds(change, drawn, photos), photos)
-    return found
+            by_class[name] = Difference(change, *class_bounds(change, drawn, photos), photos)
+    return by_class
 
 
 def open_runs(*folders: Path) -> list[Finished]:

@@ -33,7 +33,7 @@ class Finished:
     folder: Path
     record: RunRecord
     store: Store
-    parts: dict[int, str]  # the store's sound ones
+    parts: dict[int, str]  # the intact ones of the store
     truth: ObjectColumns  # by image id
     variants: list[str]
     detectors: list[str]
@@ -65,7 +65,7 @@ class Finished:
 
 @dataclass(frozen=True)
 class Scanned:
-    """What a store holds: which of a run's images, on which a restorer failed, and variants and detectors in their order."""
+    """The content of a store: the images it holds, those on which a restorer failed, its variants and its detectors."""
 
     seen: np.ndarray  # (images,) bool
     failed: list[str]
@@ -74,7 +74,7 @@ class Scanned:
 
 
 def scan(store: Store, parts: dict[int, str], index: Mapping[str, int]) -> Scanned:
-    """Look through all rows for what they are about; `index` has the place of each of the run's images."""
+    """Scan all rows for their images, variants and detectors; `index` has the place of each of the run's images."""
     seen = np.zeros(len(index), bool)
     failed: set[str] = set()
     variants: dict[str, None] = {}
@@ -91,7 +91,7 @@ def scan(store: Store, parts: dict[int, str], index: Mapping[str, int]) -> Scann
 
 
 def load_run(folder: str | Path) -> Finished:
-    """Return the run in `folder`; FileNotFoundError or ValueError where there is none or it is not finished."""
+    """Return the run in `folder`; FileNotFoundError if there is none, ValueError if it is not finished."""
     folder = Path(folder)
     record = RunFolder(folder).read_record()
     settings = record.settings
@@ -100,17 +100,17 @@ def load_run(folder: str | Path) -> Finished:
     ids = settings.choose(data.ids)
     store = RunFolder(folder).open_store(record)
     parts = store.parts()
-    found = scan(store, parts, places(ids))
-    check_names(store.place, found.variants, found.detectors, settings)
-    missing = int((~found.seen).sum())
+    scanned = scan(store, parts, places(ids))
+    check_names(store.place, scanned.variants, scanned.detectors, settings)
+    missing = int((~scanned.seen).sum())
     if missing:
         raise ValueError(f"{folder}: {missing} of {len(ids)} photos are not computed yet; continue with `resume=True`")
     truth = ObjectColumns.collect((image, data.objects(image)) for image in _unchanged(folder, data, ids))
-    return Finished(folder, record, store, parts, truth, found.variants, found.detectors, found.failed, data.classes)
+    return Finished(folder, record, store, parts, truth, scanned.variants, scanned.detectors, scanned.failed, data.classes)
 
 
 def _unchanged(folder: Path, data: Dataset, ids: Sequence[str]) -> Iterator[str]:
-    """Yield the images in turn; ValueError at one whose annotation is not the one that the run in `folder` began with."""
+    """Yield the images in turn; ValueError at one whose annotation changed since the run in `folder` began."""
     path, listed = RunFolder(folder).inventory, RunFolder(folder).read_inventory()
     for image in ids:
         if image not in listed:
@@ -168,5 +168,7 @@ def read_rows(run: Finished, variant: str, detector: str, more: Sequence[str] = 
     draws = 1 if is_clean(variant) else run.settings.draws
     index, first = check_keys(keys, draws * (len(ids) - len(run.failed)), f"{place}: {variant}"), starts(np.concatenate(counts))
     del keys
-    found = DetectionColumns(index, first, np.concatenate(boxes).reshape(-1, 4), np.concatenate(scores), np.concatenate(labels))
-    return VariantRows(found, run.truth_of(detector).select(images, index), images, further, place)
+    detections = DetectionColumns(
+        index, first, np.concatenate(boxes).reshape(-1, 4), np.concatenate(scores), np.concatenate(labels)
+    )
+    return VariantRows(detections, run.truth_of(detector).select(images, index), images, further, place)

@@ -1,10 +1,10 @@
-"""The 95 % intervals of everything that is printed: a bootstrap over photos, widened for few of them.
+"""The 95 % intervals of all printed results: a bootstrap over photos, widened if they are few.
 
-Photos are drawn with replacement, the same ones for every variant, so that differences are paired (Efron, 1979). An interval is
-that of the percentiles, with two corrections: its levels are those of Student's t with the degrees of freedom of few photos
-(expanded percentiles; Hesterberg, 2015, arXiv:1411.5279, section 5.3), and it is moved half of the way that brings its median
-onto the estimate, as drawing a photo twice raises AP. It is an interval for what sets of as many photos give on average, with
-the classes that count here. How often it holds that: `python -m vocbench.benchmarks.experiments.coverage`, docs/intervals.md.
+Photos are resampled with replacement, the same ones for every variant, so that differences are paired (Efron, 1979). An
+interval is a percentile interval with two corrections: its levels are those of Student's t with the degrees of freedom of few
+photos (expanded percentiles; Hesterberg, 2015, arXiv:1411.5279, section 5.3), and it is shifted towards the estimate by half
+the distance from its median, as drawing a photo twice raises AP. It estimates the average over sets of as many photos, for the
+classes that count here. Its coverage: `python -m vocbench.benchmarks.experiments.coverage`, docs/intervals.md.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from vocbench.detection.columns import ObjectColumns
 from vocbench.detection.detections import VOC_CLASSES
 
 RESAMPLES = 1000
-LEAST = 5  # photos with objects of a class that counts in the mAP; one of fewer comes and goes between resamples
-TELLING = 10  # photos below which a single class has no interval: none that holds is known
+LEAST = 5  # photos with objects of a class that counts in the mAP; a class with fewer is missing from many resamples
+TELLING = 10  # photos below which a single class has no interval: no method is known to have the right coverage
 
 
 @dataclass(frozen=True)
 class Counted:
-    """Which classes the mAP of a run is over."""
+    """The classes that the mAP of a run is over."""
 
     photos: dict[str, int]  # with objects of each class that has any
     names: tuple[str, ...]  # of the classes that count: those in at least `least` photos
@@ -47,7 +47,7 @@ class Counted:
     def means(self, drawn: np.ndarray | None) -> np.ndarray | None:
         """Return the mAP (R,) of resampled AP (R, classes); NaN in a resample without objects of classes that count.
 
-        None where there are no resamples, or where so few photos hold each class that no interval would hold.
+        None without resamples, or if each class is in so few photos that no interval would have the right coverage.
         """
         if drawn is None or not self.names or self.least < LEAST:
             return None
@@ -56,7 +56,7 @@ class Counted:
         return np.where(count > 0, np.nansum(chosen, 1) / np.maximum(count, 1), np.nan)
 
     def bounds(self, value: float | None, drawn: np.ndarray | None) -> Interval:
-        """Return the interval of a number that is made of the mAP of the classes that count, from its resamples (R,)."""
+        """Return the interval of a value computed from the mAP over the classes that count, from its resamples (R,)."""
         return bounds(value, drawn, [self.photos[name] for name in self.names])
 
 
@@ -69,9 +69,9 @@ def photos_of_classes(truth: ObjectColumns, classes: Sequence[str] = VOC_CLASSES
 
 
 def resampled(evaluation: Evaluation, images: Sequence[str], seed: int) -> np.ndarray | None:
-    """Return the AP (R, classes) of photos drawn again; keys of one of `images` together. None under `coco`.
+    """Return the AP (R, classes) of resampled photos; all keys of one of `images` are drawn together. None under `coco`.
 
-    pycocotools gives no matches to draw again.
+    pycocotools has no matches to resample.
     """
     if evaluation.protocol == "coco" or evaluation.map is None:
         return None

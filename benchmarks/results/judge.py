@@ -1,6 +1,6 @@
 """The results of a finished run: each variant read once and evaluated once, for results.json, the tables and the page alike.
 
-A variant is judged, measured and drawn before the next is read, so that memory is that of one.
+A variant is evaluated, measured and drawn before the next is read, so only one is in memory at a time.
 """
 
 from __future__ import annotations
@@ -69,12 +69,12 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class Measured:
-    """What a judged variant gives for results.json before it is compared with the others."""
+    """The numbers of a judged variant for results.json, before it is compared with the others."""
 
     map: float | None  # over the classes that count
     maps: np.ndarray | None  # (resamples,) the same in each resample, None where there are none
     entry: VariantResults
-    notes: dict[str, int]  # how often each note of the restorer came, the most frequent first
+    notes: dict[str, int]  # the count of each note of the restorer, the most frequent first
 
 
 def counted_classes(run: Finished, detector: str) -> Counted:
@@ -114,7 +114,7 @@ def measure_all(run: Finished, detector: str) -> dict[str, Measured]:
 
 
 def _mean(numbers: np.ndarray) -> float | None:
-    """Return the mean of the finite numbers, None of nothing."""
+    """Return the mean of the finite numbers, None if there are none."""
     numbers = numbers[np.isfinite(numbers)]
     return float(np.mean(numbers)) if len(numbers) else None
 
@@ -128,7 +128,7 @@ def change(one: Measured, base: Measured, counted: Counted) -> Estimate:
 def recovered(one: Measured, made: Mapping[str, Measured], counted: Counted) -> Estimate:
     """Return the share of the lost mAP that a variant recovers, with its paired interval.
 
-    None where nothing was lost: where the loss is not above zero in the whole of its interval, as far as it has one.
+    None if nothing was lost: if the loss, or any part of its interval if it has one, is not above zero.
     """
     clean, distorted = made["clean"], made["distorted"]
     lost, gained = difference(clean.map, distorted.map), difference(one.map, distorted.map)
@@ -208,8 +208,8 @@ def _notes(rows: VariantRows) -> dict[str, int]:
 def busy(folder: Path) -> dict[str, Number | None]:
     """Return the share of the run's wall time that each stage took in the main process, and the peak memory of its processes.
 
-    `workers_read`, `workers_degrade` and `workers_measure` are what workers did beside it, as shares of the same wall time, in
-    sums over the workers: 2 is two workers that did nothing else.
+    `workers_read`, `workers_degrade` and `workers_measure` are the workers' times as shares of the same wall time, summed over
+    the workers: 2 means that two workers did nothing else.
 
     `peak_memory_bytes` is the largest resident memory of any of them in any session, `peak_cuda_bytes` the same of a GPU's
     memory; None where it was not measured or not used.

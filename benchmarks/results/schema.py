@@ -82,10 +82,10 @@ class Comparison(Struct, frozen=True, kw_only=True):
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
-    """Return whether to restore photos like these, in plain words."""
+    """The answer to whether photos like these should be restored."""
 
     answer: str  # yes, no or cannot be told
-    restorer: str | None  # that is meant, the best
+    restorer: str | None  # the best one, which the answer is about
     sentence: str
 
 

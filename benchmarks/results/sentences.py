@@ -1,4 +1,4 @@
-"""What a run's results say, in plain English that is right either way."""
+"""The results of a run as plain English sentences, worded for gains and losses alike."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def points(value: float) -> str:
 def best_restored(results: Results) -> str | None:
     """Return the restored variant of the highest mAP, None where none has any.
 
-    One that left the photos as they were, as `identity` does, is passed over where there is another.
+    One that left the photos unchanged, as `identity` does, is skipped if there is another.
     """
     variants = results.variants
     maps = {name: entry.map for name in restored(variants) if (entry := variants[name]).map is not None}
@@ -31,7 +31,7 @@ def _numbers(entry: VariantResults) -> tuple:
 
 
 def headline(results: Results) -> str:
-    """Tell what the best restorer gained or lost, in one sentence that is right either way."""
+    """Return one sentence on what the best restorer gained or lost."""
     if results.verdict:
         return results.verdict.sentence
     variants, best = results.variants, best_restored(results)
@@ -56,7 +56,7 @@ def headline(results: Results) -> str:
 def verdict(results: Results) -> Verdict:
     """Return whether to restore photos like those of a run on photos as they are.
 
-    `yes` or `no` where the paired interval of the best restorer's change leaves zero out, else `cannot be told`.
+    `yes` or `no` if the paired interval of the best restorer's change excludes zero, else `cannot be told`.
     """
     best, count = best_restored(results), results.dataset.images
     photos = "1 photo" if count == 1 else f"{count} photos"
@@ -77,7 +77,7 @@ def verdict(results: Results) -> Verdict:
 
 
 def _went(results: Results, best: str) -> str:
-    """Say what the best restorer made of the mAP, with the paired interval of the change."""
+    """Return the mAP before and after the best restorer as text, with the paired interval of the change."""
     entry, start = results.variants[best], results.variants[base(results.variants)]
     low, high = entry.delta_map_ci95
     doubt = ""
@@ -103,6 +103,6 @@ def harm(results: Results) -> list[str]:
     for name, entry in results.variants.items():
         if restores_clean(name) and entry.map is not None and clean is not None:
             change = entry.map - clean
-            what = f"{'gained' if change > 0 else 'lost'} {points(change)} points" if change else "made no change"
-            sentences.append(f"On clean photos {label_of(name)} {what}{interval(entry.delta_clean_ci95)}.")
+            effect = f"{'gained' if change > 0 else 'lost'} {points(change)} points" if change else "made no change"
+            sentences.append(f"On clean photos {label_of(name)} {effect}{interval(entry.delta_clean_ci95)}.")
     return sentences

@@ -1,4 +1,4 @@
-"""Several runs on the same photos side by side: what each variant reaches, and in what time."""
+"""Several runs on the same photos side by side: the mAP and the time of each variant."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Standing:
     milliseconds: float | None  # per photo, restoring and detecting
     hardware: str
     place: int = 0  # in the order of the runs and their variants
-    leads: bool = False  # nothing else, clean photos aside, is both as fast and as good
+    leads: bool = False  # no other variant, clean photos aside, is both as fast and as good
 
 
 def standings(folders: Sequence[Path]) -> list[Standing]:
@@ -43,9 +43,9 @@ def standings(folders: Sequence[Path]) -> list[Standing]:
     for folder, record in zip(folders[1:], records[1:], strict=True):
         _same_ground(folders[0], records[0], folder, record)
     names = _run_names(folders)
-    found = [one for i, folder in enumerate(folders) for one in _of_run(folder, names[i], records[i])]
+    listed = [one for i, folder in enumerate(folders) for one in _of_run(folder, names[i], records[i])]
     _same_photos(folders)
-    ranked = sorted(_labelled(_once(found)), key=lambda one: -1.0 if one.map is None else one.map, reverse=True)
+    ranked = sorted(_labelled(_once(listed)), key=lambda one: -1.0 if one.map is None else one.map, reverse=True)
     return [replace(one, leads=_leads(one, ranked)) for one in ranked]
 
 
@@ -115,20 +115,21 @@ def _standing(run: str, name: str, content: Results, hardware: str) -> Standing:
     )
 
 
-def _once(found: Sequence[Standing]) -> list[Standing]:
-    """Return all, but clean and distorted photos of one detector and mAP only once."""
+def _once(listed: Sequence[Standing]) -> list[Standing]:
+    """Return the standings with clean and distorted photos of the same detector and mAP listed once."""
     kept: dict[tuple, Standing] = {}
-    for one in found:
+    for one in listed:
         own = one.run if one.change is not None else ""
         kept.setdefault((own, one.variant, one.detector, one.map), one)
     return list(kept.values())
 
 
-def _labelled(found: Sequence[Standing]) -> list[Standing]:
-    """Return all with labels that tell them apart: the variant, its detector among several, its run among equals."""
-    several = len({one.detector for one in found}) > 1
+def _labelled(listed: Sequence[Standing]) -> list[Standing]:
+    """Return the standings with unique labels: the variant, its detector if there are several, its run if labels are equal."""
+    several = len({one.detector for one in listed}) > 1
     named = [
-        replace(one, place=i, label=f"{one.variant}, {one.detector}" if several else one.variant) for i, one in enumerate(found)
+        replace(one, place=i, label=f"{one.variant}, {one.detector}" if several else one.variant)
+        for i, one in enumerate(listed)
     ]
     counts = Counter(one.label for one in named)
     return [replace(one, label=f"{one.run}: {one.label}") if counts[one.label] > 1 else one for one in named]

@@ -52,7 +52,7 @@ def test_what_came_and_went_between_two_files_is_told_and_not_judged(case):
     out = case / "out"
     done = invoke(case / "before.json", case / "after.json", "--photos", case / "photos", "--out", out)
     assert "2 detections before, 3 after: 2 came, 1 went, 1 in both, on 3 photos, of which 2 changed." in done.stdout
-    assert "Without annotated objects nobody can tell which of these are right" in done.stdout
+    assert "Without ground truth nobody can tell which of these are right" in done.stdout
     told = json.loads((out / "changes.json").read_text())
     assert [one["class"] for one in told["a"]["came"] + told["a"]["went"]] == ["cat", "dog"]
     assert told["inner/c"]["came"] == [{"class": "dog", "score": 0.6, "box": [10, 10, 40, 40]}]
