@@ -1,4 +1,4 @@
-"""Detections, data sets and average precision: everything from an image to a figure.
+"""Detections, data sets and average precision: everything from an image to a result.
 
 Names are imported when they are used, so that importing this package does not load torch.
 """

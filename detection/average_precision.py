@@ -1,4 +1,4 @@
-"""Average precision under named protocols, so that a number cannot be mistaken.
+"""Average precision under named protocols, so that the protocol of a number is never in doubt.
 
 `voc07` and `voc10` are the official devkit's (VOCevaldet.m and VOCap.m): detections of a class by falling score, ties in the
 order given; each takes the object of its image with the largest IoU (the first of equals) and is a true positive when that
@@ -53,8 +53,8 @@ class Matches:
         for place, count in zip(*np.unique(self.objects, return_counts=True), strict=True):
             rows = order[slice(*np.searchsorted(image, [place, place + 1]))]
             objects = np.full(count, place)
-            found = Matches(self.scores[rows], self.image[rows], self.true_positive[rows], self.ignored[rows], objects)
-            yield int(place), found
+            matches = Matches(self.scores[rows], self.image[rows], self.true_positive[rows], self.ignored[rows], objects)
+            yield int(place), matches
 
 
 def paired_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -149,7 +149,7 @@ class Evaluation:
 
     @property
     def map(self) -> float | None:
-        """Return the mean over the classes that have objects; None where none has."""
+        """Return the mean over the classes that have objects; None if no class has any."""
         values = [value for value in self.ap.values() if value is not None]
         return float(np.mean(values)) if values else None
 
@@ -257,21 +257,21 @@ def evaluate(
         from vocbench.detection.coco import coco_average_precision
 
         return Evaluation("coco", None, images, coco_average_precision(detections, ground_truth, classes))
-    found, truth = DetectionColumns.of(detections), ObjectColumns.of(ground_truth)
-    place = np.fromiter((truth.index[name] for name in found), np.int32, len(found))
-    image, object_image = place[found.image], truth.image
+    columns, truth = DetectionColumns.of(detections), ObjectColumns.of(ground_truth)
+    place = np.fromiter((truth.index[name] for name in columns), np.int32, len(columns))
+    image, object_image = place[columns.image], truth.image
     ap: dict[str, float | None] = {}
     matches = {}
     for label, name in enumerate(classes):
-        mine, theirs = np.flatnonzero(found.labels == label), np.flatnonzero(truth.labels == label)
-        mine = mine[np.argsort(image[mine], kind="stable")]  # the order of the ground truth
+        of_class, objects = np.flatnonzero(columns.labels == label), np.flatnonzero(truth.labels == label)
+        of_class = of_class[np.argsort(image[of_class], kind="stable")]  # the order of the ground truth
         match = match_class(
-            image[mine],
-            found.boxes[mine].astype(np.float64),
-            found.scores[mine].astype(np.float64),
-            object_image[theirs],
-            truth.boxes[theirs],
-            truth.difficult[theirs],
+            image[of_class],
+            columns.boxes[of_class].astype(np.float64),
+            columns.scores[of_class].astype(np.float64),
+            object_image[objects],
+            truth.boxes[objects],
+            truth.difficult[objects],
             len(images),
             iou,
         )

@@ -1,6 +1,6 @@
-"""What came and what went between two sets of detections of one photo, without ground truth.
+"""Which detections of a photo came and which went between two sets, without ground truth.
 
-Boxes of one class with an IoU of at least `IOU` are taken for the same object, each at most once, the largest IoU first.
+Boxes of one class with an IoU of at least `IOU` count as the same object, each at most once, the largest IoU first.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Changes:
 
 
 def find_changes(before: Detections, after: Detections, score: float = SCORE, iou: float = IOU) -> Changes:
-    """Return what became of the boxes of `score` and above of one photo; boxes of one class are paired from `iou` on."""
+    """Return which boxes of at least `score` came, went and were kept; boxes of one class are paired from `iou` on."""
     first, second = _counted(before, score), _counted(after, score)
     ious = box_iou(before.boxes[first], after.boxes[second]).numpy()  # (first, second)
     ious[before.labels.numpy()[first][:, None] != after.labels.numpy()[second][None]] = 0

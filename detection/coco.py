@@ -42,11 +42,11 @@ def to_coco_results(detections: Mapping[str, Detections], images: list[str]) -> 
     """
     results = []
     for i, name in enumerate(images, 1):
-        found = detections.get(name)
-        if found is None:
+        in_image = detections.get(name)
+        if in_image is None:
             continue
-        boxes = np.asarray(found.boxes, np.float64)
-        scores, labels = np.asarray(found.scores, np.float64), np.asarray(found.labels)
+        boxes = np.asarray(in_image.boxes, np.float64)
+        scores, labels = np.asarray(in_image.scores, np.float64), np.asarray(in_image.labels)
         for (x1, y1, x2, y2), score, label in zip(boxes.tolist(), scores.tolist(), labels.tolist(), strict=True):
             box = [x1, y1, x2 - x1, y2 - y1]
             results.append({"image_id": i, "file_name": name, "category_id": label + 1, "bbox": box, "score": score})

@@ -1,4 +1,4 @@
-"""Boxes of very many images in a few arrays: tens of bytes a box, read by image id like a dict of single images."""
+"""Boxes of very many images in a few arrays: tens of bytes per box, read by image id like a dict."""
 
 from __future__ import annotations
 
@@ -70,15 +70,15 @@ class DetectionColumns(_Columns[Detections]):
         return Detections(self.boxes[rows], self.scores[rows], self.labels[rows].astype(np.int64))  # type: ignore[arg-type]
 
     @classmethod
-    def of(cls, found: Mapping[str, Detections]) -> DetectionColumns:
-        if isinstance(found, cls):
-            return found
-        values = list(found.values())
+    def of(cls, detections: Mapping[str, Detections]) -> DetectionColumns:
+        if isinstance(detections, cls):
+            return detections
+        values = list(detections.values())
         boxes = [np.asarray(one.boxes).reshape(-1, 4) for one in values]
         scores = [np.asarray(one.scores) for one in values]
         labels = [np.asarray(one.labels).astype(np.int16) for one in values]
         return cls(
-            places(list(found)),
+            places(list(detections)),
             starts(np.array([len(one) for one in scores], np.int64)),
             np.concatenate([np.zeros((0, 4), np.float32), *boxes]),
             np.concatenate([np.zeros(0, np.float32), *scores]),

@@ -1,4 +1,4 @@
-"""Which class is taken for which: every object and every detection of some photos counted once."""
+"""The confusion matrix of classes: every object and every detection of some photos is counted once."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ def confusion(
 ) -> Confusion:  # fmt: skip
     """Count the detections of `score` and above against the objects; IoU 0.5, an object's own class goes before others.
 
-    `classes` is the number of classes that labels count. Detections of difficult objects are left out.
+    `classes` is the number of classes that labels index. Detections of difficult objects are left out.
     """
     counts = np.zeros((classes + 1, classes + 1), np.int64)
     for image, objects in ground_truth.items():
-        found = _confident(detections[image], score) if image in detections else Detections.empty()
-        np.add.at(counts, tuple(np.array(list(_pairs(found, objects, classes)), int).reshape(-1, 2).T), 1)
+        confident = _confident(detections[image], score) if image in detections else Detections.empty()
+        np.add.at(counts, tuple(np.array(list(_pairs(confident, objects, classes)), int).reshape(-1, 2).T), 1)
     return Confusion(counts)
 
 
-def _confident(found: Detections, score: float) -> Detections:
-    keep = found.scores >= score
-    return Detections(found.boxes[keep], found.scores[keep], found.labels[keep])
+def _confident(detections: Detections, score: float) -> Detections:
+    keep = detections.scores >= score
+    return Detections(detections.boxes[keep], detections.scores[keep], detections.labels[keep])
 
 
-def _pairs(found: Detections, objects: Objects, none: int) -> Iterable[tuple[int, int]]:
+def _pairs(detections: Detections, objects: Objects, none: int) -> Iterable[tuple[int, int]]:
     """Yield the class of each object and what it was detected as; `none` stands for missed, and for no object."""
-    judged, taken = judge(found, objects)
+    judged, taken = judge(detections, objects)
     free = ~taken & ~objects.difficult
     for one in judged:
         row = none

@@ -1,4 +1,4 @@
-"""What detectors give and what photos hold: boxes with scores and labels, in continuous pixel corners counted from 0."""
+"""Detections and ground truth: boxes with scores and labels, as continuous pixel corners counted from 0."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Detections(NamedTuple):
 
     @classmethod
     def of(cls, result: Any, classes: int = len(VOC_CLASSES)) -> Detections:
-        """Return what a detector gave for one image, checked and on the CPU.
+        """Return a detector's result for one image, checked and on the CPU.
 
         It may be `Detections`, such a triple, or torchvision's mapping; labels index that many `classes`.
         """
@@ -95,7 +95,7 @@ class Objects:
     """The ground truth of one image.
 
     boxes (N, 4) float64 continuous corners [xmin - 1, ymin - 1, xmax, ymax] of VOC's 1-based inclusive pixels, labels (N,)
-    int64 indexing the data set's classes, difficult (N,) bool: neither counted nor counted against a detector.
+    int64 indexing the data set's classes, difficult (N,) bool: detections of them are neither true nor false positives.
     """
 
     boxes: np.ndarray

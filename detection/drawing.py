@@ -1,4 +1,4 @@
-"""Draws boxes with class and score on a picture, and what came and went between two pictures of one photo."""
+"""Draw boxes with class and score on a picture, and the boxes that came and went between two pictures of one photo."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from vocbench.detection.detections import VOC_CLASSES, Detections
 
-KEPT, CAME, WENT = (225, 225, 225), (60, 220, 190), (255, 150, 60)  # told apart by the colour-blind too
+KEPT, CAME, WENT = (225, 225, 225), (60, 220, 190), (255, 150, 60)  # distinguishable for the colour-blind
 GAP = 8  # pixels between pictures side by side
-HUES = 20  # told apart; further classes share them
+HUES = 20  # distinguishable ones; further classes share them
 
 
 def class_colour(label: int) -> tuple[int, int, int]:
@@ -22,7 +22,7 @@ def class_colour(label: int) -> tuple[int, int, int]:
 
 
 def _font(height: int, lines: int = 26) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    """Return a font of which so many lines make the height of a picture."""
+    """Return a font of which `lines` lines fill the height of a picture."""
     return ImageFont.load_default(max(10, round(height / lines)))
 
 
@@ -31,7 +31,7 @@ def draw_boxes(
 ) -> np.ndarray:
     """Return a copy of the picture (H, W, 3) uint8 with boxes of score `least` and above; labels index `classes`.
 
-    So many `lines` of the letters would make the height of the picture.
+    The text is so large that `lines` lines fill the height of the picture.
     """
     image = Image.fromarray(picture)
     canvas, font = ImageDraw.Draw(image), _font(image.height, lines)

@@ -1,7 +1,7 @@
 """Why average precision is lost: the error types of TIDE (Bolya et al., ECCV 2020, arXiv:2008.08115).
 
 Every false positive has one type, by its IoU with objects of its own class and of others; every object that no detection of
-another type explains is missed. A type's weight is how much mAP at 0.5 would rise if its errors alone were mended.
+another type explains is missed. A type's weight is how much mAP at 0.5 would rise if only its errors were fixed.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ ERROR_TYPES = {
     "both": "IoU between 0.1 and 0.5 with an object of another class",
     "duplicate": "the object was already detected",
     "background": "no object there",
-    "missed": "an object that nothing points to",
+    "missed": "an object without any detection near it",
 }
 MISSED = list(ERROR_TYPES).index("missed")
-MOVABLE = [list(ERROR_TYPES).index(kind) for kind in ("class", "localisation")]  # mended, they are true positives
+MOVABLE = [list(ERROR_TYPES).index(kind) for kind in ("class", "localisation")]  # when fixed, they become true positives
 
 
 def _iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -45,16 +45,16 @@ class Judgement(NamedTuple):
     score: float
     label: int
     kind: str  # of `ERROR_TYPES`, or `TRUE_POSITIVE`
-    target: int  # the object that it is, or comes near to; -1 for none
+    target: int  # the object that it matches or is near to; -1 for none
 
 
-def judge(found: Detections, objects: Objects) -> tuple[list[Judgement], np.ndarray]:
+def judge(detections: Detections, objects: Objects) -> tuple[list[Judgement], np.ndarray]:
     """Return every detection of an image that counts, by falling score, and which objects were detected (objects,).
 
     Detections of difficult objects do not count. Types are those of `ERROR_TYPES` and `true positive`.
     """
-    scores, labels = np.asarray(found.scores, np.float64), np.asarray(found.labels)
-    iou = _iou(np.asarray(found.boxes, np.float64), objects.boxes)
+    scores, labels = np.asarray(detections.scores, np.float64), np.asarray(detections.labels)
+    iou = _iou(np.asarray(detections.boxes, np.float64), objects.boxes)
     taken = np.zeros(len(objects.labels), bool)
     judged = []
     for i in np.argsort(-scores, kind="stable"):
@@ -101,13 +101,13 @@ def _judge_all(detections: Mapping[str, Detections], truth: ObjectColumns) -> _J
 
 
 def _mean_ap(judged: _Judged, truth: ObjectColumns, mended: int | None) -> float:
-    """Return mAP (all points, 0.5) with one type mended: true positives where a free object is pointed to, else removed."""
+    """Return mAP (all points, 0.5) with one type fixed: turned into true positives if their object is free, else removed."""
     hit, label, counted = judged.kind == -1, judged.label, ~truth.difficult
     kept = np.ones(len(hit), bool)
-    found = np.zeros(len(truth.labels), bool)
-    found[judged.target[hit]] = True
+    detected = np.zeros(len(truth.labels), bool)
+    detected[judged.target[hit]] = True
     if mended == MISSED:
-        pointed = found.copy()
+        pointed = detected.copy()
         pointed[judged.target[np.isin(judged.kind, MOVABLE)]] = True
         counted = counted & pointed
     elif mended is not None:
@@ -115,7 +115,7 @@ def _mean_ap(judged: _Judged, truth: ObjectColumns, mended: int | None) -> float
         kept = ~faulty
         if mended in MOVABLE:
             free = np.flatnonzero(faulty)
-            free = free[~found[judged.target[free]] & counted[judged.target[free]]]
+            free = free[~detected[judged.target[free]] & counted[judged.target[free]]]
             _, firsts = np.unique(judged.target[free], return_index=True)  # a second one is removed
             moved = free[firsts]
             hit, label = hit.copy(), label.copy()
@@ -129,7 +129,7 @@ def _mean_ap(judged: _Judged, truth: ObjectColumns, mended: int | None) -> float
 
 
 def error_types(detections: Mapping[str, Detections], ground_truth: Mapping[str, Objects]) -> dict[str, float]:
-    """Return how much mAP (all points, IoU 0.5) would rise with the errors of each type of `ERROR_TYPES` mended alone."""
+    """Return how much mAP (all points, IoU 0.5) would rise if only the errors of one type of `ERROR_TYPES` were fixed."""
     truth = ObjectColumns.of(ground_truth)
     judged = _judge_all(detections, truth)
     base = _mean_ap(judged, truth, None)

@@ -29,7 +29,7 @@ REMEDY = "give the categories that the detector was trained with"
 
 @dataclass(frozen=True)
 class Target:
-    """What detections are read for: the images' ids, the classes that labels index, and what else a data set knows.
+    """The data set that detections are read for: the images' ids, the classes that labels index, and optional facts.
 
     numbers has another name of each image, as COCO's `image_id`; categories the class of each `category_id` (default: the
     classes counted from 1); sizes (width, height) of images, which YOLO's normalised boxes need.
@@ -44,7 +44,7 @@ class Target:
 
 @dataclass
 class _Gathered:
-    """Boxes as a file gives them: by the file's own id of the image, with the class's name."""
+    """The boxes of one image as a file has them, with class names."""
 
     boxes: list[list[float]]
     scores: list[float]
@@ -57,7 +57,7 @@ def read_detections(path: str | Path, images: Sequence[str] | Target) -> dict[st
     {image id: {"boxes": [[x1, y1, x2, y2]], "scores": [], "labels": ["dog"]}} in continuous corners from 0; COCO results
     [{"image_id", "category_id", "bbox": [x, y, width, height], "score"}], alone or as the `annotations` of a mapping; a folder
     of the devkit's `comp4_det_test_CLASS.txt`; a folder of YOLO's `IMAGE.txt` with rows `class x y width height score`; or a
-    folder with a `detections.json` of these. Which image an id means is told in `match_ids`. Boxes of other classes are left
+    folder with a `detections.json` of these. `match_ids` says which image an id means. Boxes of other classes are left
     out, which a `DataWarning` counts. Raises ValueError, naming file and entry, for anything else.
     """
     target = images if isinstance(images, Target) else Target(images)
@@ -72,14 +72,14 @@ def read_two(
     Labels index the classes that occur in either, VOC's where all are VOC's; the target's classes only number categories.
     """
     given = {Path(path): _gathered(Path(path), target) for path in dict.fromkeys((before, after))}
-    classes = own_classes([name for found in given.values() for one in found.values() for name in one.names])
+    classes = own_classes([name for by_image in given.values() for one in by_image.values() for name in one.names])
     labelled = replace(target, classes=classes)
     first, second = (_matched(Path(path), given[Path(path)], labelled) for path in (before, after))
     return first, second, classes
 
 
 def _gathered(path: Path, target: Target) -> Mapping[str, _Gathered]:
-    """Return what a file or folder of any form holds."""
+    """Return the content of a file or folder of any format."""
     if path.is_dir():
         return _folder(path, target)
     if DEVKIT.fullmatch(path.name):
@@ -95,7 +95,7 @@ def _gathered(path: Path, target: Target) -> Mapping[str, _Gathered]:
 
 
 def _matched(path: Path, given: Mapping[str, _Gathered], target: Target) -> dict[str, Detections]:
-    """Return them under the target's ids and labels; ids that no image has stay as they are."""
+    """Return detections by the target's ids and labels; ids that match no image are kept."""
     try:
         matched = match_ids(given, target.images, target.numbers)
     except ValueError as error:
@@ -129,7 +129,7 @@ def _entry(path: Path, image: str, entry: Any) -> _Gathered:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ValueError(f"labels must be a list of class names, got {names!r:.60}")
         if not len(boxes) == len(scores) == len(names):
-            raise ValueError(f"{len(boxes)} boxes, {len(scores)} scores and {len(names)} labels; there must be as many of each")
+            raise ValueError(f"{len(boxes)} boxes, {len(scores)} scores and {len(names)} labels; their numbers must be equal")
         return _Gathered(boxes.tolist(), scores.tolist(), names)
     except KeyError as error:
         raise ValueError(f"{path}: image {image!r}: no {error.args[0]!r}") from None
@@ -203,7 +203,7 @@ def _folder(path: Path, target: Target) -> dict[str, _Gathered]:
 
 
 def _devkit(files: Iterable[Path]) -> dict[str, _Gathered]:
-    """Read rows `image score xmin ymin xmax ymax` of one file a class, pixels from 1; an image's id may hold blanks."""
+    """Read rows `image score xmin ymin xmax ymax` of one file per class, pixels from 1; an image's id may contain blanks."""
     gathered: dict[str, _Gathered] = {}
     for path in files:
         match = DEVKIT.fullmatch(path.name)
@@ -226,7 +226,7 @@ def _devkit(files: Iterable[Path]) -> dict[str, _Gathered]:
 
 
 def _yolo(files: Sequence[Path], target: Target) -> dict[str, _Gathered]:
-    """Read rows `class x y width height score` of one file an image, in parts of the picture; classes count from 0."""
+    """Read rows `class x y width height score` of one file per image, normalised by picture size; classes count from 0."""
     categories = target.categories or dict(enumerate(target.classes))
     matched = match_ids([path.stem for path in files], target.images, target.numbers)
     gathered: dict[str, _Gathered] = {}
@@ -234,7 +234,7 @@ def _yolo(files: Sequence[Path], target: Target) -> dict[str, _Gathered]:
         image, one = matched[path.stem], _Gathered([], [], [])
         size = (target.sizes or {}).get(image or "")
         if image is not None and size is None:
-            raise ValueError(f"{path}: YOLO's boxes are in parts of a picture, and the size of {image!r} is not known")
+            raise ValueError(f"{path}: YOLO's boxes are normalised, and the size of {image!r} is not known")
         for row in read_rows(path):
             if len(row) != 6:
                 raise ValueError(
@@ -273,7 +273,7 @@ def read_categories(text: str) -> dict[int, str]:
 
 @dataclass(frozen=True)
 class Fit:
-    """How many objects there are, on how many a box lies (IoU at least 0.5), and one of the object's class."""
+    """The number of objects, of those with a box on them (IoU at least 0.5), and of those with a box of the right class."""
 
     objects: int
     boxes: int
@@ -318,24 +318,24 @@ def to_json(detections: Mapping[str, Detections], classes: Sequence[str] = VOC_C
     """Return detections in the form that `read_detections` reads."""
     return {
         image: {
-            "boxes": np.asarray(found.boxes, np.float64).tolist(),
-            "scores": np.asarray(found.scores, np.float64).tolist(),
-            "labels": [classes[label] for label in np.asarray(found.labels).tolist()],
+            "boxes": np.asarray(in_image.boxes, np.float64).tolist(),
+            "scores": np.asarray(in_image.scores, np.float64).tolist(),
+            "labels": [classes[label] for label in np.asarray(in_image.labels).tolist()],
         }
-        for image, found in detections.items()
+        for image, in_image in detections.items()
     }
 
 
 def devkit_file(name: str) -> str:
-    """Return the name of the devkit's file of a class; letters that a file's name cannot have become %XX, as in a link."""
-    return f"comp4_det_test_{UNSAFE.sub(lambda found: f'%{ord(found[0]):02X}', name)}.txt"
+    """Return the name of the devkit's file of a class; characters that file names cannot contain become %XX, as in URLs."""
+    return f"comp4_det_test_{UNSAFE.sub(lambda match: f'%{ord(match[0]):02X}', name)}.txt"
 
 
 def to_devkit(detections: Mapping[str, Detections], classes: Sequence[str] = VOC_CLASSES) -> dict[str, str]:
     """Return the devkit's result files by class: `image score xmin ymin xmax ymax`, pixels counted from 1."""
     lines: dict[str, list[str]] = {name: [] for name in classes}
-    for image, found in detections.items():
-        boxes = np.asarray(found.boxes, np.float64) + [1, 1, 0, 0]
-        for box, score, label in zip(boxes.tolist(), found.scores, found.labels, strict=True):
+    for image, in_image in detections.items():
+        boxes = np.asarray(in_image.boxes, np.float64) + [1, 1, 0, 0]
+        for box, score, label in zip(boxes.tolist(), in_image.scores, in_image.labels, strict=True):
             lines[classes[int(label)]].append(f"{image} {float(score)!r} " + " ".join(repr(value) for value in box))
     return {name: "".join(f"{line}\n" for line in rows) for name, rows in lines.items()}

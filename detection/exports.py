@@ -29,10 +29,10 @@ def to_yolo(detections: Mapping[str, Detections], sizes: Sizes) -> dict[str, str
     Centres and sides are in parts of the picture, classes count from 0.
     """
     files = {}
-    for image, found in detections.items():
-        parts = _parts(found.boxes, sizes[image])
+    for image, in_image in detections.items():
+        parts = _parts(in_image.boxes, sizes[image])
         parts[:, :2] += parts[:, 2:] / 2
-        rows = zip(found.labels.tolist(), parts.tolist(), found.scores.tolist(), strict=True)
+        rows = zip(in_image.labels.tolist(), parts.tolist(), in_image.scores.tolist(), strict=True)
         files[f"{image}.txt"] = "".join(
             f"{label} {' '.join(f'{v:.8g}' for v in box)} {score:.8g}\n" for label, box, score in rows
         )

@@ -29,10 +29,10 @@ def run(
     With `resume` it continues the run in `out`, a folder that must exist. `runner` says where it is computed, by default in
     this process. `store` is another place for the predictions than `out`/store: a folder, or a URL that fsspec knows; a resumed
     run remembers it. A run that was begun with other versions, code, hardware or sources of own models is resumed with
-    `accept_changes` only. `progress(total, done)` is called once
-    with numbers of photos and returns a function, which is called with the number of photos done since, which may be fractional,
-    and the variant. `shared` has what the runs of a sweep have in common; its models are then used in place of `runner`'s.
-    Raises ValueError and OSError with a message for the user; finished units are kept, and the run can be resumed.
+    `accept_changes` only. `progress(total, done)` is called once with numbers of photos and returns a function, which is called
+    with the number of photos done since, which may be fractional, and the variant. `shared` has what the runs of a sweep have
+    in common; its models are then used in place of `runner`'s. Raises ValueError and OSError with a message for the user;
+    finished units are kept, and the run can be resumed.
     """
     if resume:
         check_resumed(Path(out))

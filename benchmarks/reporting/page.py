@@ -228,7 +228,7 @@ class Tables:
     columns: list[str]  # the variants
     folded: list[str]
     best: dict[str, set[str]]
-    told: list[tuple[str, str, int, float]]
+    notes: list[tuple[str, str, int, float]]
     comparisons: list[summary.Pair]
     results: Results
 
@@ -286,7 +286,7 @@ def _tables(results: Results) -> Tables:
         columns=list(folded),
         folded=[summary.named(name, same) for name, same in folded.items() if same],
         best=tables.best_rows(results),
-        told=tables.note_rows(results),
+        notes=tables.note_rows(results),
         comparisons=summary.comparison_rows(results),
         results=results,
     )

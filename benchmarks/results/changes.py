@@ -10,8 +10,8 @@ from vocbench.detection.changes import SCORE, Changes, find_changes
 from vocbench.detection.detections import Detections
 
 CAVEAT = (
-    "Without ground truth nobody can tell which of these are right: boxes that came may be false positives, and boxes that went "
-    "may have been. Look at the pictures, or annotate some photos and run the benchmark on them."
+    "Without ground truth nobody can tell which of these are right: boxes that came may be false positives, and boxes that "
+    "went may have been. Look at the pictures, or annotate some photos and run the benchmark on them."
 )
 
 

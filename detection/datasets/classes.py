@@ -1,7 +1,7 @@
 """Names of classes: one rule for annotations, detections and models.
 
-Case, blanks, hyphens and underscores do not matter, and COCO's spellings of VOC's classes mean VOC's. A name that is there
-letter for letter goes before one that is merely alike.
+Case, blanks, hyphens and underscores do not matter, and COCO's spellings of VOC's classes mean VOC's. A name that
+matches exactly is preferred to one that matches by this rule.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ COCO_TO_VOC = {"airplane": "aeroplane", "motorcycle": "motorbike", "couch": "sof
 
 
 def class_key(name: str) -> str:
-    """Return what a class name comes down to: "TV-Monitor" and "tv" are both "tvmonitor"."""
+    """Return the normalised form of a class name: "TV-Monitor" and "tv" are both "tvmonitor"."""
     key = re.sub(r"[\s_\-]+", "", name).casefold()
     return COCO_TO_VOC.get(key, key)
 
@@ -46,9 +46,9 @@ VOC_INDEX = ClassIndex(VOC_CLASSES)
 
 
 def own_classes(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the classes of a data set whose objects bear these names: VOC's twenty where all are of VOC, else its own, sorted.
+    """Return the classes of a data set whose objects have these names: VOC's twenty if all are VOC's, else its own, sorted.
 
-    Of several spellings of one class the first in the alphabet stands.
+    Of several spellings of one class, the alphabetically first is used.
     """
     if all(VOC_INDEX(name) is not None for name in names):
         return VOC_CLASSES
@@ -59,8 +59,8 @@ def own_classes(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def listed_classes(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the classes of a data set that lists its names: VOC's twenty where all are of VOC, else these, sorted.
+    """Return the classes of a data set that lists its names: VOC's twenty if all are VOC's, else these, sorted.
 
-    Sorted, so that one set of photos has the same classes in every form.
+    They are sorted so that the same photos have the same classes in every format.
     """
     return VOC_CLASSES if all(VOC_INDEX(name) is not None for name in names) else tuple(sorted(set(names)))

@@ -1,7 +1,7 @@
 """COCO's `instances.json`: images, annotations and categories, with any ids.
 
 An image's id here is its file's name without suffix, as in VOC; its number is kept, as results refer to it. Objects marked
-`iscrowd` become `difficult`: what is found on them neither counts nor is counted against a detector, as in COCO's evaluation.
+`iscrowd` become `difficult`: detections of them are neither true nor false positives, as in COCO's evaluation.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def read_coco(path: str | Path, split: str | None = None, photos: Path | None = 
 class Index:
     """What a COCO file lists, by the images' numbers as text.
 
-    categories has names by id, files the photos' names, sizes (width, height) with 0 where untold, ids the images' ids here and
+    categories has names by id, files the photos' names, sizes (width, height), 0 where missing, ids the images' ids here and
     photos, by these, where each photo lies or would be expected.
     """
 
@@ -112,7 +112,7 @@ def listed_from_coco(path: Path, content: object, split: str | None = None, phot
 
 
 def _name(path: Path) -> str:
-    """Return what the data set is called: as the folder that holds the file, or holds its folder `annotations`."""
+    """Return the name of the data set: that of the file's folder, or of the parent of its folder `annotations`."""
     folder = path.resolve().parent
     return (folder.parent if folder.name == "annotations" else folder).name or path.stem
 

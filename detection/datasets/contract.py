@@ -1,4 +1,4 @@
-"""What a data set is: ids, and for each its photo and its objects, labelled by the data set's own classes."""
+"""The interface of a data set: ids, and for each its photo and its objects, labelled by the data set's own classes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Annotation:
     turned: bool = False
 
     def digest(self) -> str:
-        """Return the SHA-256 of what it says, whatever the file's form."""
+        """Return the SHA-256 of its content, independent of the file format."""
         content = [self.size, self.names, self.boxes.tolist(), self.difficult.tolist()]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
@@ -78,7 +78,7 @@ def make_annotation(
 
 @dataclass(frozen=True)
 class Choice:
-    """The classes that are asked for, in their order, and what the data set's own names become."""
+    """The requested classes in their order, and the new names of the data set's own classes."""
 
     classes: tuple[str, ...]
     renamed: Mapping[str, str]

@@ -1,4 +1,4 @@
-"""Text, JSON, XML and photos of data sets as people's tools write them, read without running or fetching anything.
+"""Read text, JSON, XML and photos of data sets as common tools write them, without running or fetching anything.
 
 Text may be UTF-8 or, with a byte-order mark, UTF-8, UTF-16 or UTF-32. Of photos only the header is read here.
 """
@@ -77,7 +77,7 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class _Plain(TreeBuilder):
-    """Leaves namespaces out, and refuses document type declarations, the door to entity expansion."""
+    """Ignores namespaces, and refuses document type declarations, which allow entity expansion."""
 
     def start(self, tag: str, attrs: dict[str, str]) -> Any:
         return super().start(tag.rpartition("}")[2], attrs)
@@ -113,14 +113,14 @@ def parse_xml(path: Path) -> Element:
 
 
 def photos_by_name(folder: Path) -> dict[str, Path]:
-    """Return the pictures of a folder by their names without suffix; a JPEG or PNG before a picture of another kind."""
-    found: dict[str, Path] = {}
+    """Return the pictures of a folder by their names without suffix; JPEG and PNG are preferred to other formats."""
+    photos: dict[str, Path] = {}
     if not folder.is_dir():
-        return found
+        return photos
     for path in sorted(folder.iterdir(), key=lambda path: (path.suffix.lower() not in PHOTO_SUFFIXES, path.name)):
         if path.suffix.lower() in (*PHOTO_SUFFIXES, *OTHER_PICTURES) and not path.name.startswith("."):
-            found.setdefault(path.stem, path)
-    return found
+            photos.setdefault(path.stem, path)
+    return photos
 
 
 def check_kind(path: Path) -> Path:
@@ -148,16 +148,16 @@ def _header(path: Path) -> tuple[tuple[int, int], int]:
 
 
 def photo_size(path: Path, upright: bool = False) -> tuple[int, int]:
-    """Return (width, height) in pixels as stored, or as people see it where `upright`."""
+    """Return (width, height) in pixels as stored, or after EXIF rotation if `upright`."""
     return see_photo(path, upright)[0]
 
 
 def see_photo(path: Path, upright: bool = False) -> tuple[tuple[int, int], bool]:
-    """Return the size as `photo_size` does, and whether EXIF turns or mirrors the photo."""
+    """Return the size as `photo_size` does, and whether EXIF rotates or mirrors the photo."""
     (width, height), orientation = _header(path)
     return (height, width) if upright and orientation in TURNED else (width, height), orientation > 1
 
 
 def exif_orientation(path: Path) -> int:
-    """Return EXIF's orientation, 1 where the photo is stored as people see it."""
+    """Return EXIF's orientation, 1 for a photo that is stored upright."""
     return _header(path)[1]

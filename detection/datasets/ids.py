@@ -1,4 +1,4 @@
-"""Ids of images: what may be one, the lines of a split file, and which image another tool's id means."""
+"""Ids of images: which names are valid, the lines of a split file, and which image another tool's id means."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_LENGTH = 200  # characters; a file name with its suffix may have 255 bytes
 
 
 def check_id(name: str, whence: str) -> str:
-    """Return the id; ValueError, naming `whence`, for a name that is no plain file name."""
+    """Return a valid id; ValueError, naming `whence`, for a name that is not a plain file name."""
     control = any(ord(letter) < 32 or 127 <= ord(letter) < 160 for letter in name)
     odd = control or "/" in name or "\\" in name or ".." in name or name == "." or name.startswith("-")
     if odd or not 0 < len(name) <= MAX_LENGTH:
@@ -54,7 +54,7 @@ def split_line(line: str, whence: str, known: Callable[[str], bool]) -> tuple[st
 
 
 def sound_lines(path: Path, known: Callable[[str], bool]) -> tuple[dict[str, str], list[str]]:
-    """Return the flag of each id of a split file, whatever `read_ids` says of it, and the lines that are no ids."""
+    """Return the flag of each id of a split file, even if `read_ids` refuses the file, and the lines that are not ids."""
     flags: dict[str, str] = {}
     odd = []
     for line in _lines(path):
@@ -110,9 +110,9 @@ def match_ids(given: Iterable[str], images: Sequence[str], numbers: Mapping[str,
 
 
 def _unique(images: Sequence[str], form: Callable[[str], str]) -> dict[str, str | None]:
-    """Return the images by what an id comes down to, None where two come down to the same."""
-    found: dict[str, str | None] = {}
+    """Return the images by the normalised form of their ids, None if two have the same form."""
+    by_form: dict[str, str | None] = {}
     for image in images:
         key = form(image)
-        found[key] = None if key in found else image
-    return found
+        by_form[key] = None if key in by_form else image
+    return by_form

@@ -1,4 +1,4 @@
-"""Any data set, by what lies there: a VOC folder, photos and XML flat, COCO's JSON, a YOLO `data.yaml`, or own JSON."""
+"""Open a data set of any format: a VOC folder, photos and XML in one folder, COCO's JSON, a YOLO `data.yaml`, or own JSON."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def find_splits(path: str | Path) -> list[str]:
 def read_dataset(path: str | Path, split: str | None = None) -> Dataset:
     """Return the data set at `path`, a folder or file; `split` may be left out where there is one alone.
 
-    Raises FileNotFoundError or ValueError, saying what is there, for what is no data set.
+    Raises FileNotFoundError or ValueError, saying what is there instead, if there is no data set.
     """
     path = Path(path)
     if path.is_file() and path.suffix.lower() == ".json":
@@ -52,7 +52,7 @@ def read_dataset(path: str | Path, split: str | None = None) -> Dataset:
 
 
 def choose_source(path: Path, split: str) -> Source:
-    """Return where a split of the data set at `path` lies; FileNotFoundError, saying which there are, for none of them."""
+    """Return the source of a split of the data set at `path`; FileNotFoundError, listing the splits, if it does not exist."""
     sources = find_sources(path)
     if split in sources:
         return sources[split]

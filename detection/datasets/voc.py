@@ -255,7 +255,7 @@ def listed_from_json(path: Path, content: object, split: str | None = None) -> L
     """
     if not isinstance(content, Mapping):
         raise ValueError(f"{path}: expected an object of image ids, got {type(content).__name__}")
-    found = {}
+    annotations = {}
     for image_id, entry in content.items():
         whence = f"{path}: image {image_id}"
         try:
@@ -270,12 +270,12 @@ def listed_from_json(path: Path, content: object, split: str | None = None) -> L
                 raise ValueError("bbox needs four numbers")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{path}: image {image_id!r} is malformed ({error!r})") from None
-        found[image_id] = make_annotation(
+        annotations[image_id] = make_annotation(
             whence, size, [(name, voc_corners(whence, name, box), flag) for name, box, flag in entries]
         )
-    if not found:
+    if not annotations:
         raise ValueError(f"{path}: no images" + (f" of split {split!r}" if split else ""))
-    return Listed(path.parent, path.stem, split or ALL, list(found), annotations=found)
+    return Listed(path.parent, path.stem, split or ALL, list(annotations), annotations=annotations)
 
 
 def read_annotations_json(path: str | Path, split: str | None = None) -> dict[str, Objects]:

@@ -1,6 +1,6 @@
 """YOLO data sets: a `data.yaml` with splits and names, photos in `images`, and a text file of normalised boxes for each.
 
-A row is `class x y width height` in parts of the picture, or a class with a polygon, which becomes the box around it. A photo
+A row is `class x y width height`, normalised, or a class with a polygon, which becomes the box around it. A photo
 without a file of labels has no objects. YOLO knows no difficult objects.
 """
 
@@ -34,7 +34,7 @@ class YoloSplit(Dataset):
         return check_kind(path)
 
     def label_file(self, image_id: str) -> Path:
-        """Return where the labels lie: in `labels` where the photo's path has `images`, else beside the photo."""
+        """Return the path of the labels: in `labels` if the photo's path contains `images`, else beside the photo."""
         path = (self.photos or {})[image_id]
         parts = list(path.parts)
         for i in range(len(parts) - 2, -1, -1):
@@ -88,7 +88,7 @@ def corners(path: Path, values: list[float], size: tuple[int, int]) -> list[floa
     else:
         raise ValueError(f"{path}: a row of {len(values) + 1} numbers is neither a box nor a polygon; repair the labels")
     if max(map(abs, xs + ys)) > 1.5:
-        raise ValueError(f"{path}: {max(map(abs, xs + ys)):g} is no part of a picture; YOLO's boxes are normalised to 0..1")
+        raise ValueError(f"{path}: {max(map(abs, xs + ys)):g} is outside the picture; YOLO's boxes are normalised to 0..1")
     return [min(xs) * size[0], min(ys) * size[1], max(xs) * size[0], max(ys) * size[1]]
 
 
@@ -143,22 +143,22 @@ def read_yolo(path: str | Path, split: str) -> YoloSplit:
     stems = [photo.stem for photo in photos]
     twice = next((photo for i, photo in enumerate(photos) if photo.stem in stems[:i]), None)
     if twice is not None:
-        raise ValueError(f"{twice}: another photo of split {split!r} is called {twice.stem} too; rename one")
-    found = {check_id(photo.stem, str(photo)): photo for photo in photos}
-    return YoloSplit(path.parent, path.parent.resolve().name, split, list(found), photos=found, names=names_of(path, content))
+        raise ValueError(f"{twice}: another photo of split {split!r} is also called {twice.stem}; rename one")
+    by_id = {check_id(photo.stem, str(photo)): photo for photo in photos}
+    return YoloSplit(path.parent, path.parent.resolve().name, split, list(by_id), photos=by_id, names=names_of(path, content))
 
 
 def _place(path: Path, content: Mapping[str, Any], given: str) -> Path:
-    """Return where a split's photos lie; `../` before them is forgiven, as Roboflow writes it for a file one folder deeper."""
+    """Return the path of a split's photos; a leading `../` is tolerated, as Roboflow writes it for a file one folder deeper."""
     root = Path(str(content.get("path") or "."))
     bare = given
     while bare.startswith("../"):
         bare = bare[3:]
     tried = [path.parent / root / given, path.parent / given, path.parent / bare]
-    found = next((place for place in tried if place.exists()), None)
-    if found is None:
+    existing = next((place for place in tried if place.exists()), None)
+    if existing is None:
         raise FileNotFoundError(f"{path}: its photos are not at {tried[0]}; correct `path` or the split")
-    return found
+    return existing
 
 
 def _photos(place: Path, base: Path) -> list[Path]:

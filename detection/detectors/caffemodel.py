@@ -1,4 +1,4 @@
-"""Reads the weights of a caffemodel: a protobuf NetParameter, taken apart by hand.
+"""Read the weights of a caffemodel, a protobuf NetParameter, with a parser of its own.
 
 Wire format: developers.google.com/protocol-buffers/docs/encoding. Of NetParameter only field 100 (`layer`: name 1, blobs 7)
 is read, of BlobProto field 5 (packed or single floats) and 7 (shape, dims in its field 1).

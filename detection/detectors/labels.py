@@ -12,12 +12,12 @@ from vocbench.detection.detections import VOC_CLASSES, Detections, classes_of
 
 
 def default_classes(names: Sequence[str]) -> tuple[str, ...]:
-    """Return what a model's labels index where nothing else is asked for: VOC's classes where it knows any, else its own."""
+    """Return the classes that a model's labels index by default: VOC's if it knows any of them, else its own."""
     return VOC_CLASSES if any(VOC_INDEX(name) is not None for name in names) else tuple(names)
 
 
 def known_classes(detector: Any) -> tuple[str, ...]:
-    """Return the names of all classes that a detector can find: its `known`, else those that its labels index."""
+    """Return the names of all classes that a detector knows: its `known`, else those that its labels index."""
     return getattr(detector, "known", None) or classes_of(detector)
 
 

@@ -1,7 +1,7 @@
 """MobileNet-SSD: a small SSD with 300x300 input, trained on VOC 2007 and 2012 trainval (chuanqi305/MobileNet-SSD, MIT).
 
-A PyTorch form of its deploy prototxt; the batch norms are already folded into the caffemodel's convolutions. Differs from the
-prototxt in what is kept: scores from 0.01 and 200 boxes, which average precision needs, in place of 0.25 and 100.
+A PyTorch form of its deploy prototxt; the batch norms are already folded into the caffemodel's convolutions. It differs from
+the prototxt in keeping scores from 0.01 and 200 boxes, which average precision needs, instead of 0.25 and 100.
 """
 
 from __future__ import annotations

@@ -132,7 +132,7 @@ class SSD300(nn.Module):
         return found
 
 
-# Under which training programs keep the network, the averaged weights first.
+# Keys under which training programs save the network, the averaged weights first.
 WRAPPERS = ("ema", "state_dict", "model_state_dict", "model", "net", "network", "weight", "weights", "params")
 # Names of amdegroot/ssd.pytorch and lufficc/SSD, rewritten to ours in this order.
 LAYOUTS = (
@@ -154,7 +154,7 @@ def rename(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _unwrapped(path: Path, content: object) -> dict[str, Tensor]:
-    """Return the tensors of a checkpoint, also where they lie beside the optimiser; ValueError naming the file."""
+    """Return the tensors of a checkpoint, also if it holds the optimiser's too; ValueError naming the file."""
     for _ in range(3):
         if isinstance(content, dict):
             content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), content)
@@ -186,6 +186,6 @@ def load_ssd300_voc(path: str | Path, suppression: Suppression | None = None) ->
         )
     broken = next((name for name in expected if not torch.isfinite(state[name]).all()), None)
     if broken is not None:
-        warnings.warn(f"{path}: {broken!r} holds NaN or infinite weights, so that little or nothing is found", stacklevel=2)
+        warnings.warn(f"{path}: {broken!r} holds NaN or infinite weights, so there will be few or no detections", stacklevel=2)
     network.load_state_dict({name: state[name] for name in expected})
     return network.eval()

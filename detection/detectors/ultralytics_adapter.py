@@ -1,7 +1,8 @@
 """Any ultralytics model as a detector of VOC's classes, its own or others. Only this module imports ultralytics (AGPL-3.0).
 
 A `.pt` file of ultralytics is a pickle that runs code when it is loaded, and a `.yaml` names what is called to build its
-network: files of every kind but ONNX are opened only on the user's word. The `.yaml` files inside ultralytics are its own code.
+network: files other than ONNX are opened only with the user's permission. The `.yaml` files inside ultralytics are its own
+code.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ BOXES = ("detect", "segment", "pose")  # tasks of ultralytics whose results have
 
 @contextmanager
 def results_alone() -> Iterator[None]:
-    """Redirect what ultralytics prints to standard error, as standard output is for results."""
+    """Redirect the output of ultralytics to standard error, as standard output is for results."""
     from ultralytics.utils import LOGGER
 
     moved = [
@@ -143,7 +144,7 @@ def load_ultralytics(path: str | Path, device: str = "cpu", trust: bool = False)
         )
     if kind == ".onnx" and find_spec("onnxruntime") is None:
         raise ValueError(f'{path}: an ONNX model needs onnxruntime; `pip install ".[export]"` brings it')
-    os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # it would call pip for what it misses
+    os.environ.setdefault("YOLO_AUTOINSTALL", "false")  # else it installs missing packages by pip
     if find_spec("ultralytics") is None:
         raise ValueError("ultralytics is not installed; `pip install ultralytics` brings it (AGPL-3.0)")
     try:
