@@ -1,6 +1,6 @@
-"""The public face: models by name, photos restored and detected, and the restorer in front of a detector.
+"""The public API: models by name, restoring and detecting in photos, and the restorer in front of a detector.
 
-Also the home of what it is made of: the chain, the tables of names, where weights come from. Names are imported when they are
+Its parts live here too: the chain, the tables of names, and the sources of weights. Names are imported when they are
 used, so that importing this package loads neither torch nor a model's library.
 """
 

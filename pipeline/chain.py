@@ -34,9 +34,9 @@ def reason(error: BaseException) -> str:
 
 
 def each(work: Callable[[list[Tensor]], Sequence[T]], images: list[Tensor]) -> list[T | Exception]:
-    """Return what `work` gives for every image; where it fails, halve the list, down to images that get the exception.
+    """Return the results of `work` for every image; if it fails, halve the list, down to single images that get the exception.
 
-    So memory that does not suffice for all images may suffice for fewer, and only the images at fault are lost.
+    So a batch that does not fit into memory is computed in smaller ones, and only the images at fault fail.
     """
     try:
         return list(work(images))
@@ -79,7 +79,7 @@ def restore_photo(label: str, restorer: nn.Module, photo: str, image: Tensor, sh
 
 
 def detect_photos(label: str, detector: Callable[..., Any], photos: Sequence[str], images: list[Tensor]) -> list[Detections]:
-    """Return each image's detections, checked; `DetectorError` where there are none. Labels index the detector's `classes`."""
+    """Return each image's detections, checked; `DetectorError` if it fails. Labels index the detector's `classes`."""
 
     count = len(classes_of(detector))
 
@@ -87,7 +87,7 @@ def detect_photos(label: str, detector: Callable[..., Any], photos: Sequence[str
         with torch.no_grad():
             found = [Detections.of(result, count) for result in detector(some)]
         if len(found) != len(some):
-            raise ValueError(f"it gave detections of {len(found)} images for {len(some)}")
+            raise ValueError(f"it returned detections for {len(found)} images, expected {len(some)}")
         return found
 
     checked: list[Detections] = []
@@ -102,9 +102,9 @@ TOLERANCE = 0.5 / 255  # half a level of 8 bits, which rounding to a file would 
 
 
 def check_images(images: Sequence[Tensor]) -> None:
-    """Raise ValueError, naming the image and the remedy, for what is not (3, H, W) floats of RGB in [0, 1] with pixels.
+    """Raise ValueError, naming the image and the remedy, unless images are (3, H, W) RGB floats in [0, 1] with pixels.
 
-    Values may leave [0, 1] by half a level of 8 bits, as resizing and half precision leave it.
+    Values may lie outside [0, 1] by half a level of 8 bits, as resizing and half precision cause.
     """
     for i, image in enumerate(images):
         fault = _fault(image)
@@ -140,9 +140,9 @@ def _at_size(image: Tensor, shrink: Shrink | None) -> Tensor:
 
 
 def _through(restorer: nn.Module, images: Sequence[Tensor], shrink: Shrink | None) -> list[Restored]:
-    """Return what the restorer makes of checked images, in its own precision.
+    """Return checked images restored, in the restorer's own precision.
 
-    A gate decides on images as they are given, before `shrink`: its limits are for their own size. Those it passes keep it.
+    A gate decides on the given images, before `shrink`, as its limits are for their own size; images that it passes keep it.
     """
     if isinstance(restorer, Gated):
         behind = partial(_through, restorer.restorer, shrink=shrink)
@@ -161,23 +161,25 @@ def _parameters(restorer: Callable[..., Any]) -> Iterable[Tensor]:
 def _checked(images: Sequence[Tensor], restored: Sequence[Tensor]) -> list[Tensor]:
     """Return the restored images, clipped to [0, 1], in the given ones' precision and device; ValueError for a breach."""
     if len(restored) != len(images):
-        raise ValueError(f"the restorer gave {len(restored)} images for {len(images)}")
+        raise ValueError(f"the restorer returned {len(restored)} images for {len(images)}")
     for before, after in zip(images, restored, strict=True):
         if after.shape != before.shape:
-            raise ValueError(f"the restorer gave {tuple(after.shape)} for an image of {tuple(before.shape)}; sizes must stay")
+            raise ValueError(
+                f"the restorer returned {tuple(after.shape)} for an image of {tuple(before.shape)}; it must keep the size"
+            )
         if not after.is_floating_point():
-            raise ValueError(f"the restorer gave {after.dtype}; floats in [0, 1] are needed")
+            raise ValueError(f"the restorer returned {after.dtype}; expected floats in [0, 1]")
         if not torch.isfinite(after).all():
-            raise ValueError("the restorer gave NaN or infinite pixels")
+            raise ValueError("the restorer returned NaN or infinite pixels")
     return [after.to(before).clamp(0, 1) for before, after in zip(images, restored, strict=True)]
 
 
 def restore_with_notes(restorer: nn.Module, images: Sequence[Tensor], shrink: Shrink | None = None) -> list[Restored]:
     """Return images (3, H, W) in [0, 1], each at its own size, restored: in [0, 1], same sizes, types and devices, with notes.
 
-    With `shrink` they are restored, and come back, at the size to which it brings them; what a gate passes keeps its own size.
+    With `shrink` they are restored and returned at the size that it gives them; images that a gate passes keep their own size.
     A restorer with `restore_many` gets them all at once, so that tiles of several photos share batches. Raises ValueError for
-    images that are not so (see `check_images`), and where a restorer changes a size, gives whole numbers or NaN.
+    invalid images (see `check_images`), and if a restorer changes a size or returns integers or NaN.
     """
     check_images(images)
     with torch.inference_mode():
@@ -190,9 +192,9 @@ def restore_images(restorer: nn.Module, images: Sequence[Tensor], shrink: Shrink
 
 
 def restore_with_gradients(restorer: nn.Module, images: Sequence[Tensor], shrink: Shrink | None = None) -> list[Tensor]:
-    """Restore as `restore_images`, with gradients for the restorer's parameters that ask for them, and for the images.
+    """Restore as `restore_images`, with gradients for the images and for the restorer's parameters that require them.
 
-    Raises ValueError where gradients are asked for and the restorer gives none.
+    Raises ValueError if gradients are required and the restorer has none.
     """
     check_images(images)
     restored = _through(restorer, images, shrink)
@@ -207,18 +209,18 @@ def restore_with_gradients(restorer: nn.Module, images: Sequence[Tensor], shrink
 class RestoredDetector(nn.Module):
     """A detector whose images pass through a restorer first.
 
-    Takes what a torchvision detector takes, a list of (3, H, W) float RGB tensors in [0, 1], and gives back what the wrapped
-    detector gives, in the pixels of the images given. Other values are refused with a ValueError (see `check_images`).
+    Takes the input of a torchvision detector, a list of (3, H, W) float RGB tensors in [0, 1], and returns the result of the
+    wrapped detector, in the pixels of the given images. Other values are refused with a ValueError (see `check_images`).
 
-    The restorer stays in evaluation mode whatever `train` says, and frozen: its parameters ask for no gradients. With
-    `differentiable`, gradients pass through it, to the images and to those of its parameters that the caller lets ask for them
-    (`restorer.requires_grad_(True)`), so that both parts can be trained together.
+    The restorer always stays in evaluation mode, whatever `train` sets, and frozen: its parameters require no gradients. With
+    `differentiable`, gradients flow through it to the images, and to its parameters if the caller sets
+    `restorer.requires_grad_(True)`, so that both parts can be trained together.
 
-    `scale` is where images are restored: at their `native` size, or at that of the `detector`, to which they are shrunk with
-    antialiasing first, and which is faster; boxes are brought back to the pixels of the image given. A gate decides on the
-    image at its native size, and the detector gets what it passes as it is. With this scale the detector must say what size
-    it sees (see `vocbench.pipeline.scale`), and is called with images alone. Otherwise training targets and other arguments
-    pass through unchanged.
+    `scale` is the size at which images are restored: `native`, their own, or `detector`, the size that the detector sees, which
+    is faster. With `detector`, images are shrunk first with antialiasing, and boxes are scaled back to the given images. A gate
+    decides on the image at its native size, and the detector gets the images that it passes unchanged. The detector must say
+    what size it sees (see `vocbench.pipeline.scale`), and is called with images alone. With `native`, training targets and
+    other arguments are passed on unchanged.
     """
 
     def __init__(
@@ -230,7 +232,7 @@ class RestoredDetector(nn.Module):
         self._settle()
 
     def _settle(self) -> None:
-        """Put the restorer into evaluation mode and, where nothing is to be learnt, take its parameters' gradients away."""
+        """Put the restorer into evaluation mode and, unless it is to be trained, freeze its parameters."""
         if isinstance(self.restorer, nn.Module):
             self.restorer.eval()
             if not self.differentiable:
@@ -243,7 +245,7 @@ class RestoredDetector(nn.Module):
         return self
 
     def requires_grad_(self, requires_grad: bool = True) -> RestoredDetector:
-        """Set whether parameters ask for gradients; those of the restorer do with `differentiable` alone."""
+        """Set whether parameters require gradients; those of the restorer do only with `differentiable`."""
         super().requires_grad_(requires_grad)
         self._settle()
         return self

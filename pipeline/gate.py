@@ -1,10 +1,10 @@
 """A gate in front of a restorer: images that need no restoring pass untouched and fast.
 
-Four no-reference measures of an image, some 15 ms together for 500x375 pixels. An image is restored where one of them lies
-outside what clean photos show, or where the first three together look like a mixture of degradations (a logistic model): noise
-hides the blur under it, and compression the noise. `fit` finds the numbers from clean and degraded photos; those kept here are
-of 200 photos of VOC2012 train, clean and degraded by `voc`, `moderate` and `mild`.
-`benchmarks.experiments.gate_errors` finds them again, and how often the gate errs.
+The gate computes four no-reference measures of an image, in about 15 ms together for 500x375 pixels. It restores an image if
+one of them is outside the range of clean photos, or if the first three together look like a mixture of degradations (a logistic
+model): noise hides blur, and compression hides noise. `fit` finds the limits from clean and degraded photos; those here are
+from 200 photos of VOC2012 train, clean and degraded by `voc`, `moderate` and `mild`. `benchmarks.experiments.gate_errors`
+repeats that, and measures how often the gate errs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from vocbench.restorer.contract import Restored, join_notes, restore_each
 
-SMALLEST = 32  # pixels a side below which nothing can be told, and the image is restored
+SMALLEST = 32  # pixels per side; smaller images are always restored, as they cannot be measured
 PASSED = 0.98  # of clean photos, by each of the tests
 UNTOUCHED = "passed"  # the note on an image that was left as it is
 
@@ -61,7 +61,7 @@ def _deviation(plane: np.ndarray) -> float:
 
 
 def _sharpness(grey: np.ndarray) -> float:
-    """Return the gradient's 95 % quantile at the image's own scale over that at half of it."""
+    """Return the ratio of the gradient's 95 % quantile at the image's own scale to that at half of it."""
     height, width = grey.shape[0] // 2, grey.shape[1] // 2
     half = grey[: height * 2, : width * 2].reshape(height, 2, width, 2).mean((1, 3))
     strong = [float(np.quantile(np.hypot(*np.gradient(scale)), 0.95)) for scale in (grey, half)]
@@ -82,7 +82,7 @@ def _blocking(grey: np.ndarray) -> float:
 def measures(image: Tensor) -> Measures:
     """Return the measures of an RGB image (3, H, W) in [0, 1], at least `SMALLEST` pixels a side.
 
-    Detail of a photo is alike in red and green, noise of a sensor is not: their difference shows noise that texture would hide.
+    Photo detail is similar in red and green, sensor noise is not: their difference shows noise that texture would hide.
     """
     planes = (255 * image.detach().float()).cpu().numpy().astype(np.float64)
     grey = planes.mean(0)
@@ -90,15 +90,15 @@ def measures(image: Tensor) -> Measures:
 
 
 def needs_restoring(image: Tensor, limits: Limits = LIMITS) -> bool:
-    """Return whether (3, H, W) in [0, 1] looks degraded; an image too small to tell does."""
+    """Return whether an image (3, H, W) in [0, 1] looks degraded; True if it is too small to measure."""
     if min(image.shape[1:]) < SMALLEST:
         return True
-    found = measures(image)
+    measured = measures(image)
     return bool(
-        found.sharpness < limits.sharpness
-        or found.blocking > limits.blocking
-        or found.chroma_noise > limits.chroma_noise
-        or found.row @ np.asarray(limits.mixture) > limits.mixed
+        measured.sharpness < limits.sharpness
+        or measured.blocking > limits.blocking
+        or measured.chroma_noise > limits.chroma_noise
+        or measured.row @ np.asarray(limits.mixture) > limits.mixed
     )
 
 
@@ -118,14 +118,14 @@ def fit(clean: Sequence[Tensor], degraded: Sequence[Tensor], passed: float = PAS
     return Limits(
         sharpness=float(np.quantile([one.sharpness for one in good], 1 - passed)),
         blocking=float(np.quantile([one.blocking for one in good], passed)),
-        chroma_noise=max(float(np.quantile([one.chroma_noise for one in good], passed)), 3.0),  # below 3 nobody sees it
+        chroma_noise=max(float(np.quantile([one.chroma_noise for one in good], passed)), 3.0),  # not visible below 3
         mixture=tuple(float(value) for value in mixture),  # type: ignore[arg-type]
         mixed=float(np.quantile(rows[: len(good)] @ mixture, passed)),
     )
 
 
 class Gated(nn.Module):
-    """A restorer that leaves alone the images that need no restoring: they come back as they are.
+    """A restorer that returns images unchanged if they need no restoring.
 
     The note on each image says whether it was `restored` or `passed`; a run counts them.
     """

@@ -1,4 +1,4 @@
-"""The restoring stage inside other people's programs: arrays, videos and ultralytics' own calls."""
+"""Restoring inside other programs: arrays, videos and ultralytics' own calls."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class RestoredVideo:
         finally:
             self._video.close()
         if not done:
-            raise OSError(f"{self.source}: not one frame could be decoded; is it a video, and whole?")
+            raise OSError(f"{self.source}: no frame could be decoded; is it a complete video?")
         if self.lost and self._video.total:
             message = f"{self.lost} of {self._video.total} frames could not be decoded and were left out"
             warnings.warn(f"{self.source}: {message}", stacklevel=3)  # at the caller's loop
@@ -57,9 +57,9 @@ class RestoredVideo:
 def restore_video(restorer: nn.Module, source: str | Path | int) -> RestoredVideo:
     """Return an iterator over the frames of a video file, a camera's number or a stream's URL, each restored.
 
-    Each comes with its number and time. A file is read on after damaged frames; they are counted in `lost`, and a warning at
-    the end tells of them. Of a camera or a stream the newest frame is taken each time; those missed meanwhile count as lost.
-    OSError is raised at the first frame where the source cannot be opened, or has not one frame.
+    Each comes with its number and time. Damaged frames of a file are skipped and counted in `lost`, and a warning at the end
+    gives their number. From a camera or a stream the newest frame is read each time; frames missed in between count as lost.
+    Raises OSError at the first frame if the source cannot be opened or has no frames.
     """
     return RestoredVideo(restorer, source)
 
@@ -67,9 +67,9 @@ def restore_video(restorer: nn.Module, source: str | Path | int) -> RestoredVide
 def attach(model: Any, restorer: nn.Module) -> None:
     """Put a restorer in front of an ultralytics model: `predict`, `track`, `val` and calls see restored pictures from then on.
 
-    It holds for every task and every later call, with another device or precision and after `.to()` and `.fuse()` as well.
-    Photos are restored at their own size before they are letterboxed; in `val`, where ultralytics resizes first, at the resized
-    size, without the letterbox's bars. `detach(model)` takes it away, another `attach` replaces it. Copies keep it.
+    This works for every task and all later calls, also with another device or precision and after `.to()` and `.fuse()`. Photos
+    are restored at their own size before they are letterboxed; in `val`, where ultralytics resizes first, at the resized size,
+    without the letterbox's bars. `detach(model)` removes the restorer, another `attach` replaces it. Copies keep it.
     """
     from vocbench.detection.detectors.ultralytics_adapter import attach as attach_change
 
@@ -77,14 +77,14 @@ def attach(model: Any, restorer: nn.Module) -> None:
 
 
 def detach(model: Any) -> None:
-    """Take the restorer of `attach` away."""
+    """Remove the restorer of `attach`."""
     from vocbench.detection.detectors.ultralytics_adapter import detach as detach_change
 
     detach_change(model)
 
 
 def ultralytics_predictor(restorer: nn.Module) -> type:
-    """Return what `model.predict(..., predictor=...)` takes: ultralytics' detection on restored pictures, arrays or tensors.
+    """Return a class for `model.predict(..., predictor=...)`: ultralytics' detection on restored pictures, arrays or tensors.
 
     For models that find boxes, and for this call alone; `attach` is for every task and every call.
     """
@@ -94,7 +94,7 @@ def ultralytics_predictor(restorer: nn.Module) -> type:
 
 
 def ultralytics_validator(restorer: nn.Module) -> type:
-    """Return what `model.val(validator=...)` takes: ultralytics' validation on restored images.
+    """Return a class for `model.val(validator=...)`: ultralytics' validation on restored images.
 
     For models that find boxes. ultralytics resizes before its validator sees an image, so the resized image is restored,
     without the letterbox's bars.

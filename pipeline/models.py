@@ -21,11 +21,11 @@ from vocbench.restorer.weight_files import WeightsFile, open_weights, read_metad
 
 @dataclass(frozen=True)
 class Built:
-    """A model that stands ready, and the facts its results depend on."""
+    """A built model, and the facts that its results depend on."""
 
     model: nn.Module
     sha256: str | None = None  # of its weights file
-    cut: Tiled | None = None  # how the network is cut and executed
+    cut: Tiled | None = None  # the network with its tiling and engine
 
     @property
     def facts(self) -> Facts:
@@ -40,12 +40,12 @@ Builder = Callable[[str | None, Options], Built]
 
 def _file(given: str | None, name: str) -> Path:
     if given is None and name not in store.WEIGHTS:
-        raise ValueError(f"{name} has no weights of its own here; train some (`vocbench train {name} …`) and give {name}:FILE")
+        raise ValueError(f"{name} comes without weights; train some (`vocbench train {name} …`) and give {name}:FILE")
     return Path(given) if given else store.find(name)
 
 
 def _weights(given: str | None, name: str) -> WeightsFile:
-    """Open the given weights file, or the one of the table, checked."""
+    """Open the given weights file, or the checked one of the table."""
     if given is not None or name not in store.WEIGHTS:
         return open_weights(_file(given, name))
     file = open_weights(store.present(name))
@@ -120,7 +120,7 @@ def _dncnn(given: str | None, options: Options) -> Built:
 
 
 def _cut(network: nn.Module, options: Options, sha256: str | None) -> Built:
-    """Return a network that takes photos whole, or in tiles where the options ask for them."""
+    """Return a network for whole photos, or for tiles if the options ask for them."""
     if options.tile in (None, "whole"):
         return Built(network, sha256)
     cut = Tiled(network, Tiling.parse(options.tile), options.batch or 1)
@@ -214,7 +214,7 @@ def _own(spec: Spec, options: Options, kind: str) -> Built:
 
 def _build(spec: Spec, options: Options, table: dict[str, Builder], kind: str) -> Built:
     if spec.name in table:
-        with torch.random.fork_rng(devices=[]):  # networks draw weights before theirs are loaded
+        with torch.random.fork_rng(devices=[]):  # networks draw random weights before theirs are loaded
             return table[spec.name](spec.weights, options)
     if OWN.fullmatch(spec.name):
         return _own(spec, options, kind)
@@ -257,18 +257,18 @@ def choose_device(device: str) -> str:
 
 
 def _restorer_spec(model: str | Path) -> Spec:
-    """Return the specification of a restorer's name, or of a weights file that says whose weights it holds."""
+    """Return the specification of a restorer's name, or of a weights file that says which network it is for."""
     path = Path(model)
     if not (path.suffix in (".safetensors", ".pth") and path.is_file()):
         return parse_restorer(str(model))
     network = network_of(path)
     if network not in RESTORERS:
-        raise ValueError(f"{path}: does not say whose weights it holds; give NAME:{path}, such as owan:{path}")
+        raise ValueError(f"{path}: does not say which network it is for; give NAME:{path}, such as owan:{path}")
     return Spec(network, network, str(path))
 
 
 def network_of(path: str | Path, otherwise: str = "") -> str:
-    """Return the name of the network whose weights a file says it holds."""
+    """Return the name of the network that a weights file says it is for."""
     return read_metadata(path).get("network", otherwise)
 
 
@@ -284,9 +284,9 @@ def load_restorer(
     """Return a restorer, in evaluation mode and frozen: (B, 3, H, W) float RGB in [0, 1] to the same shape and range.
 
     `model` is a name of `RESTORERS`, NAME:FILE, a weights file of this project, or `package.module:factory`. `device` is auto,
-    cpu, cuda or cuda:N. `tile` is SIZE:STRIDE in pixels or `whole`, in place of the weights' own policy. `engine` is how OWAN
-    is executed, `batch` the tiles at a time, 0 for the number that is fastest here. `guard` undoes
-    changes of colour by OWAN, DnCNN and RL-Restore that no degradation explains. Raises ValueError and OSError.
+    cpu, cuda or cuda:N. `tile` is SIZE:STRIDE in pixels or `whole`, in place of the tiling of the weights. `engine` says how
+    OWAN is executed, `batch` is the number of tiles per batch, 0 for the fastest on this machine. `guard` undoes colour changes
+    by OWAN, DnCNN and RL-Restore that no degradation can explain. Raises ValueError and OSError.
     """
     options = Options(tile, engine, choose_device(device), batch, guard=guard)
     options.check()

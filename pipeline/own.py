@@ -32,9 +32,9 @@ def source_of(name: str) -> Path | None:
 
 
 def made_by_factory(spec: Spec, device: str, kind: str) -> nn.Module:
-    """Return what the factory of a specification makes, in evaluation mode; ValueError naming it where it makes nothing.
+    """Return the model built by the factory of a specification, in evaluation mode; ValueError, naming it, if that fails.
 
-    It is given `device` and `weights`, the file after the second colon, where it has arguments of these names.
+    The factory gets `device` and `weights`, the file after the second colon, if it has arguments of these names.
     """
     try:
         factory = _imported(spec.name)
@@ -47,22 +47,22 @@ def made_by_factory(spec: Spec, device: str, kind: str) -> nn.Module:
     except Exception as error:
         how = f"with {' and '.join(given)}" if given else "without arguments"
         called = f"called {how}, it raised {type(error).__name__}"
-        raise ValueError(f"the {kind} {spec.name!r} could not be made: {called} ({reason(error)})") from None
+        raise ValueError(f"the {kind} {spec.name!r} could not be built: {called} ({reason(error)})") from None
     if isinstance(model, nn.Module):
-        model.eval()  # batch norms that went on learning would make results depend on the order of the photos
+        model.eval()  # in training mode, batch norms would make results depend on the order of the photos
     if not callable(model):
-        raise ValueError(f"the {kind} {spec.name!r} gave {type(model).__name__}; expected what can be called with images")
+        raise ValueError(f"the {kind} {spec.name!r} returned {type(model).__name__}; expected a callable that takes images")
     return model
 
 
 def _arguments(factory: Callable[..., Any], offered: dict[str, str | None], who: str) -> dict[str, str]:
-    """Return what is offered and the factory has arguments for; ValueError for weights that it does not take."""
+    """Return the offered arguments that the factory accepts; ValueError for weights that it does not accept."""
     try:
         known = set(inspect.signature(factory).parameters)
     except (TypeError, ValueError):  # written in C
         known = set()
     if offered["weights"] and "weights" not in known:
-        raise ValueError(f"{who} takes no weights: give the function an argument `weights`, or leave the file out")
+        raise ValueError(f"{who} takes no weights: give the factory an argument `weights`, or leave the file out")
     return {name: value for name, value in offered.items() if value is not None and name in known}
 
 
@@ -72,7 +72,7 @@ def _imported(name: str) -> Callable[..., Any]:
 
 
 def _module_of_file(path: Path) -> ModuleType:
-    """Return the module of a file, which may import what lies beside it; imported once."""
+    """Return the module of a file, imported once; it may import modules in its folder."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     name = f"vocbench_own_{path.stem}_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]}"

@@ -1,4 +1,4 @@
-"""Single photos restored and detected in one call, in whatever form a program holds them."""
+"""Restore and detect in single photos with one call, in any form that a program may have them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _detector = lru_cache(KEPT)(load_detector)
 
 
 def _name(photo: Photo) -> str:
-    """Return what messages call the photo."""
+    """Return the name of the photo for messages."""
     return str(photo) if isinstance(photo, (str, Path)) else "the photo"
 
 
 def _opened(photo: Photo) -> tuple[Tensor, Callable[[Tensor], Any]]:
-    """Return the photo as an image (3, H, W) in [0, 1], and what brings an image back into the photo's own form."""
+    """Return the photo as an image (3, H, W) in [0, 1], and a function from an image to the photo's own form."""
     if isinstance(photo, (str, Path)):
         return read_photo(photo).image, lambda image: Image.fromarray(to_uint8(image))
     if isinstance(photo, Image.Image):
@@ -56,8 +56,9 @@ def restore(
 ) -> Image.Image | np.ndarray | Tensor:
     """Return a photo restored, in the form in which it was given; a file or an http address becomes a picture of PIL, upright.
 
-    Arrays are (H, W, 3) or grey (H, W) uint8 RGB; tensors (3, H, W) float RGB in [0, 1]. Grey stays grey. `restorer` is what
-    `load_restorer` takes, which stays loaded for the next call, or a module. Raises ValueError and OSError, naming the file.
+    Arrays are (H, W, 3) or grey (H, W) uint8 RGB; tensors (3, H, W) float RGB in [0, 1]. Grey stays grey. `restorer` is an
+    argument of `load_restorer`, which stays loaded for the next call, or a module. Raises ValueError and OSError, naming the
+    file.
     """
     image, back = _opened(photo)
     model = restorer if isinstance(restorer, nn.Module) else _restorer(restorer, device=device)
@@ -73,16 +74,16 @@ def detect(
     score: float = 0.3,
     device: str = "auto",
 ) -> Detections:
-    """Return what a detector finds in a photo, restored first where a restorer is named: boxes of `score` and above.
+    """Return the detections in a photo, restored first if a restorer is named: boxes of at least `score`.
 
-    The photo may have every form that `restore` takes; boxes are in its pixels, those of a file upright. `detector` is what
-    `load_detector` takes, which stays loaded for the next call, or a detector. Raises ValueError and OSError.
+    The photo may have every form that `restore` takes; boxes are in its pixels, those of a file upright. `detector` is an
+    argument of `load_detector`, which stays loaded for the next call, or a detector. Raises ValueError and OSError.
     """
     image, _ = _opened(photo)
     model = detector if callable(detector) else _detector(detector, device=device)
     if restorer is not None:
         image = restore(image, restorer, device=device)
     label = type(detector).__name__ if callable(detector) else str(detector)
-    (found,) = detect_photos(label, model, [_name(photo)], [image])
-    kept = found.scores >= score
-    return Detections(found.boxes[kept], found.scores[kept], found.labels[kept])
+    (detections,) = detect_photos(label, model, [_name(photo)], [image])
+    kept = detections.scores >= score
+    return Detections(detections.boxes[kept], detections.scores[kept], detections.labels[kept])

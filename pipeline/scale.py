@@ -1,7 +1,7 @@
-"""The detector's own scale: photos shrunk to what a detector will see, and its boxes brought back.
+"""Restoring at the detector's scale: photos are shrunk to the size that a detector sees, and its boxes scaled back.
 
-Detectors shrink photos before they look at them. What they see is then restored at a fraction of the cost. A detector tells its
-size by a method `input_size(height, width) -> (height, width)`, all in pixels; torchvision's tell it by their transform.
+Detectors shrink photos before they detect, and restoring the shrunk photo costs a fraction. A detector gives its size by a
+method `input_size(height, width) -> (height, width)`, all in pixels; torchvision's give it by their transform.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def shrunk(image: Tensor, detector: Callable[..., Any]) -> Tensor:
 
 
 def grown(small: Tensor, image: Tensor) -> Tensor:
-    """Return `small` (3, h, w) at the size of `image` (3, H, W), bicubic and in [0, 1], to be looked at; itself where equal."""
+    """Return `small` (3, h, w) enlarged to the size of `image` (3, H, W) for display, bicubic and in [0, 1]."""
     if small.shape == image.shape:
         return small
     return interpolate(small[None], image.shape[1:], mode="bicubic", align_corners=False)[0].clamp(0, 1)

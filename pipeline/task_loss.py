@@ -1,4 +1,4 @@
-"""A loss that asks whether detectors see the same: features and outputs of a restored crop against the clean one's.
+"""A loss that compares the features and outputs of detectors on a restored crop with those on the clean one.
 
 The features are a perceptual loss in the sense of Johnson et al. (ECCV 2016, arXiv:1603.08155) through frozen detectors in
 place of VGG; the outputs are distilled from the clean crop (Hinton et al., 2015, arXiv:1503.02531). Each detector sees a crop
@@ -47,12 +47,12 @@ class MobileNetView(nn.Module):
         height, width = PHOTO[::-1] if upright else PHOTO
         size = [max(1, round(crops.shape[2] * 300 / height)), max(1, round(crops.shape[3] * 300 / width))]
         x = interpolate(crops, size, mode="bilinear", align_corners=False).flip(1) * 2 - 1
-        found = self.detector.features(x.contiguous(memory_format=torch.channels_last))
+        features = self.detector.features(x.contiguous(memory_format=torch.channels_last))
         scores, offsets = [], []
         for i, (name, _, _) in enumerate(HEADS):
-            scores.append(self.detector.scores[i](found[name]).permute(0, 2, 3, 1).reshape(len(crops), -1, CLASSES))
-            offsets.append(self.detector.offsets[i](found[name]).permute(0, 2, 3, 1).reshape(len(crops), -1, 4))
-        maps = [found[name] for name in (*self.TRUNK, *(name for name, _, _ in HEADS))]
+            scores.append(self.detector.scores[i](features[name]).permute(0, 2, 3, 1).reshape(len(crops), -1, CLASSES))
+            offsets.append(self.detector.offsets[i](features[name]).permute(0, 2, 3, 1).reshape(len(crops), -1, 4))
+        maps = [features[name] for name in (*self.TRUNK, *(name for name, _, _ in HEADS))]
         return maps, torch.cat(scores, 1), torch.cat(offsets, 1)
 
     def forward(self, restored: Tensor, clean: Tensor, step: int = 0) -> Tensor:

@@ -1,4 +1,4 @@
-"""How much of what a detector finds in clean photos it finds again in their degraded and restored forms."""
+"""The share of a detector's detections on clean photos that it finds again after the photos are degraded and restored."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ Detector = Callable[[Sequence[Tensor]], Sequence[Detections]]
 
 
 def found_again(clean: Detections, other: Detections) -> tuple[int, int]:
-    """Return how many of the clean photo's sure detections the other detections hold, and how many there are.
+    """Return how many confident detections of the clean photo are among the others, and how many there are.
 
-    Each of the others stands for one at most, of its own class and with an IoU of at least a half, the best pairs first.
+    Each of the others matches one at most, of its own class and with an IoU of at least a half, the best pairs first.
     """
     wanted, given = clean.scores >= SURE, other.scores >= SURE
     iou = box_iou(clean.boxes[wanted], other.boxes[given])  # (N, M)

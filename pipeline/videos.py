@@ -1,4 +1,4 @@
-"""Videos and cameras, frame by frame: read through OpenCV in spite of damaged frames, and written with the source's rate.
+"""Videos and cameras, frame by frame: read through OpenCV despite damaged frames, and written with the source's frame rate.
 
 Pictures are (H, W, 3) uint8 in OpenCV's order, BGR.
 """
@@ -65,25 +65,25 @@ def _quiet_opencv() -> Iterator[None]:
 
 
 def _unopened(source: str | Path | int) -> str:
-    """Return what to say, and what to do, of a source that cannot be opened."""
+    """Return the message, with the remedy, for a source that cannot be opened."""
     if isinstance(source, int):
         return f"camera {source}: cannot be opened; is it connected, counted from 0, and free of other programs?{_cameras()}"
     if "://" in str(source):
-        return f"{source}: no video could be had within {PATIENCE:g} s; check address, user and password, and the network"
+        return f"{source}: no video within {PATIENCE:g} s; check address, user and password, and the network"
     path = Path(source)
     if path.is_dir():
         return f"{source}: is a folder; give one video, or number its pictures and give a pattern such as {path / '%03d.png'}"
     if not path.exists():
         return f"{source}: no such video{closest_name(path)}"
-    return f"{source}: OpenCV cannot open this video; is it one, and whole? ffmpeg -i FILE out.mp4 converts others"
+    return f"{source}: OpenCV cannot open this file; is it a complete video? ffmpeg -i FILE out.mp4 converts other formats"
 
 
 def _cameras() -> str:
     """Return which cameras Linux has, as a sentence; empty elsewhere."""
     if not sys.platform.startswith("linux"):
         return ""
-    found = sorted(path.name.removeprefix("video") for path in Path("/dev").glob("video[0-9]*"))
-    return f" There {'are' if len(found) > 1 else 'is'} {' '.join(found)}" if found else " There is none here"
+    names = sorted(path.name.removeprefix("video") for path in Path("/dev").glob("video[0-9]*"))
+    return f" There {'are' if len(names) > 1 else 'is'} {' '.join(names)}" if names else " There is none here"
 
 
 class Video:
@@ -132,10 +132,10 @@ class Video:
             self.lost += now - number - 1
             number, missing, decoded = now, 0, decoded + 1
             yield Frame(number, seconds, picture)
-        self.lost = max(total - decoded, 0)  # where frames are unevenly spaced, what time left out was no frame
+        self.lost = max(total - decoded, 0)  # unevenly spaced frames leave gaps in time that were no frames
 
     def _of_camera(self) -> Generator[Frame, None, None]:
-        """Yield the newest frame each time: a slow reader loses frames, and stays in the present."""
+        """Yield the newest frame each time: a slow reader loses frames but does not fall behind."""
         newest = _Newest(self._capture)
         begun: float | None = None
         try:

@@ -1,4 +1,4 @@
-"""Where weights come from: one table, searched in the package, then the cache, then fetched; always checked by SHA-256.
+"""The table of weights: files in the package, in the cache, or to be fetched; always checked by SHA-256.
 
 The cache is `VOCBENCH_CACHE`, or the platform's folder for caches. A file is put there whole or not at all.
 """
@@ -23,7 +23,7 @@ from vocbench.restorer.web import read_url
 
 @dataclass(frozen=True)
 class Package:
-    """A file that the package carries, such as `weights/owan.safetensors` of vocbench.restorer."""
+    """A file inside the package, such as `weights/owan.safetensors` of vocbench.restorer."""
 
     package: str
     path: str
@@ -163,13 +163,13 @@ def location(name: str) -> Path:
 
 
 def present(name: str) -> Path:
-    """Return the file of `name`, fetched where it is not at hand; not checked, as whoever opens it has its checksum."""
+    """Return the file of `name`, fetched if it is not present; not checked, as its checksum is compared when it is opened."""
     path = location(name)
     return path if path.is_file() else fetch(name)
 
 
 def find(name: str) -> Path:
-    """Return the checked file of `name`, fetched where it is not at hand; FileNotFoundError where it cannot be had."""
+    """Return the checked file of `name`, fetched if it is not present; FileNotFoundError if that fails."""
     path = location(name)
     if not path.is_file():
         return fetch(name)
@@ -182,11 +182,11 @@ def check(path: Path, weights: Weights) -> None:
     check_sum(path, sha256(path), weights)
 
 
-def check_sum(path: Path, found: str, weights: Weights) -> None:
+def check_sum(path: Path, digest: str, weights: Weights) -> None:
     """Raise ValueError unless `found` is the table's SHA-256."""
-    if found != weights.sha256:
+    if digest != weights.sha256:
         raise ValueError(
-            f"{path}: damaged or replaced: its sha256 is {found[:16]}…, expected {weights.sha256[:16]}…; "
+            f"{path}: damaged or replaced: its sha256 is {digest[:16]}…, expected {weights.sha256[:16]}…; "
             "delete it and fetch it again"
         )
 
@@ -255,8 +255,8 @@ def _help(name: str, weights: Weights, path: Path, error: Exception) -> str:
         advice = f"get the files below {source.url} and run `vocbench weights import {name} FOLDER`"
     else:
         advice = f"put {source.url if isinstance(source, Url) else ''} at {path}"
-    reason = " ".join(str(error).partition("; ")[0].split())[:240]  # what it advises would contradict the advice below
-    return f"the weights {name!r} are not at hand and could not be fetched ({reason}); {advice}"
+    reason = " ".join(str(error).partition("; ")[0].split())[:240]  # its own advice would contradict the one below
+    return f"the weights {name!r} are not present and could not be fetched ({reason}); {advice}"
 
 
 def _download(url: str, path: Path, size: int) -> None:

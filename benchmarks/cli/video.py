@@ -156,7 +156,7 @@ class Counts:
 def _report(source: str, frames: Video, counts: Counts, out: Path, quiet: bool) -> None:
     """Print a summary; ValueError if no frame could be decoded."""
     if not counts.done:
-        raise ValueError(f"{source}: not one frame could be decoded; is it a video?")
+        raise ValueError(f"{source}: no frame could be decoded; is it a video?")
     lost = f", {frames.lost} {'damaged' if frames.total else 'missed'}" if frames.lost else ""
     summary = f"{counts.done} frame{'' if counts.done == 1 else 's'}, {counts.restored} restored ({counts.share}){lost}"
     click.echo(f"{source}: {summary}, {counts.rate:.2f} frames/s -> {out} ({frames.rate:g} frames/s)", err=quiet)

@@ -64,7 +64,7 @@ def test_a_restorers_failure_is_told_of_the_photo_at_fault_only():
     results = restore_photos("picky", PickyNaN(), ["a", "b", "c"], [DARK, BRIGHT, DARK])
     assert [result.error for result in results] == [
         None,
-        "the restorer 'picky' failed on b: the restorer gave NaN or infinite pixels",
+        "the restorer 'picky' failed on b: the restorer returned NaN or infinite pixels",
         None,
     ]
     assert torch.equal(results[1].image, BRIGHT)
@@ -108,7 +108,7 @@ def test_what_is_no_detections_is_told(result, message):
 
 
 def test_detections_of_too_few_images_are_told():
-    with pytest.raises(DetectorError, match=r"it gave detections of 0 images for 1"):
+    with pytest.raises(DetectorError, match=r"it returned detections for 0 images, expected 1"):
         detect_photos("own", lambda images: [], ["a"], [DARK])
 
 
@@ -129,7 +129,7 @@ class Bytes(nn.Module):
 def test_what_the_detector_sees_has_the_type_of_the_photo():
     (restored,) = restore_images(Doubles(), [torch.ones(3, 4, 4)])
     assert torch.equal(restored, torch.full((3, 4, 4), 0.5))
-    with pytest.raises(ValueError, match=r"the restorer gave torch\.uint8; floats in \[0, 1\] are needed"):
+    with pytest.raises(ValueError, match=r"the restorer returned torch\.uint8; expected floats in \[0, 1\]"):
         restore_images(Bytes(), [torch.ones(3, 4, 4)])
 
 

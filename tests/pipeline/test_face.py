@@ -69,7 +69,7 @@ def test_a_restorer_is_loaded_by_name_by_name_and_file_or_by_file(weights):
 
 def test_what_cannot_be_loaded_is_told(weights, tmp_path):
     torch.save({}, tmp_path / "w.pth")
-    with pytest.raises(ValueError, match=r"w\.pth: does not say whose weights it holds; give NAME:.*w\.pth, such as owan:"):
+    with pytest.raises(ValueError, match=r"w\.pth: does not say which network it is for; give NAME:.*w\.pth, such as owan:"):
         load_restorer(tmp_path / "w.pth")
     with pytest.raises(ValueError, match="unknown restorer 'owam'; choose one of owan"):
         load_restorer("owam")

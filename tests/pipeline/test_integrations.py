@@ -63,7 +63,7 @@ def test_a_video_that_cannot_be_opened_is_named(tmp_path):
 def test_a_video_without_one_frame_is_told(tmp_path):
     """A program's loop would otherwise end as if it had seen the whole."""
     video(tmp_path / "none.avi", 0)
-    with pytest.raises(OSError, match=r"none\.avi: not one frame could be decoded; is it a video, and whole\?"):
+    with pytest.raises(OSError, match=r"none\.avi: no frame could be decoded; is it a complete video\?"):
         list(restore_video(Brighten(), tmp_path / "none.avi"))
 
 

@@ -82,13 +82,13 @@ def test_a_factory_that_is_not_there_is_told():
     [
         (
             "broken_factory",
-            r"'tests\.support\.fakes:broken_factory' could not be made: .* raised RuntimeError \(no weights here\)",
+            r"'tests\.support\.fakes:broken_factory' could not be built: .* raised RuntimeError \(no weights here\)",
         ),
         (
             "needy_factory",
-            r"'tests\.support\.fakes:needy_factory' could not be made: called without arguments, it raised TypeError",
+            r"'tests\.support\.fakes:needy_factory' could not be built: called without arguments, it raised TypeError",
         ),
-        ("empty_factory", r"'tests\.support\.fakes:empty_factory' gave NoneType; expected what can be called with images"),
+        ("empty_factory", r"'tests\.support\.fakes:empty_factory' returned NoneType; expected a callable that takes images"),
     ],
 )
 def test_a_factory_that_fails_is_told(name, message):

@@ -58,7 +58,7 @@ def test_a_factory_is_given_device_and_weights_that_it_takes(own, photo):
     assert torch.equal(built.model(photo[None]), 0.25 * photo[None])
     assert built.sha256 and len(built.sha256) == 64
     assert callable(build_detector(parse_detector(f"{own}:detector"), Options(device="cpu")))
-    with pytest.raises(ValueError, match="takes no weights: give the function an argument `weights`"):
+    with pytest.raises(ValueError, match="takes no weights: give the factory an argument `weights`"):
         build_restorer(parse_restorer(f"{own}:plain:{own.parent / 'w.pth'}"))
 
 

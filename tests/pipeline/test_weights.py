@@ -75,7 +75,7 @@ def test_a_wrong_or_missing_answer_leaves_nothing_behind(server, cache, monkeypa
         (folder / "w.bin").write_bytes(served)
     monkeypatch.setitem(WEIGHTS, "test", entry(Url(f"{address}/w.bin")))
     with pytest.raises(
-        FileNotFoundError, match=r"'test' are not at hand and could not be fetched .*; put http.* at .*test\.bin"
+        FileNotFoundError, match=r"'test' are not present and could not be fetched .*; put http.* at .*test\.bin"
     ):
         find("test")
     assert list(cache.iterdir()) == []

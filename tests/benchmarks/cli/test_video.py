@@ -160,7 +160,7 @@ def test_an_interrupted_video_is_a_sound_file(tmp_path):
         ("photo.JPG", "out.mp4", r"photo\.JPG: is a photo by its name; `vocbench detect` and `vocbench restore` take photos"),
         ("clip.avi", "clip.avi", r"clip\.avi: already there; choose another --out"),
         ("clip.avi", "out.gif", r"out\.gif: videos are written as \.mp4, \.avi, \.mkv"),
-        ("note.mp4", "out.mp4", r"note\.mp4: OpenCV cannot open this video; is it one, and whole\?"),
+        ("note.mp4", "out.mp4", r"note\.mp4: OpenCV cannot open this file; is it a complete video\?"),
     ],
 )
 def test_what_is_no_video_is_named_and_nothing_is_written(tmp_path, monkeypatch, source, out, message):

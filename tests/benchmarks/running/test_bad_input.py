@@ -10,8 +10,8 @@ from tests.support.voc_folders import write_annotation
 @pytest.mark.parametrize(
     ("fake", "reason"),
     [
-        ("NotANumber", "the restorer gave NaN or infinite pixels"),
-        ("Smaller", "the restorer gave (3, 70, 89) for an image of (3, 70, 90); sizes must stay"),
+        ("NotANumber", "the restorer returned NaN or infinite pixels"),
+        ("Smaller", "the restorer returned (3, 70, 89) for an image of (3, 70, 90); it must keep the size"),
         ("Raising", "'no such layer'"),
         ("Hungry", "CUDA out of memory"),
     ],

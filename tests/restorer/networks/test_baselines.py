@@ -196,7 +196,7 @@ def test_files_that_spandrel_cannot_read_are_named(tmp_path):
 
 def test_networks_without_weights_of_their_own_say_so():
     for name in ("owan-fixed-attention", "owan-no-attention"):
-        with pytest.raises(ValueError, match=f"{name} has no weights of its own here; train some"):
+        with pytest.raises(ValueError, match=f"{name} comes without weights; train some"):
             build_restorer(parse_restorer(name))
     with pytest.raises(ValueError, match="spandrel needs a weights file"):
         build_restorer(parse_restorer("spandrel"))
