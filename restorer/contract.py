@@ -1,8 +1,8 @@
-"""What a restorer is, and what it gives.
+"""The interface of restorers and of their results.
 
 A restorer is an `nn.Module` from images (B, 3, H, W) of RGB in [0, 1] to the same shape and range. It may have a method
-`restore_many` that takes images (3, H, W) of any sizes at once, so that they share batches, and gives as many images, or
-`Restored` where there is something to tell of each.
+`restore_many` that takes images (3, H, W) of any sizes at once, so that they share batches, and returns as many images, or
+`Restored` to add a note to each.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Restored:
-    """A restored image (3, H, W), and what the restorer tells of it; a run counts equal notes."""
+    """A restored image (3, H, W), and the restorer's note on it; a run counts equal notes."""
 
     image: Tensor
     note: str | None = None
 
 
 def join_notes(*notes: str | None) -> str | None:
-    """Return the notes of restorers inside each other as one, in the given order; None where there is none."""
+    """Join the notes of nested restorers in the given order; None if there is none."""
     return ", ".join(note for note in notes if note) or None
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a model's results depend on beside its name and the device."""
+    """The facts that a model's results depend on, beside its name and the device."""
 
     sha256: str | None = None  # of the weights file
     engine: str | None = None  # by which the network is executed
@@ -39,7 +39,7 @@ class Facts:
 
 
 class Restorer(Protocol):
-    """The one call that every restorer answers."""
+    """The one call that every restorer supports."""
 
     def __call__(self, images: Tensor, /) -> Tensor: ...
 
@@ -47,7 +47,7 @@ class Restorer(Protocol):
 def restore_each(restorer: nn.Module | Restorer, images: Sequence[Tensor]) -> list[Restored]:
     """Return each image (3, H, W) restored, with the note on it; `restore_many` is used where there is one.
 
-    Where gradients are recorded, images pass one by one: `restore_many` is free to work without gradients.
+    If gradients are recorded, images are restored one by one, as `restore_many` may work without gradients.
     """
     together = getattr(restorer, "restore_many", None)
     if callable(together) and not torch.is_grad_enabled():

@@ -1,4 +1,4 @@
-"""Where this project keeps files of its own, and how a file is put in its place whole or not at all."""
+"""The cache folder, and files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ import platformdirs
 from vocbench.restorer.web import file_name, is_url
 
 logger = logging.getLogger(__name__)
-LOOKED_AT = 10_000  # files of a folder among which a name is looked for
+LOOKED_AT = 10_000  # files of a folder that are searched for a similar name
 PHOTOS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")  # suffixes that are looked for in folders
 
 
 def cache_folder() -> Path:
     """Return `VOCBENCH_CACHE`, or the platform's cache folder for vocbench; made when first written to.
 
-    Without a home directory it is a folder that goes with this process.
+    Without a home directory it is a temporary folder of this process.
     """
     chosen = os.environ.get("VOCBENCH_CACHE")
     try:
@@ -39,15 +39,15 @@ def cache_folder() -> Path:
 
 @functools.cache
 def _homeless() -> Path:
-    logger.warning("there is no home directory to keep weights in; set VOCBENCH_CACHE to a folder that lasts")
+    logger.warning("there is no home directory to keep weights in; set VOCBENCH_CACHE to a permanent folder")
     return Path(_own_folder().name)
 
 
 @functools.cache
 def usable(cache: Path) -> Path:
-    """Return the cache folder, made if missing; where it cannot be written to, one that goes with this process.
+    """Return the cache folder, created if missing; if it cannot be written to, a temporary folder of this process.
 
-    For what is kept to save time only. What must stay, such as weights, goes to the cache folder or nowhere.
+    Only for files that can be computed again. Others, such as weights, go to the cache folder or nowhere.
     """
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def usable(cache: Path) -> Path:
         return cache
     except OSError as error:
         reason = error.strerror or error
-        logger.warning("%s: cannot be written to (%s); what it would keep is made anew each time", cache, reason)
+        logger.warning("%s: cannot be written to (%s); its contents are made again each time", cache, reason)
         return Path(_own_folder().name)
 
 
@@ -84,9 +84,9 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Yield a file beside `path` to write, which takes the place of `path` at the end; removed where writing fails.
+    """Yield a temporary file beside `path` to write, which replaces `path` at the end; removed if writing fails.
 
-    What was written is on the disk before it takes that place. Its permissions are those that the umask leaves.
+    It is synced to disk before it replaces `path`. Its permissions follow the umask.
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
@@ -101,7 +101,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def _to_disk(path: Path) -> None:
-    """Wait until a file or folder is on the disk, where the platform can."""
+    """Sync a file or folder to disk, if the platform can."""
     if path.is_dir() and os.name == "nt":
         return
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
@@ -128,13 +128,13 @@ class FoundPhoto:
 def find_photos(given: Iterable[str | Path], leave_out: Path | None = None) -> list[FoundPhoto]:
     """Return the photos of files, folders (at any depth, hidden ones left out), patterns such as `a/**/*.jpg`, and addresses.
 
-    Addresses, http:// or https:// in a str, are not read here. What lies below `leave_out` in a folder is not looked at:
+    Addresses, http:// or https:// in a str, are not read here. Files below `leave_out` in a folder are ignored, as
     results of an earlier call. Raises FileNotFoundError for what is not there and ValueError for a folder without photos.
     """
-    found: dict[Path | str, FoundPhoto] = {}
+    photos: dict[Path | str, FoundPhoto] = {}
     for photo in (one for text in given for one in _found(text, leave_out)):
-        found.setdefault(photo.source.resolve() if isinstance(photo.source, Path) else photo.source, photo)
-    return list(found.values())
+        photos.setdefault(photo.source.resolve() if isinstance(photo.source, Path) else photo.source, photo)
+    return list(photos.values())
 
 
 def photos_by_place(photos: Iterable[FoundPhoto]) -> dict[str, FoundPhoto]:

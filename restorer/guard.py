@@ -1,14 +1,14 @@
 """A guard behind a restorer: no block of the picture may change its mean colour more than degrading could have changed it.
 
-Blur, noise and JPEG keep local means, but for two known amounts: blur mixes a block with its neighbours, which can hide as
+Blur, noise and JPEG keep local means, with two exceptions: blur mixes a block with its neighbours, which can hide as
 much again as they differ by, and noise that is clipped at black or white darkens what is bright and brightens what is dark
 (white noise of standard deviation s around a value t by s L((1 - t) / s) at white, with the unit normal loss
 L(z) = pdf(z) - z (1 - cdf(z))). Where a restored block's mean lies beyond its neighbours' means, that amount and a tolerance,
-it is brought back to the bound, smoothly between blocks. A network that paints where it should not is caught by this, whatever
+it is brought back to the bound, smoothly between blocks. So a network that paints where it should not is corrected, whatever
 its weights.
 
-Where an image does not vary at all for some pixels around, as in a letterbox, a margin or a drawn sky, there is nothing
-to restore: noise would vary, and blur and JPEG leave a flat area flat. There the image passes as it is.
+Where an image is constant over some pixels around, as in a letterbox, a margin or a drawn sky, there is nothing to restore:
+noise would vary, and blur and JPEG leave a flat area flat. There the image is kept.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TOLERANCE = 0.06  # of 1, of a block's mean
 MIXED = 0.75  # of the difference between a block's darkest and brightest neighbours
 CELL = 4  # pixels a side, of which the range of values says whether they are flat
 FLAT = 1.5 / 255  # of 1, the range up to which a cell counts as flat: rounding to 8 bits makes 1 / 255
-VARIED = 3.5 / 255  # and from which on it is the restorer's alone
+VARIED = 3.5 / 255  # the range from which on the restored image is used alone
 AROUND = 2  # cells on each side that must be flat too: the blocks of heavy JPEG are flat inside, and not to be kept
 CLIPPED = math.sqrt(0.5 - 0.5 / math.pi)  # standard deviation of unit noise of which one half is clipped
 
@@ -37,7 +37,7 @@ def _loss(z: Tensor) -> Tensor:
 
 
 def _blocks(image: Tensor) -> Tensor:
-    """Return block means (B, C, ceil(H / 16), ceil(W / 16)); the last rows and columns stand for what is missing."""
+    """Return block means (B, C, ceil(H / 16), ceil(W / 16)); the last rows and columns are repeated to fill blocks."""
     height, width = image.shape[2:]
     return avg_pool2d(pad(image, (0, -width % BLOCK, 0, -height % BLOCK), mode="replicate"), BLOCK)
 
@@ -93,7 +93,7 @@ def guard(restored: Tensor, degraded: Tensor) -> tuple[Tensor, Tensor]:
 class Guarded(nn.Module):
     """A restorer behind the guard: (B, 3, H, W) of RGB in [0, 1] to the same shape and range.
 
-    The note on an image of which the guard changed something is `guarded`, beside the restorer's own.
+    If the guard changed an image, its note is `guarded`, beside the restorer's own.
     """
 
     def __init__(self, restorer: nn.Module):

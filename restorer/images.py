@@ -24,7 +24,7 @@ from vocbench.restorer.files import write_whole
 from vocbench.restorer.web import is_url, read_url
 
 logger = logging.getLogger(__name__)
-MAX_MEGAPIXELS = 50  # a 12-megapixel phone photo four times over; larger ones are refused by name
+MAX_MEGAPIXELS = 50  # four times a 12-megapixel phone photo; larger ones are refused
 # Pillow's readers, chosen by the first bytes. `Image.open` is not used: other packages replace it with their own.
 READERS: dict[bytes, Any] = {
     b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile,
@@ -35,13 +35,13 @@ READERS: dict[bytes, Any] = {
 }
 WRITERS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 ORIENTATION, EXIF_FOLDER, GPS_FOLDER = 0x0112, 0x8769, 0x8825
-# What of a TIFF's own tags is about the photo and not about how the file stores it.
+# The TIFF tags that describe the photo and not its storage.
 ABOUT = (0x010E, 0x010F, 0x0110, 0x0131, 0x0132, 0x013B, 0x8298, EXIF_FOLDER, GPS_FOLDER)
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo with what its file says beside the colours, upright as people see it."""
+    """A photo, rotated upright, with its alpha channel and metadata."""
 
     image: Tensor  # (3, H, W) float32 in [0, 1]
     alpha: np.ndarray | None = None  # (H, W) uint8
@@ -76,7 +76,7 @@ def _rgb_array(file: Image.Image) -> np.ndarray:
 def read_image(path: str | Path, upright: bool = False) -> Tensor:
     """Return a picture file as (3, H, W) float32 RGB in [0, 1]; grey is repeated, alpha dropped.
 
-    EXIF rotation is applied where `upright`: a photo is then as people see it; annotations count pixels as stored. Raises
+    EXIF rotation is applied only if `upright`, as annotations mostly count pixels as stored. Raises
     FileNotFoundError for a missing file and ValueError, naming the file, for one that is truncated, not a JPEG, PNG, WebP, TIFF
     or BMP picture, or above `MAX_MEGAPIXELS`.
     """
@@ -89,7 +89,8 @@ def read_photo(source: str | Path, max_megapixels: float = MAX_MEGAPIXELS, uprig
     """Return a picture with its alpha, colour profile, EXIF and resolution; raises as `read_image`.
 
     The source is a file or an http or https address, whose failures are OSErrors and name it (see `web.read_url`). Without
-    `upright` EXIF's turn is not done, but left out of the EXIF all the same. 16 bits a channel are read as 8, which is logged.
+    `upright` the EXIF rotation is not applied, but still removed from the EXIF. 16 bits a channel are read as 8, which is
+    logged.
     """
     if is_url(source):
         return _photo(io.BytesIO(read_url(str(source))), str(source), max_megapixels, upright)
@@ -160,14 +161,14 @@ def _stream(path: Path) -> BinaryIO:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
-    """Open the picture of a file, its header read; what goes wrong in the block names the file too."""
+    """Open the picture of a file and read its header; errors raised in the block name the file."""
     with _stream(path) as stream, _decoded(stream, str(path)) as file:
         yield file
 
 
 @contextmanager
 def _decoded(stream: BinaryIO, name: str, limit: float | None = None) -> Iterator[Image.Image]:
-    """Open the picture of a stream, its header read; what goes wrong in the block has the name too."""
+    """Open the picture of a stream and read its header; errors raised in the block get the name."""
     start = stream.read(16)
     reader = next((READERS[magic] for magic in READERS if start.startswith(magic)), None)
     if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
@@ -224,7 +225,7 @@ def encode_photo(photo: Photo, suffix: str, quality: int = 95) -> bytes:
 
 
 def grey_as(image: Tensor, restored: Tensor) -> Tensor:
-    """Return a restored image (3, h, w) without the colours that restoring gave to one whose every pixel is grey (3, H, W)."""
+    """Return a restored image (3, h, w), made grey if every pixel of the original (3, H, W) is grey."""
     if not torch.equal(image, image[:1].expand_as(image)):
         return restored
     return restored.mean(0, keepdim=True).expand_as(restored).contiguous()

@@ -2,8 +2,8 @@
 
 SSIM is Wang et al. (2004) with scikit-image's defaults, as OWAN's test code used it: a uniform 7x7 window, sample covariance,
 K1 = 0.01, K2 = 0.03, data range 1, averaged over the three channels, borders of 3 pixels left out. It is computed band by band
-with OpenCV's box filter, to the same 13 digits; what it needs of the target alone is computed once for all images compared with
-it.
+with OpenCV's box filter, to the same 13 digits; the terms that depend on the target alone are computed once for all images
+compared with it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ SSIM_WINDOW = 7  # pixels
 BORDER = SSIM_WINDOW - 1
 INNER = slice(SSIM_WINDOW // 2, -(SSIM_WINDOW // 2))
 C1, C2 = 0.01**2, 0.03**2
-C2_SAMPLE = C2 * (SSIM_WINDOW**2 - 1) / SSIM_WINDOW**2  # beside moments about the mean that are divided by 49 and not by 48
-BAND = 48  # rows at a time, whose sums stay in the processor's caches
+C2_SAMPLE = C2 * (SSIM_WINDOW**2 - 1) / SSIM_WINDOW**2  # for moments about the mean that are divided by 49 instead of 48
+BAND = 48  # rows at a time, so that sums stay in the processor's caches
 
 
 class Quality(NamedTuple):
@@ -95,8 +95,8 @@ def _squared_error(one: np.ndarray, two: np.ndarray) -> float:
 def _box(values: np.ndarray) -> np.ndarray:
     """Return the means over the windows around the inner rows of (h, W, C), as (h - 6, W, C).
 
-    Three columns on each side are of windows that do not lie within: whole rows are contiguous, which makes arithmetic on them
-    three times as fast.
+    Three columns on each side belong to windows that reach beyond the border. They are kept because whole rows are contiguous,
+    which makes arithmetic on them three times as fast.
     """
     import cv2
 
@@ -106,7 +106,7 @@ def _box(values: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Target:
-    """A band (h, W, C) of what images are compared with, and what each comparison needs of it."""
+    """A band (h, W, C) of the target, with the terms that every comparison needs."""
 
     values: np.ndarray
 
@@ -124,7 +124,7 @@ class _Target:
 
     @cached_property
     def variance(self) -> np.ndarray:
-        """Plus the constant of SSIM's second factor."""
+        """Return the variance plus the constant of SSIM's second factor."""
         return _box(self.values * self.values) - self.squared_mean + C2_SAMPLE
 
     def similarity(self, values: np.ndarray) -> float:

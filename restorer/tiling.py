@@ -45,7 +45,7 @@ class _Canvas:
     """One photo being put together from its restored tiles."""
 
     def __init__(self, image: Tensor, tiling: Tiling, home: torch.device):
-        self.home = home  # where the restored photo is wanted
+        self.home = home  # the device of the restored photo
         assert tiling.size and tiling.stride
         self.height, self.width = image.shape[1:]
         self.image = reflect_to(image, tiling.size, tiling.size)
@@ -74,10 +74,10 @@ class _Canvas:
 class Tiled(nn.Module):
     """A network applied by a tiling: (B, 3, H, W) in [0, 1] to the same shape, clipped to [0, 1].
 
-    `network` maps (B, 3, size, size) to the same shape, B at most `batch`. The result of a tile does not depend on how many
-    photos came with it: a network whose `any_number` is true, as that of the engines on a CPU, promises that and gets no tile
-    more than there are; any other gets exactly `batch` tiles, the last batch filled up with copies of its first tile. Where
-    memory runs out, `batch` is halved for good and the tiles are tried again.
+    `network` maps (B, 3, size, size) to the same shape, B at most `batch`. The result of a tile must not depend on the rest
+    of its batch: a network whose `any_number` is true, as for the engines on a CPU, guarantees that and gets no padding tiles;
+    any other gets exactly `batch` tiles, the last batch filled up with copies of its first tile. If memory runs out, `batch` is
+    halved permanently and the tiles are tried again.
     """
 
     def __init__(self, network: Callable[[Tensor], Tensor], tiling: Tiling, batch: int = BATCH):
@@ -125,12 +125,12 @@ class Tiled(nn.Module):
         yield from (canvas.finish() for canvas in waiting)
 
     def _placed(self, image: Tensor) -> Tensor:
-        """Return a photo where the network is, if that is a GPU: it is cut and put together there, and copied once each way."""
+        """Return a photo on the network's device if that is a GPU: it is cut and reassembled there, copied once each way."""
         place = next((one.device for one in self.parameters()), image.device)
         if place.type != "cuda" or place == image.device:
             return image
         if image.device.type == "cpu" and not image.requires_grad:
-            return image.pin_memory().to(place, non_blocking=True)  # beside what the GPU computes of earlier photos
+            return image.pin_memory().to(place, non_blocking=True)  # in parallel with the GPU's work on earlier photos
         return image.to(place)
 
     def _run(self, queue: list[tuple[_Canvas, tuple[int, int]]], weight: Tensor) -> None:
@@ -141,7 +141,7 @@ class Tiled(nn.Module):
             canvas.add(corner, tile.to(canvas.total.dtype), weight)
 
     def _within_memory(self, tiles: Tensor) -> Tensor:
-        """Run the network on the tiles; where memory does not suffice for the batch, from then on for half of it."""
+        """Run the network on the tiles; if memory runs out, halve the batch from then on."""
         try:
             if len(tiles) <= self.batch:
                 return self.network(tiles)

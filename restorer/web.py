@@ -1,4 +1,4 @@
-"""Files at addresses of the web, http:// and https://, read into memory within a limit of bytes and of seconds."""
+"""Read files from http:// and https:// addresses into memory, with limits of size and time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 
 
 def is_url(text: object) -> bool:
-    """Return whether it is an address to read a photo from; ValueError for the address of another kind, such as ftp://."""
+    """Return whether `text` is an address to read a photo from; ValueError for another scheme, such as ftp://."""
     if not isinstance(text, str) or not ADDRESS.match(text):
         return False
     scheme = text.partition("://")[0].lower()
@@ -30,7 +30,7 @@ def is_url(text: object) -> bool:
 
 
 def file_name(url: str) -> Path:
-    """Return the name that a photo at an address has as a file: the last part of its path, without what names cannot hold."""
+    """Return a file name for a photo at an address: the last part of its path, without characters that names cannot contain."""
     path = re.split(r"[?#]", url.partition("://")[2])[0].partition("/")[2]
     name = re.sub(r"[^\w.\- ]", "_", unquote(path).rpartition("/")[2])
     return Path(name.strip(". ")[-100:] or "photo")
@@ -39,8 +39,8 @@ def file_name(url: str) -> Path:
 def read_url(url: str, largest: int = LARGEST, patience: float = PATIENCE, longest: float = LONGEST) -> bytes:
     """Return what is at an http or https address, at most `largest` bytes, read within `longest` seconds.
 
-    Raises OSError where nothing can be had within these limits and ValueError for a page in place of a file; both name the
-    address and what to do.
+    Raises OSError if reading fails or exceeds these limits, and ValueError for a web page in place of a file; both messages
+    name the address and say what to do.
     """
     until = time.monotonic() + longest
     with _named(url):
@@ -48,16 +48,16 @@ def read_url(url: str, largest: int = LARGEST, patience: float = PATIENCE, longe
         answer = urllib.request.urlopen(request, timeout=patience)
     with answer:
         kind = answer.headers.get_content_type()
-        if kind.startswith("text/") and kind != "text/plain":  # plain is said by servers that do not know
-            raise ValueError(f"{url}: gives a page ({kind}), not a file; use the address of the file itself")
+        if kind.startswith("text/") and kind != "text/plain":  # servers send plain for unknown types
+            raise ValueError(f"{url}: returns a web page ({kind}), not a file; use the address of the file itself")
         return _body(answer, url, largest, until)
 
 
 def _body(answer: HTTPResponse, url: str, largest: int, until: float) -> bytes:
     """Return the body of an answer; OSError where it is too large, too slow, or breaks off."""
     length = answer.headers.get("Content-Length", "")
-    told, data = int(length) if length.isdecimal() else 0, bytearray()
-    while max(told, len(data)) <= largest:
+    expected, data = int(length) if length.isdecimal() else 0, bytearray()
+    while max(expected, len(data)) <= largest:
         with _named(url):
             piece = answer.read1(PIECE)
         if not piece:
@@ -65,16 +65,16 @@ def _body(answer: HTTPResponse, url: str, largest: int, until: float) -> bytes:
         data += piece
         if time.monotonic() > until:
             raise OSError(f"{url}: is too slow, {len(data)} bytes came so far; download it yourself and give the file")
-    if max(told, len(data)) > largest:
+    if max(expected, len(data)) > largest:
         raise OSError(f"{url}: is larger than {largest / 1e6:g} MB; download it yourself and give the file")
-    if len(data) < told:
-        raise OSError(f"{url}: broke off after {len(data)} of {told} bytes; try again")
+    if len(data) < expected:
+        raise OSError(f"{url}: broke off after {len(data)} of {expected} bytes; try again")
     return bytes(data)
 
 
 @contextmanager
 def _named(url: str) -> Iterator[None]:
-    """Turn what the block raises into an OSError that names the address and says why nothing can be read."""
+    """Turn exceptions of the block into an OSError that names the address and the reason."""
     try:
         yield
     except HTTPError as error:

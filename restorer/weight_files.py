@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors with facts in the metadata, or a `.pth` of plain tensors; never a pickle that runs code."""
+"""Weights files: safetensors with metadata, or a `.pth` of plain tensors; never a pickle that runs code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from safetensors.torch import load, save_file
 from torch import Tensor
 from vocbench.restorer.files import replacing
 
-# Under which a training's checkpoint keeps the network beside the optimizer's state and the like; the averaged weights first.
+# Keys under which checkpoints save the network beside the optimiser's state and the like; the averaged weights first.
 WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net")
 DEPTH = 3  # wrappers inside each other
 PREFIXES = ("module.", "_orig_mod.")  # of torch.nn.DataParallel and of torch.compile
@@ -63,10 +63,10 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
 
 
 def open_weights(source: str | Path | WeightsFile) -> WeightsFile:
-    """Open a `.safetensors` or `.pth` file; never runs code from it. One that is open already is given back.
+    """Open a `.safetensors` or `.pth` file without running code from it; an open `WeightsFile` is returned as it is.
 
-    A checkpoint that keeps its tensors under one of `WRAPPERS` is looked into, and prefixes of `PREFIXES` are taken off the
-    names. Raises FileNotFoundError for a missing file and ValueError, naming it, for a damaged one or one of other things.
+    Tensors may be inside one of `WRAPPERS`, and prefixes of `PREFIXES` are removed from their names. Raises FileNotFoundError
+    for a missing file and ValueError, naming it, for a damaged one or one with other content.
     """
     if isinstance(source, WeightsFile):
         return source
@@ -120,10 +120,10 @@ def _without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return dict(state)
 
 
-def check_state(path: str | Path, name: str, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+def check_state(path: str | Path, name: str, expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
     """Raise ValueError, naming file and network, unless both hold the same tensor names and shapes."""
     wanted = {key: tuple(tensor.shape) for key, tensor in expected.items()}
-    got = {key: tuple(tensor.shape) for key, tensor in found.items()}
+    got = {key: tuple(tensor.shape) for key, tensor in state.items()}
     odd = sorted(key for key in wanted.keys() | got.keys() if wanted.get(key) != got.get(key))
     if odd:
         raise ValueError(

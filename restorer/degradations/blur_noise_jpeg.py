@@ -16,7 +16,7 @@ from torch import Tensor
 from vocbench.restorer.images import from_uint8, to_uint8
 
 BLUR_RADIUS = 10  # pixels: a 21x21 kernel
-BAND = 64  # rows blurred at a time, whose sums stay in the processor's caches; changes no bit of the result
+BAND = 64  # rows blurred at a time, so that sums stay in the processor's caches; the result is the same to the bit
 
 
 def gaussian_taps(sigma: float, radius: int = BLUR_RADIUS) -> np.ndarray:

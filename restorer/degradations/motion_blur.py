@@ -2,7 +2,7 @@
 blur", IEEE TIP 2012), with the constants that DeblurGAN's data use: a 64x64 canvas and trajectories of 2000 samples.
 
 A point moves on the image plane at constant speed. Its direction drifts by Gaussian shake, is pulled back to where it began,
-and now and then turns round abruptly. The blur kernel is the time the point spends at each pixel.
+and sometimes reverses abruptly. The blur kernel is the time the point spends at each pixel.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def trajectory(length: float, generator: np.random.Generator, samples: int = SAM
 def rasterise(path: np.ndarray, canvas: int = CANVAS) -> np.ndarray:
     """Return the share of samples at each pixel of a square canvas, (canvas, canvas) summing to 1.
 
-    The path's middle lies on the middle pixel, of an even canvas the one before its middle, so that blurring shifts nothing.
-    Every sample is shared out bilinearly among four pixels; what leaves the canvas stays at its border.
+    The path's middle lies on the middle pixel (on an even canvas, the one before its middle), so that blurring shifts nothing.
+    Every sample is distributed bilinearly over four pixels; samples outside the canvas count at its border.
     """
     middle = (path.real.max() + path.real.min()) / 2 + 1j * (path.imag.max() + path.imag.min()) / 2
     places = path - middle + (canvas - 1) // 2 * (1 + 1j)

@@ -1,8 +1,9 @@
 """Blur, noise and JPEG on batches of tensors, for training, where patches must be degraded on their device.
 
-JPEG is DCT quantisation: what libjpeg's decoder gives back, without writing a file. It follows libjpeg's defaults: JFIF colours
-rounded to 8 bits, 4:2:0 chroma by averages, the standard quantisation tables scaled by quality, and the decoder's triangle
-("fancy") upsampling. Rounding inside libjpeg's integer transforms makes single pixels differ by a level or two; see the test.
+JPEG is DCT quantisation: it gives the result of libjpeg's decoder without writing a file. It follows libjpeg's defaults: JFIF
+colours rounded to 8 bits, 4:2:0 chroma by averages, the standard quantisation tables scaled by quality, and the decoder's
+triangle ("fancy") upsampling. Rounding inside libjpeg's integer transforms makes single pixels differ by a level or two; see
+the test.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def _within(edges: tuple[float, ...], level: int, generator: Generator) -> float
 
 
 def _uniform(**ranges: tuple[float, float]) -> Callable[[Generator], Levels]:
-    """Return every named degradation at a level uniform in its range; JPEG's quality is a whole number."""
+    """Return a function that draws the level of each named degradation uniformly in its range; JPEG's quality is an integer."""
 
     def draw(generator: Generator) -> Levels:
         drawn = {name: float(generator.uniform(*ranges[name])) for name in DEGRADATIONS if name in ranges}
@@ -80,7 +80,7 @@ def _uniform(**ranges: tuple[float, float]) -> Callable[[Generator], Levels]:
 
 
 def _some_of(draw: Callable[[Generator], Levels]) -> Callable[[Generator], Levels]:
-    """Return a random number of the degradations that `draw` draws, at least one."""
+    """Return a function that keeps a random number, at least one, of the degradations that `draw` draws."""
 
     def draw_some(generator: Generator) -> Levels:
         levels = draw(generator)
@@ -92,7 +92,7 @@ def _some_of(draw: Callable[[Generator], Levels]) -> Callable[[Generator], Level
 
 
 def _only(draw: Callable[[Generator], Levels], *names: str) -> Callable[[Generator], Levels]:
-    """Return the same draws, of which only the named degradations are applied."""
+    """Return a function that draws as `draw` does and keeps only the named degradations."""
     return lambda generator: {name: level for name, level in draw(generator).items() if name in names}
 
 

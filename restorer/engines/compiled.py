@@ -1,7 +1,7 @@
 """C++ code compiled on the user's machine, kept in a folder that only its owner may write, and checked before it is loaded.
 
-A library's name says what it was made from: the sources, the compiler and its version, the flags and the processor, so that
-machines of different kinds can share a folder. Beside it lies its checksum; what does not agree is compiled again.
+A library's name contains a hash of the sources, the compiler and its version, the flags and the processor, so that different
+machines can share a folder. Its checksum is stored beside it; a library that does not match is compiled again.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _output_of(command: list[str]) -> str:
 
 
 def processor() -> str:
-    """Return what tells processors apart for which code is compiled: the model and the instructions it has."""
+    """Return the processor's model and instruction sets, on which compiled code depends."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -59,9 +59,9 @@ def processor() -> str:
 
 
 def private_folder(folder: Path) -> Path:
-    """Return a folder that its owner alone may write, made where it is missing, or one that goes with this process.
+    """Return a folder that only its owner may write to, created if missing, or else a temporary one of this process.
 
-    Code that is loaded lies in it, and nobody else may put some there.
+    Code is loaded from it, so nobody else may be able to put files there.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ def _owned(folder: Path) -> bool:
 
 @functools.cache
 def _temporary(folder: Path, reason: str) -> Path:
-    logger.warning("%s: compiled code cannot be kept there (%s); it is made anew in every process", folder, reason)
+    logger.warning("%s: compiled code cannot be kept there (%s); every process compiles again", folder, reason)
     return Path(_process_folder().name)
 
 
@@ -116,7 +116,7 @@ def _checksum(path: Path) -> Path:
 
 
 def _is_whole(path: Path) -> bool:
-    """Return whether a library is there as it was written."""
+    """Return whether a library exists and matches its checksum."""
     try:
         return _checksum(path).read_text() == _digest(path)
     except (OSError, UnicodeDecodeError):
@@ -129,12 +129,12 @@ def _complaint(error: Exception) -> str:
         lines = [line.strip() for line in error.stderr.splitlines() if line.strip()]
         return next((line for line in lines if "error" in line.lower()), lines[0] if lines else f"exit {error.returncode}")
     if isinstance(error, subprocess.TimeoutExpired):
-        return f"it was not done within {error.timeout:g} s; is this machine busy? The next start tries again"
+        return f"compiling took more than {error.timeout:g} s; is this machine busy? The next start tries again"
     return " ".join(str(error).split())
 
 
 def load(name: str, source: Path, includes: Sequence[Path] = ()) -> ctypes.CDLL | None:
-    """Return the library compiled from `source`, from the cache where it is; None without a compiler or where that fails.
+    """Return the library compiled from `source`, or its cached file; None without a compiler or if compiling fails.
 
     `includes` are the files that the source includes. A failure is logged as one warning with the compiler's own message.
     """

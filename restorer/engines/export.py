@@ -1,6 +1,6 @@
-"""OWAN in other runtimes' files, with free batch, height and width, checked after writing against the network on three sizes.
+"""Export OWAN for other runtimes with dynamic batch, height and width; each file is checked against the network on three sizes.
 
-Free sizes restore whole photos, or tiles that the caller cuts; the tiling of the weights is not part of the file.
+Dynamic sizes restore whole photos, or tiles that the caller cuts; the tiling of the weights is not part of the file.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from vocbench.restorer.networks.owan import Owan
 CHECKED = ((63, 63), (48, 80), (101, 67))  # height and width in pixels
 TOLERANCE = 1e-4
 EXAMPLE = (1, 3, 64, 72)
-MOST = 65536  # images, rows and columns that a free size may be
+MOST = 65536  # largest dynamic batch, height and width
 
 
 class Clipped(nn.Module):
-    """The network as a user wants it: clipped to [0, 1]."""
+    """The network with its output clipped to [0, 1]."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
@@ -38,9 +38,10 @@ class Clipped(nn.Module):
 
 
 class WholeBlocks(nn.Module):
-    """A network at 1/`factor` of the resolution on a photo grown to whole blocks by indices: (B, 3, H, W) to the same shape.
+    """A network at 1/`factor` of the resolution on a photo extended to whole blocks by indexing: (B, 3, H, W) to the same
+    shape.
 
-    It grows photos itself, but by a padding whose width torch.export can only keep for sides that need none.
+    The network extends photos by padding, but torch.export can only keep the padding's width for sides that need none.
     """
 
     def __init__(self, network: nn.Module, factor: int):
@@ -103,7 +104,7 @@ def _run_torchscript(path: Path) -> Run:
 def _torch_export(network: nn.Module, path: Path) -> None:
     factor = max(getattr(part, "factor", 1) for part in network.modules())
     sizes = {axis: torch.export.Dim(name, min=1, max=MOST) for axis, name in ((0, "batch"), (2, "height"), (3, "width"))}
-    example = torch.zeros(2, *EXAMPLE[1:])  # a batch of one would be kept as one
+    example = torch.zeros(2, *EXAMPLE[1:])  # torch.export would specialise on a batch of one
     with _any_side() if factor > 1 else nullcontext():
         whole = WholeBlocks(network, factor) if factor > 1 else network
         program = torch.export.export(whole, (example,), dynamic_shapes=(sizes,))
@@ -111,7 +112,7 @@ def _torch_export(network: nn.Module, path: Path) -> None:
 
 
 def _any_side() -> AbstractContextManager[None]:
-    """Return a context in which torch.export keeps no side of one block as a case of its own; ValueError where it cannot."""
+    """Return a context in which torch.export does not specialise on sides of one block; ValueError if PyTorch is too old."""
     if not hasattr(symbolic, "backed_size_oblivious"):
         raise ValueError(f"PyTorch {torch.__version__} cannot export this network; update PyTorch, or choose another format")
     return symbolic.patch(backed_size_oblivious=True)  # type: ignore[attr-defined]  # which install_config_module adds
@@ -134,10 +135,10 @@ FORMATS: dict[str, tuple[str, Callable[[nn.Module, Path], None], Callable[[Path]
 
 
 def check_path(name: str, path: str | Path) -> Path:
-    """Return the path, if the format can be written there; ValueError or OSError otherwise.
+    """Return the path if the format can be written there; ValueError or OSError otherwise.
 
-    Its suffix must be the format's, its folder there, nothing in its place (nor in that of OpenVINO's .bin), and installed what
-    the format needs.
+    The suffix must be that of the format, the folder must exist, the file (and OpenVINO's .bin) must not, and the packages that
+    the format needs must be installed.
     """
     path = Path(path)
     if name not in FORMATS:
@@ -156,13 +157,13 @@ def check_path(name: str, path: str | Path) -> Path:
 
 
 def _files(name: str, path: Path) -> list[Path]:
-    """Return what a format consists of; the file that is opened comes last."""
+    """Return the files of a format; the one to open comes last."""
     return [path.with_suffix(".bin"), path] if name == "openvino" else [path]
 
 
 @torch.no_grad()
 def export(network: Owan, name: str, path: str | Path) -> float:
-    """Write the fused network, output clipped, as `name`; gives the largest error found on three sizes.
+    """Write the fused network, output clipped, as `name`; returns the largest error on three sizes.
 
     Raises ValueError, leaving nothing behind, where the loaded file differs from the network by more than 1e-4.
     """
@@ -174,7 +175,7 @@ def export(network: Owan, name: str, path: str | Path) -> float:
         write(Clipped(fuse(copy.deepcopy(network))).eval().requires_grad_(False), part)
         error = _largest_error(network, load(part))
         if not error <= TOLERANCE:
-            raise ValueError(f"{path}: the {name} file differs from the network by {error:.1e}; not kept")
+            raise ValueError(f"{path}: the {name} file differs from the network by {error:.1e}, so it was removed")
         for made, target in zip(_files(name, part), _files(name, path), strict=True):
             made.replace(target)
     return error

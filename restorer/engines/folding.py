@@ -1,6 +1,6 @@
-"""OWAN's operation layers with fewer multiplications: what is linear is multiplied out, once for every engine.
+"""OWAN's operation layers with fewer multiplications: linear parts are multiplied out once, for every engine.
 
-Between an operation's last non-linearity and the 1x1 convolution that joins a layer's operations nothing is non-linear: its
+Everything between an operation's last non-linearity and the 1x1 convolution that joins a layer's operations is linear: its
 last pointwise convolution and its slice of the 1x1 convolution are one 16x16 matrix, and its attention weight is a factor of
 that matrix. The depthwise convolutions of the 1x1 operation are scales of single channels and go into their neighbours.
 """

@@ -1,7 +1,8 @@
-"""The compiled library as functions on tensors, and as PyTorch operators: copying, compiling and autograd then need no care.
+"""The compiled library as functions on tensors and as PyTorch operators, so that copying, compiling and autograd work.
 
-`vocbench::owan` restores a batch, `vocbench::owan_layer` is one operation layer with its gradient. The library makes its
-threads for one call, as many as PyTorch has in the calling thread, and ends them: nothing to copy, nothing to lose in a fork.
+`vocbench::owan` restores a batch, `vocbench::owan_layer` is one operation layer with its gradient. The library starts its
+threads for one call, as many as PyTorch has in the calling thread, and ends them, so there are none to copy or to lose in a
+fork.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ KEPT = 8  # networks whose packed weights a process keeps, 1.2 MB each
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """Return the compiled library; None where there is no compiler or where it failed, which is logged."""
+    """Return the compiled library; None without a compiler, or if compiling failed, which is logged."""
     made = compiled.load("owan", SOURCE, sorted(FOLDER.glob("*.h")))
     if made is not None:
         pointer, integer = ctypes.c_void_p, ctypes.c_int
@@ -36,7 +37,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def available() -> bool:
-    """Return whether compiled layers can be had here: a C++ compiler with vector types, as g++ and clang++ are."""
+    """Return whether compiled layers are available: there is a C++ compiler with vector types, such as g++ or clang++."""
     return library() is not None
 
 
@@ -68,18 +69,18 @@ def packed(parameters: Sequence[Tensor], factor: int, attention: str) -> Tensor:
     """Return OWAN's weights in the library's order, from its parameters in theirs; kept for the next call."""
     plain = [p if p.dtype == torch.float32 and p.is_contiguous() else p.detach().float().contiguous() for p in parameters]
     key = (*_digest(plain), factor, attention)
-    found = _packed.get(key)
-    if found is None:
+    weights = _packed.get(key)
+    if weights is None:
         with torch.inference_mode(False), torch.no_grad():
-            found = pack([tensor.detach() for tensor in plain], factor, attention)
+            weights = pack([tensor.detach() for tensor in plain], factor, attention)
         while len(_packed) >= KEPT:
             _packed.pop(next(iter(_packed)), None)
-        _packed[key] = found
-    return found
+        _packed[key] = weights
+    return weights
 
 
 def restore(image: Tensor, parameters: Sequence[Tensor], factor: int, attention: str) -> Tensor:
-    """Return what OWAN makes of (B, 3, H, W) float32 images on the CPU, not clipped; without gradients."""
+    """Restore images (B, 3, H, W) float32 on the CPU with OWAN, not clipped; without gradients."""
     image, weights = image.detach().contiguous(), packed(parameters, factor, attention)
     restored = torch.empty_like(image, memory_format=torch.contiguous_format)
     count, _, height, width = image.shape

@@ -1,7 +1,7 @@
 """OWAN's layers compiled for this machine's CPU, forward and backward: the same function, several times faster.
 
-`NativeOwan` is an ordinary module around the ordinary network. Where the compiled code does not apply (parameters on a GPU or
-in another precision while gradients are asked for, no compiler where it was unpickled) it runs the network itself.
+`NativeOwan` is an ordinary module around the ordinary network. Where the compiled code does not apply (parameters on a GPU, or
+in another precision with gradients, or no compiler where it was unpickled), it runs the network itself.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _group(group: Group, x: Tensor) -> Tensor:
 
 
 def forward(network: Owan, image: Tensor) -> Tensor:
-    """Return what `network(image)` gives, (B, 3, H, W) float32 on the CPU, layer by layer and differentiable."""
+    """Compute `network(image)`, (B, 3, H, W) float32 on the CPU, layer by layer and differentiably."""
     with torch.autocast("cpu", enabled=False):
         x = network.head(network.enter(image).contiguous(memory_format=torch.channels_last))
         for number, group in enumerate(network.groups):
@@ -48,7 +48,7 @@ def refuse_tracing(engine: str) -> None:
 
 
 def check_batch(image: Tensor) -> None:
-    """Raise ValueError for what is no batch of images."""
+    """Raise ValueError for anything but a batch of images."""
     if image.ndim != 4 or image.shape[1] != 3:
         raise ValueError(f"expected images (B, 3, H, W), got {tuple(image.shape)}")
     if not image.is_floating_point():
@@ -56,7 +56,7 @@ def check_batch(image: Tensor) -> None:
 
 
 def plain(network: nn.Module, image: Tensor) -> Tensor:
-    """Return what the network itself makes of images of any precision on any device, in theirs."""
+    """Run the network itself on images of any precision and device, and return the result in theirs."""
     own = next(network.parameters())
     if own.is_meta:
         raise ValueError("the network's parameters are on the device 'meta', where tensors hold nothing; load weights first")
@@ -64,14 +64,14 @@ def plain(network: nn.Module, image: Tensor) -> Tensor:
 
 
 def asks_for_gradients(image: Tensor, parameters: list[nn.Parameter]) -> bool:
-    """Return whether autograd is to record what happens to the images."""
+    """Return whether autograd must record the computation."""
     return torch.is_grad_enabled() and (image.requires_grad or any(one.requires_grad for one in parameters))
 
 
 class NativeOwan(nn.Module):
     """An `Owan` run by compiled code, for inference and training; its parameters are the network's own.
 
-    For inference parameters and images of other precisions are computed in float32; with gradients in their own, plainly.
+    Without gradients, other precisions are computed in float32; with gradients, in their own by the network itself.
     """
 
     engine = "native"

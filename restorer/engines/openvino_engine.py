@@ -1,9 +1,9 @@
-"""A network run by OpenVINO on the CPU, one image at a time, in float32: its default bfloat16 is wrong by up to 0.08 here.
+"""A network run by OpenVINO on the CPU, one image at a time, in float32: its default bfloat16 has errors of up to 0.08 here.
 
-Tiles have one fixed shape. Photos restored whole share one model of free sides, of which OpenVINO keeps only so many prepared
-steps: it would keep those of every size it has seen. One image at a time, because a batch of four tiles takes 2.8 GB. What
-OpenVINO makes of the weights is kept by the process, not by the module: copies, pickles and loaded weights need no care, and
-a forked process, in which OpenVINO's threads are missing, runs the network itself.
+Tiles have one fixed shape. Photos restored whole share one model with dynamic sides; the number of prepared steps that OpenVINO
+keeps is limited, as it would keep those of every size it has seen. Images are computed one at a time, because a batch of four
+tiles takes 2.8 GB. The compiled model is kept by the process, not by the module, so that copies, pickles and loaded weights
+work; a forked process, in which OpenVINO's threads are missing, runs the network itself.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ KEPT = 2  # compiled models that a process keeps, some hundred MB each
 
 
 class _Process:
-    """What this process has of OpenVINO: a request of each compiled model by what it was made of, used by one at a time."""
+    """The state of OpenVINO in this process: an infer request for each compiled model, used by one thread at a time."""
 
     lock: ClassVar = threading.Lock()
     requests: ClassVar[dict[tuple[str, int | None, int], Any]] = {}
     began: ClassVar[int | None] = None  # the process that first compiled a model
-    told: ClassVar[bool] = False
+    warned: ClassVar[bool] = False
 
 
 def _lost_in_a_fork() -> bool:
     """Return whether OpenVINO was used before this process was forked off; it is logged once."""
     lost = _Process.began is not None and _Process.began != os.getpid()
-    if lost and not _Process.told:
-        _Process.told = True
+    if lost and not _Process.warned:
+        _Process.warned = True
         logger.warning(
             "OpenVINO does not survive a fork; this process runs the network in plain PyTorch (or start it by spawn)"
         )
@@ -63,7 +63,7 @@ def _compile(network: nn.Module, size: int | None, threads: int, cache: Path) ->
 
     shape = [1, 3, size or -1, size or -1]
     example = torch.zeros(1, 3, size or EXAMPLE, size or EXAMPLE)
-    # The copy and the tracing leave the program's random numbers and warnings alone.
+    # The copy and the tracing change neither the program's random numbers nor its warnings.
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch's tracing, on which OpenVINO relies
         own = copy.deepcopy(network).float().eval()

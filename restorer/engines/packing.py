@@ -1,4 +1,4 @@
-"""OWAN's weights as one run of floats in the order in which the compiled library reads them (`cpp/network.h`, `cpp/ends.h`)."""
+"""OWAN's weights as one float array in the order in which the compiled library reads them (`cpp/network.h`, `cpp/ends.h`)."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from vocbench.restorer.networks.owan_subpixel import SubpixelOwan
 
 
 def describe(network: Owan) -> tuple[int, str]:
-    """Return by what a network divides the resolution, and its kind of attention."""
+    """Return the factor by which a network divides the resolution, and its kind of attention."""
     groups: Any = network.groups
     kind = next(name for name, made in ATTENTION.items() if isinstance(groups[0].attention, made))
     return getattr(network, "factor", 1), kind
 
 
 def skeleton(factor: int, attention: str) -> Owan:
-    """Return a network whose parameters hold nothing yet."""
+    """Return a network with uninitialised parameters."""
     with torch.device("meta"):
         network = Owan(attention) if factor == 1 else SubpixelOwan(factor, attention)
-    return network.requires_grad_(False)  # so that it takes tensors of inference mode too
+    return network.requires_grad_(False)  # so that it accepts tensors of inference mode too
 
 
 def pack(parameters: Sequence[Tensor], factor: int, attention: str) -> Tensor:

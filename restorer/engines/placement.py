@@ -1,4 +1,4 @@
-"""Where and on what an engine runs a network."""
+"""The placement of a network: the device, tiling, batch size and cache folder of its engine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Placement:
     """The device, tiling, batch size and cache folder that an engine runs a network with."""
 
     device: str = "cpu"  # or cuda, cuda:N
-    tiling: Tiling = field(default_factory=Tiling)  # how photos are cut before they come to the engine
+    tiling: Tiling = field(default_factory=Tiling)  # how photos are cut into tiles before the engine gets them
     batch: int = 1  # tiles at a time, at most
     cache: Path = field(default_factory=cache_folder)  # keeps compiled forms
 
@@ -26,5 +26,5 @@ class Placement:
 
 
 def full_precision() -> AbstractContextManager[None]:
-    """Return a context in which convolutions on CUDA are in float32, not in TF32; what the program had set comes back."""
+    """Return a context in which convolutions on CUDA are in float32, not in TF32; the program's setting is restored."""
     return cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False)

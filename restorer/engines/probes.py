@@ -52,7 +52,7 @@ def probes(size: int | None) -> Tensor:
 
 @torch.inference_mode()
 def largest_error(made: torch.nn.Module, network: torch.nn.Module, size: int | None) -> float:
-    """Return by how much `made` differs from `network`, both clipped to [0, 1], at most; NaN where it gives NaN."""
+    """Return the largest difference between `made` and `network`, both clipped to [0, 1]; NaN if one returns NaN."""
     own = next(network.parameters())
     errors = []
     for probe in probes(size):

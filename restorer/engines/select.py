@@ -1,6 +1,6 @@
-"""How a restorer's network is executed: the same function by different means, chosen by name.
+"""Choose by name the engine that executes a restorer's network; all of them compute the same function.
 
-`auto` takes the fastest at hand: on a CPU `native` where there is a C++ compiler, else `openvino`, else `torch`; on CUDA
+`auto` takes the fastest one available: on a CPU `native` where there is a C++ compiler, else `openvino`, else `torch`; on CUDA
 `triton`, in half precision if that agrees with the plain network on flat, smooth, drawn, clean and degraded pictures, or else
 in float32, else `torch`.
 """
@@ -32,9 +32,9 @@ Builder = Callable[[nn.Module, Placement], nn.Module]
 
 
 class TorchEngine(nn.Module):
-    """The network in channels-last memory on a device; images go there and come back.
+    """The network in channels-last memory on a device; images are moved there and back.
 
-    On a CPU image by image, which is no slower and makes a result independent of what comes with it, to the bit.
+    On a CPU it computes image by image, which is no slower and makes results independent of the batch, to the bit.
     """
 
     engine = "torch"
@@ -45,7 +45,7 @@ class TorchEngine(nn.Module):
 
     @property
     def any_number(self) -> bool:
-        """Return whether a tile's result is the same whatever comes with it."""
+        """Return whether a tile's result does not depend on the rest of its batch."""
         return self._own().device.type == "cpu"
 
     def _own(self) -> Tensor:
@@ -109,7 +109,7 @@ def _checked_triton(network: Owan, placement: Placement) -> nn.Module | None:
 
 
 def auto_engine(network: nn.Module, placement: Placement) -> nn.Module:
-    """Return the fastest engine at hand; log a notice where neither compiled one is."""
+    """Return the fastest available engine; log a notice if neither compiled one is available."""
     if placement.on_cpu and isinstance(network, Owan):
         if native.available():
             return native_engine(network, placement)
@@ -135,20 +135,20 @@ def check_engine(name: str) -> None:
         raise ValueError(f"unknown engine {name!r}; choose one of {', '.join(ENGINES)}")
 
 
-BATCHES = (4, 8, 16, 32)  # tiles at a time among which the fastest is looked for
+BATCHES = (4, 8, 16, 32)  # tiles per batch among which the fastest is chosen
 BATCH = 16
 
 
 def fastest_batch(network: nn.Module, placement: Placement, engine: str = "auto") -> int:
-    """Return how many tiles at a time are fastest here: measured once for each engine, device and tile.
+    """Return the number of tiles per batch that is fastest here, measured once for each engine, device and tile.
 
-    Only where it matters: on a CPU every engine computes tile by tile.
+    This matters only on GPUs: on a CPU every engine computes tile by tile.
     """
     device, size, cache = placement.device, placement.tiling.size, placement.cache
     if size is None or engine == "torch" or placement.on_cpu:
         return BATCH if size else 1
     if usable(cache) != cache:
-        return BATCH  # measuring takes longer than it saves where it cannot be remembered
+        return BATCH  # measuring is not worth it if the result cannot be stored
     path = cache / "batches.json"
     key = f"{engine} {device} {size} {_machine(device)}"
     known = _read_json(path)
@@ -178,7 +178,7 @@ def _seconds_per_tile(network: nn.Module, placement: Placement, engine: str) -> 
     with torch.inference_mode():
         for _ in range(3):  # the first one warms up
             begun = time.perf_counter()
-            made(tiles)  # gives its result on the CPU, so the device is done
+            made(tiles)  # the result is on the CPU, so the device has finished
             spent.append(time.perf_counter() - begun)
     return min(spent[1:]) / placement.batch
 

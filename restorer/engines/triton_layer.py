@@ -1,11 +1,11 @@
 """OWAN's operation layer as Triton kernels for CUDA, in float16, bfloat16 or float32 with float32 accumulation.
 
-A layer runs as two kernels over blocks of pixels of a tile, all 16 channels at once. `_middle` makes what the second
-depthwise convolutions need from their neighbours: ReLU(pointwise(depthwise(x))) for k = 3, 5, 7, 48 channels. `_finish` does
-everything else without writing anything but the layer's output: the second depthwise convolutions, the dilated ones, the
-pooling, each operation's matrix with its attention weight folded in (see `folding.fold`), both ReLUs and the sum.
+A layer runs as two kernels over blocks of pixels of a tile, all 16 channels at once. `_middle` computes the inputs of the
+second depthwise convolutions: ReLU(pointwise(depthwise(x))) for k = 3, 5, 7, 48 channels. `_finish` does everything else
+without writing anything but the layer's output: the second depthwise convolutions, the dilated ones, the pooling, each
+operation's matrix with its attention weight folded in (see `folding.fold`), both ReLUs and the sum.
 
-What bounds it, for one 500x375 photo in 128-pixel tiles of stride 96 (20 tiles, 327,680 pixels) and 40 layers:
+Bounds for one 500x375 photo in 128-pixel tiles of stride 96 (20 tiles, 327,680 pixels) and 40 layers:
 
 - Device memory, half precision: a pixel's 32 bytes are read twice and written once, its 96 middle bytes written and read once:
   288 bytes, 3.8 GB in all, 0.8 ms at an H200's 4.8 TB/s. One kernel without middle maps in memory would move 0.8 GB (0.2 ms)
@@ -172,7 +172,7 @@ class TritonOwan(nn.Module):
 
     Its parameters are the network's own. What surrounds the layers and the attention run in PyTorch in float32, the layers in
     `dtype`. On CUDA the whole network is captured for each of the last few input shapes as a CUDA graph, so that its launches
-    cost nothing; keep to one shape, as tiles do. With gradients asked for, the network itself runs.
+    cost nothing; use one shape, as tiles do. With gradients, the network itself runs.
     """
 
     engine = "triton"
@@ -188,7 +188,7 @@ class TritonOwan(nn.Module):
         self.register_load_state_dict_post_hook(_forget_weights)
 
     def _forget(self) -> None:
-        self._known: list[nn.Parameter] | None = None  # looking through 980 parameters takes as long as a batch
+        self._known: list[nn.Parameter] | None = None  # checking 980 parameters takes as long as a batch
         self._made: tuple[list, list, dict] | None = None  # marks of the parameters, layers folded from them, graphs by shape
 
     def _apply(self, fn, recurse: bool = True):
@@ -196,7 +196,7 @@ class TritonOwan(nn.Module):
         return super()._apply(fn, recurse)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return everything but what is made of the parameters, which copies make anew."""
+        """Return everything but the data derived from the parameters, which copies derive again."""
         return self.__dict__ | {"_known": None, "_made": None}
 
     def _own(self) -> list[nn.Parameter]:

@@ -15,7 +15,7 @@ Photo = np.ndarray  # (H, W, 3) float64 in [0, 1]
 def noise_level(photo: Photo) -> float:
     """Return the deviation of white noise in [0, 1] by the finest wavelet details (Donoho and Johnstone, 1994).
 
-    The mean of the channels; one without any detail has none.
+    It is the mean over the channels; a channel without detail counts as free of noise.
     """
     from skimage.restoration import estimate_sigma
 

@@ -1,8 +1,8 @@
-"""DnCNN: predicts what was added to the image and subtracts it (Zhang et al., 2017, arXiv:1608.03981).
+"""DnCNN: predicts the noise and subtracts it (Zhang et al., 2017, arXiv:1608.03981).
 
 Depth 20, as its blind colour model.
 
-A fresh network starts from other weights than the paper's: see `start_near_identity`.
+Unlike in the paper, a new network is initialised near the identity: see `start_near_identity`.
 
 Loads weights of this project, and the `.pth` files of KAIR (github.com/cszn/KAIR), with or without batch norms.
 """
@@ -42,7 +42,7 @@ class DnCNN(nn.Module):
 
 
 def start_near_identity(network: DnCNN, spread: float = 0.3) -> DnCNN:
-    """Give the network weights from which the L1 loss learns, and return it.
+    """Initialise the network so that training with L1 loss makes progress, and return it.
 
     From random weights, eighteen layers mix a pixel's noise with that of thousands of others, and the loss first pulls the
     output to zero, where hardly any gradient is left. Here every inner layer hands its input on, plus `spread` times random
@@ -97,5 +97,5 @@ class ClippedDnCNN(nn.Module):
         self.network = (fold(network) if has_norms else network).to(device).to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> Tensor:
-        own = next(self.network.parameters())  # moved, perhaps, since it was made
+        own = next(self.network.parameters())  # the network may have been moved since it was built
         return self.network(images.to(own.device)).clamp(0, 1).to(images.device)

@@ -14,7 +14,7 @@ from vocbench.restorer.networks.owan_subpixel import SubpixelOwan, begin
 from vocbench.restorer.weight_files import WeightsFile, check_state, open_weights
 
 RELEASED_TILING = "63:42"  # of the authors' weights: their training patches, a third overlapping
-NETWORKS = {  # kind of attention, and by what the resolution is divided
+NETWORKS = {  # kind of attention, and factor that divides the resolution
     "owan": ("input", 1),
     "owan-half": ("input", 2),
     "owan-quarter": ("input", 4),
@@ -80,16 +80,16 @@ def load_owan(source: str | Path | WeightsFile, network: str | None = None) -> O
     with torch.random.fork_rng(devices=[]):  # weights that are replaced at once draw nothing from the program's random numbers
         made = build(network or guess_network(state))
     if isinstance(made, SubpixelOwan):
-        state.setdefault("ceilings", made.ceilings)  # of a training from before there were any
+        state.setdefault("ceilings", made.ceilings)  # weights trained before there were ceilings
     check_state(file.path, network or "OWAN", made.state_dict(), state)
     made.load_state_dict(state)
     return made.eval()
 
 
 def begin_from(network: str, path: str | Path) -> Owan:
-    """Return the network `network` of `NETWORKS` begun from weights of it, or of OWAN at another resolution.
+    """Return the network `network` of `NETWORKS` initialised from its own weights, or from those of OWAN at another resolution.
 
-    Raises FileNotFoundError for a missing file and ValueError for a damaged file or one that no beginning can be made of.
+    Raises FileNotFoundError for a missing file and ValueError for a damaged file or one that cannot initialise it.
     """
     file = open_weights(path)
     state = rename_released(file.state)
@@ -99,4 +99,4 @@ def begin_from(network: str, path: str | Path) -> Owan:
     try:
         return begin(made, state)
     except ValueError as error:
-        raise ValueError(f"{path}: {network} cannot begin from it: {error}") from None
+        raise ValueError(f"{path}: {network} cannot start from it: {error}") from None

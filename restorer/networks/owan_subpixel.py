@@ -3,14 +3,14 @@
 Everything between head and tail is `owan.Owan`'s, at 1/n of the sides and so 1/n² of the work; its receptive field is n times
 as wide. The subpixels of a block are the head's input channels (Shi et al., CVPR 2016, arXiv:1609.05158, section 3, inverted).
 
-What `pixel_shuffle` alone would leave as blocks, and detail that is in the photo already, take ways of their own:
+Block artefacts of `pixel_shuffle`, and detail that the photo already has, are handled separately:
 
     output = (1 - g) * enlarge(tail) + g * enlarge(block means)  +  (1 - d) * subpixels + d * (image - enlarge(block means))
 
 `enlarge` is bicubic, `subpixels` are learnt on top of it, and the gates g (for the block means) and d (for what is finer) are
 in [0, 1] for each block, from the network's features and from how much the image varies within and among blocks. Noise differs
-between the colours and detail hardly does, so the variances of R - G and G - B are among them. A clean photo opens both gates
-and comes back as it was; noise shuts them.
+between the colours and detail hardly does, so they include the variances of R - G and G - B. A clean photo opens both gates and
+comes back unchanged; noise shuts them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def enlarge(image: Tensor, factor: int) -> Tensor:
 
 
 def _held(x: Tensor, low: float, high: float) -> Tensor:
-    """Return x clamped, with gradients as if it were not: what has left the range could not learn its way back otherwise."""
+    """Return x clamped, with gradients as if it were not, so that values outside the range can still be trained."""
     held = x.clamp(low, high)
     return x + (held - x).detach() if torch.is_grad_enabled() and x.requires_grad else held
 
@@ -80,8 +80,8 @@ class Gates(nn.Module):
 class SubpixelOwan(Owan):
     """The network at 1/`factor` of the resolution: RGB (B, 3, H, W) in [0, 1] to the same shape, not clipped.
 
-    No input makes it explode: each group's features are kept at or below its ceiling, the most that photos reach (on one full
-    colour they would grow a thousandfold), block means in [0, 1] and what is finer in [-0.5, 0.5]. The ceilings are a buffer,
+    Features cannot explode: those of each group are limited by its ceiling, the largest value on photos (on a saturated flat
+    colour they would grow a thousandfold), block means to [0, 1] and finer detail to [-0.5, 0.5]. The ceilings are a buffer,
     saved with the weights; `measure_ceilings` finds them.
     H and W are any sizes of at least 1 pixel: the last rows and columns are repeated up to a multiple of the factor.
     """
@@ -115,7 +115,7 @@ class SubpixelOwan(Owan):
         height, width = image.shape[2:]
         grown = self._grown(image)
         means, subpixels = self.tail(features).split([3, 3 * self.factor**2], 1)
-        means, subpixels = _held(means, 0, 1), _held(subpixels, -0.5, 0.5)  # whatever the features hold, the image stays one
+        means, subpixels = _held(means, 0, 1), _held(subpixels, -0.5, 0.5)  # the image stays valid for any features
         given = avg_pool2d(grown, self.factor)  # (B, 3, h, w)
         opened = self.gates(features, statistics(grown, self.factor))  # (B, 2, h, w)
         gates = interpolate(opened, grown.shape[2:], mode="bilinear", align_corners=False)
@@ -128,22 +128,22 @@ class SubpixelOwan(Owan):
 
 
 def begin(network: SubpixelOwan, state: Mapping[str, Tensor]) -> SubpixelOwan:
-    """Give a network the weights of a trained one as its beginning, and return it.
+    """Initialise a network with the weights of a trained one, and return it.
 
     `state` is of the full resolution (head 3 → 16: repeated over the subpixels and divided by n², which equals shrinking by
     averages), of `pixel_shuffle`'s form without gates (head 3 n² → 16, tail 16 → 3 n²: the tail's block means), or of this
-    network itself. The learnt subpixels begin at zero. Raises ValueError for other shapes.
+    network itself. The learnt subpixels start at zero. Raises ValueError for other shapes.
     """
     count = network.factor**2
     made = dict(network.state_dict())
     given = {name.removeprefix("net.") for name in state}
     missing = next((name for name in made if name not in given and not name.startswith(("gates.", "ceilings"))), None)
     if missing:
-        raise ValueError(f"it lacks {missing!r}; begin from OWAN with the same kind of attention")
+        raise ValueError(f"it lacks {missing!r}; start from OWAN with the same kind of attention")
     for name, tensor in state.items():
         name = name.removeprefix("net.")
         if name not in made:
-            raise ValueError(f"{name!r} is no weight of this network; begin from OWAN's")
+            raise ValueError(f"{name!r} is not a weight of this network; start from OWAN's")
         if name == "head.0.weight" and tensor.shape[1] == 3:
             tensor = tensor.repeat_interleave(count, 1) / count  # pixel_unshuffle's order: colour by colour
         if name == "tail.weight" and tensor.shape[0] in (3, 3 * count):
@@ -161,8 +161,8 @@ def begin(network: SubpixelOwan, state: Mapping[str, Tensor]) -> SubpixelOwan:
 def measure_ceilings(network: SubpixelOwan, images: Iterable[Tensor], margin: float = 1.0) -> Tensor:
     """Set a network's ceilings to `margin` times the most that each group's features reach on images (B, 3, H, W): (10,).
 
-    Features are counted as they are without ceilings. The images are to be all kinds of photos that the network is for, clean
-    ones too: what passes the ceilings on others is cut off.
+    Features are measured without ceilings. The images must include all kinds of photos that the network is for, clean ones too,
+    as larger features on other photos are cut off.
     """
     most = torch.zeros_like(network.ceilings)
     for image in images:

@@ -4,8 +4,8 @@ Twelve small networks (1-4 against blur, 5-8 against noise, 9-12 against JPEG, w
 at a 63x63 patch and chooses one of them, or to stop, at most three times. Outputs of tools are never clipped in between.
 
 A photo is treated as the authors treat it: cut into 63x63 patches without overlap from the top left, every patch votes, the
-tool with most votes (the lowest of equals) is applied to the whole photo. Photos smaller than a patch are grown by reflection
-for the vote.
+tool with most votes (the lowest of equals) is applied to the whole photo. Photos smaller than a patch are extended by
+reflection for the vote.
 """
 
 from __future__ import annotations
@@ -226,10 +226,10 @@ def _converted(folder: Path) -> dict[str, Tensor]:
 
 def _prefix(folder: Path, pattern: str) -> Path:
     """Return the one checkpoint of a folder, or of its subfolder that fits, whose name fits."""
-    found = sorted({*folder.glob(f"{pattern}.index"), *folder.glob(f"{pattern}/*.index")})
-    if not found:
+    checkpoints = sorted({*folder.glob(f"{pattern}.index"), *folder.glob(f"{pattern}/*.index")})
+    if not checkpoints:
         raise FileNotFoundError(f"{folder}: no checkpoint {pattern}.index; {EXPECTED}")
-    return found[0].with_suffix("")
+    return checkpoints[0].with_suffix("")
 
 
 def import_checkpoints(folder: str | Path, out: str | Path) -> None:

@@ -97,7 +97,7 @@ def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def _fields(message: bytes) -> dict[int, list]:
     """Return the values of a protobuf message by field number: numbers, or bytes."""
-    found: dict[int, list] = {}
+    values: dict[int, list] = {}
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)
@@ -114,8 +114,8 @@ def _fields(message: bytes) -> dict[int, list]:
             value, at = message[at : at + size], at + size
         else:
             raise _Damaged(f"unknown wire type {kind}")
-        found.setdefault(tag >> 3, []).append(value)
-    return found
+        values.setdefault(tag >> 3, []).append(value)
+    return values
 
 
 def _tensor(entry: bytes, values: bytes) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The batches of a training's steps, made ahead, and its validation sets."""
+"""The training batches, prepared one step ahead, and the validation sets."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from vocbench.restorer.training.settings import Training
 
 
 class Patches:
-    """The steps' batches, each made while the step before runs: sizes drawn per step, samples shared out exactly."""
+    """The batch of each step, prepared during the step before: sizes are drawn per step, samples divided among processes."""
 
     def __init__(self, settings: Training, process: Process, names: Sequence[str] | None = None):
-        """Begin to make batches; `names` are the held-out photos of a training that goes on."""
+        """Start to prepare batches; `names` are the held-out photos of a resumed training."""
         self.settings, self.process = settings, process
         self.photos = part(settings.clean, settings.held, names)
         mixture = dict(settings.mixture)
@@ -32,7 +32,7 @@ class Patches:
         return self.photos.held
 
     def next(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the batch of a step; the following one is begun."""
+        """Return the batch of a step, and start to prepare the next one."""
         now = self._ahead.pop(step, None) or self._worker.submit(self.batch, step)
         self._ahead = {step + 1: self._worker.submit(self.batch, step + 1)}
         return now.result()

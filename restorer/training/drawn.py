@@ -1,4 +1,4 @@
-"""Pictures that no photo collection holds enough of: flat, smooth, drawn and letterboxed ones, for training and for tests.
+"""Pictures that photo collections lack: flat, smooth, drawn and letterboxed ones, for training and for tests.
 
 A network that has only seen photos may add colours and patterns to these.
 Each kind is a function of a side in pixels and a generator.
@@ -16,7 +16,7 @@ BARS = ((0, 0, 0), (255, 255, 255), (114, 114, 114))  # of films, of scans, and 
 
 
 def colour(random: Generator) -> np.ndarray:
-    """Return a colour (3,) of 0 to 255: a quarter each white or black, a grey, a full colour, and any other."""
+    """Return a colour (3,) in 0 to 255: with equal chance white or black, a grey, a saturated colour, or any other."""
     kind = int(random.integers(4))
     if kind == 0:
         return np.full(3, float(random.choice([0, 255])))

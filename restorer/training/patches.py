@@ -24,7 +24,7 @@ from vocbench.restorer.training.drawn import draw, letterboxed
 from vocbench.restorer.training.photos import Recent
 
 SCALES = (1.0, 2 / 3, 1 / 3)
-MEMORY = 2 * 2**30  # bytes of decoded photos; those beyond are decoded anew when they are needed
+MEMORY = 2 * 2**30  # bytes of decoded photos kept; others are decoded again when needed
 MARGIN = BLUR_RADIUS + 16  # pixels around a patch: the blur's reach and one JPEG block row
 
 
@@ -35,7 +35,7 @@ class Sample:
     crop: np.ndarray  # (size + 2 MARGIN, same, 3) uint8
     levels: Levels
     recipe: str
-    is_photo: bool = True  # whether it shows a photo, at least in part; else it is drawn
+    is_photo: bool = True  # whether it shows a photo, at least in part, and not a drawn picture
 
 
 def parse_mixture(text: str) -> dict[str, float]:

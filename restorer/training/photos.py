@@ -1,4 +1,4 @@
-"""The clean photos of a training: found below its folders, looked at before the first step, and parted by their names."""
+"""The clean photos of a training: listed from its folders, checked before the first step, and split by their names."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def photos_by_name(folders: Sequence[str | Path]) -> list[tuple[str, Path]]:
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder}: no such folder of clean photos")
-        found = [path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
-        found = sorted(path for path in found if not any(part.startswith(".") for part in path.parts))
-        if not found:
+        paths = [path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
+        paths = sorted(path for path in paths if not any(part.startswith(".") for part in path.parts))
+        if not paths:
             raise ValueError(f"{folder}: holds no JPEG or PNG photo")
-        for path in found:
+        for path in paths:
             photos.setdefault(folder / path, path.as_posix())  # a folder inside another one counts once
     return [(name, path) for path, name in photos.items()]
 
@@ -43,7 +43,7 @@ def list_photos(folders: Sequence[str | Path]) -> list[Path]:
 
 
 def broken_photos(photos: Sequence[Path]) -> list[str]:
-    """Decode every photo and return what is wrong with those that cannot be, each with its name."""
+    """Decode every photo and return the errors of those that cannot be decoded, each with the name."""
 
     def look(path: Path) -> str | None:
         try:
@@ -81,8 +81,8 @@ def _place(name: str) -> int:
 def part(folders: Sequence[str | Path], every: int, names: Sequence[str] | None = None) -> Parted:
     """Hold out about one photo of `every`, chosen by a hash of its name, or those of the given names.
 
-    A photo so stays on its side whichever others come or go and wherever its folder lies; at least one is held out. Raises
-    ValueError where none of the given names is found.
+    So a photo stays in its set whatever photos are added or removed and wherever its folder lies; at least one is held out.
+    Raises ValueError if none of the given names is found.
     """
     photos = photos_by_name(folders)
     if names is None:
@@ -113,7 +113,7 @@ class Recent:
         self._lock = Lock()
 
     def get(self, key: Hashable, make: Callable[[], np.ndarray]) -> np.ndarray:
-        """Return what is kept under a key, or what `make` gives, which is kept from now on."""
+        """Return the array cached under a key, or else that of `make`, which is then cached."""
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)

@@ -1,4 +1,4 @@
-"""What a training is asked to do: its settings with their units and origins, its budget and its learning rate."""
+"""The settings of a training with their units and origins, its budget and its learning rate."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Training:
     batch: int = 32  # patches of the first size; other sizes get about as many pixels
     learning_rate: float = 1e-3
     gates_factor: float = 10.0  # of the learning rate, for the gates of a network at a part of the resolution
-    only: str = ""  # how the names of the parameters begin that are trained; the others stay as they are
+    only: str = ""  # train only parameters whose names begin with this
     warmup: int = 0  # steps of linear rise
     betas: tuple[float, float] = (0.9, 0.99)
     clip: float = 1.0  # norm of the gradient, 0 for none
@@ -30,7 +30,7 @@ class Training:
     minutes: float | None = None
     seed: int = 0
     validate: int = 250  # steps between validations and checkpoints
-    held: int = 20  # about every how many photos one is held out for validation
+    held: int = 20  # about one in this many photos is held out for validation
     task_weight: float = 0.0  # weight of the task loss, beside L1
     drawn: float = 0.0  # share of patches that are flat, smooth or drawn pictures
     scales: tuple[float, ...] = SCALES  # of the photos that patches are cut from
@@ -44,14 +44,14 @@ class Training:
         if self.batch < 1 or self.held < 2:
             raise ValueError(f"expected batch >= 1 and held >= 2, got {self.batch} and {self.held}")
         if not 0 <= self.drawn <= 1:
-            raise ValueError(f"the share of drawn pictures lies in 0 to 1, got {self.drawn}")
+            raise ValueError(f"the share of drawn pictures must be in 0 to 1, got {self.drawn}")
         if not self.scales or not all(0 < scale <= 1 for scale in self.scales):
-            raise ValueError(f"scales of photos are above 0 and at most 1, got {self.scales}")
+            raise ValueError(f"scales of photos must be above 0 and at most 1, got {self.scales}")
         if self.validate < 1:
             raise ValueError(f"expected at least 1 step between validations, got {self.validate}")
 
 
-# What a resumed run may be given anew: none of them changes what the steps so far have meant.
+# Settings that may change when a training is resumed: none of them affects the steps so far.
 CHANGEABLE = frozenset({"clean", "learning_rate", "clip", "steps", "minutes", "validate", "memory"})
 
 
@@ -65,7 +65,7 @@ def plain(settings: Training) -> dict[str, Any]:
 
 
 def changed(settings: Training, kept: Mapping[str, Any]) -> list[str]:
-    """Return the names of settings that differ from a checkpoint's and must not; one that it lacks had its default then."""
+    """Return the names of settings that must not differ from a checkpoint's but do; settings that it lacks had the default."""
     given = plain(settings)
     before = {field.name: field.default for field in fields(Training)} | {"scales": list(SCALES)} | dict(kept)
     return [name for name, value in given.items() if name not in CHANGEABLE and before[name] != value]

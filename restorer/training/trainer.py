@@ -1,7 +1,7 @@
-"""Training of restorers: the recipe of the OWAN paper (section 4.1) with what a long run on real machines needs.
+"""Training of restorers: the recipe of the OWAN paper (section 4.1), extended for long runs.
 
-L1 loss, Adam with betas 0.9 and 0.99, a learning rate of 1e-3 falling to zero by a cosine, 63x63 patches in batches of 32. On
-top of that: mixtures of recipes and patch sizes, a budget in minutes or steps, an exponential moving average of the weights,
+L1 loss, Adam with betas 0.9 and 0.99, a learning rate of 1e-3 falling to zero by a cosine, 63x63 patches in batches of 32. In
+addition: mixtures of recipes and patch sizes, a budget in minutes or steps, an exponential moving average of the weights,
 gradient clipping, bf16 on CUDA, several processes, and checkpoints from which a run goes on to the same curve.
 """
 
@@ -25,12 +25,12 @@ from vocbench.restorer.training.photos import broken_photos, held_by_place, list
 from vocbench.restorer.training.process import Process
 from vocbench.restorer.training.settings import Training, changed, finished, plain, schedule
 
-ENOUGH = 40  # dB, 2.5 of 255 levels: better ones do not count, or a network that changes nothing would win by clean patches
-CHECKED = 16  # steps between looks at the losses; a look waits for the device
+ENOUGH = 40  # dB, 2.5 of 255 levels: more does not count, or a network that changes nothing would win by clean patches
+CHECKED = 16  # steps between checks of the losses; a check waits for the device
 
 
 class Average:
-    """Exponential moving average of a network's weights, warmed up so that the first steps do not weigh on it for long."""
+    """Exponential moving average of a network's weights, with a warm-up so that the first steps are soon forgotten."""
 
     def __init__(self, network: nn.Module, decay: float):
         self.decay, self.steps = decay, 0
@@ -39,7 +39,7 @@ class Average:
         self._pairs = [(self.state[name], live[name]) for name in live]
 
     def load(self, state: Mapping[str, Tensor], steps: int) -> None:
-        """Go on from an average kept after `steps` updates."""
+        """Continue from an average saved after `steps` updates."""
         for name, tensor in self.state.items():
             tensor.copy_(state[name])
         self.steps = steps
@@ -57,14 +57,14 @@ class Average:
 
 
 class Losses:
-    """The losses since the last validation, kept on their device: to read one would wait for it at every step."""
+    """The losses since the last validation, kept on their device, as reading one waits for the device."""
 
     def __init__(self, device: torch.device):
         self.sum, self.count = torch.zeros((), dtype=torch.float64, device=device), 0
         self.odd = torch.full((), math.inf, device=device)  # the first step whose loss is not finite
 
     def add(self, loss: Tensor, total: Tensor, step: int) -> None:
-        """Take the L1 loss and the whole loss of a step."""
+        """Record the L1 loss and the whole loss of a step."""
         self.sum, self.count = self.sum + loss, self.count + 1
         self.odd = torch.minimum(self.odd, torch.where(total.isfinite(), math.inf, float(step)))
 
@@ -94,7 +94,7 @@ def _groups(network: nn.Module, settings: Training) -> list[dict[str, Any]]:
 
 
 def _freeze(network: nn.Module, only: str) -> None:
-    """Leave gradients to the parameters whose names begin with `only`; ValueError where there is none."""
+    """Freeze all parameters except those whose names begin with `only`; ValueError if there are none."""
     names = [name for name, _ in network.named_parameters()]
     if not any(name.startswith(only) for name in names):
         parts = sorted({name.split(".")[0] for name in names})
@@ -140,21 +140,21 @@ class Trainer:
         self.rows: list[dict[str, float]] = []
 
     def _keep_apart(self) -> None:
-        """Refuse to write among the photos, where the curve's picture would be taken for one."""
+        """Refuse to write into a folder of photos, where the curve's picture would count as a photo."""
         inside = next((one for one in self.settings.clean if self.out.resolve().is_relative_to(Path(one).resolve())), None)
         if inside is not None:
             raise ValueError(f"{self.out}: lies inside the clean photos' folder {inside}; choose another `out`")
 
     def _look_at_photos(self) -> None:
-        """Decode every photo, each process its share: an unreadable one must not end a run after hours."""
+        """Decode every photo, each process its share, so that an unreadable one does not end a run after hours."""
         photos = list_photos(self.settings.clean)
         own = broken_photos(photos[self.process.rank :: self.process.count])
         refuse_broken(self.process.gathered(own), len(photos))
 
     def resume(self) -> bool:
-        """Go on from the checkpoint in `out`; False where there is none.
+        """Resume from the checkpoint in `out`; False if there is none.
 
-        The budget, the learning rate, the clipping and the folders' paths may be others than before. Raises ValueError for a
+        The budget, the learning rate, the clipping and the folders' paths may have changed. Raises ValueError for a
         damaged checkpoint and for one of other settings.
         """
         path = self.out / "checkpoint.pt"
@@ -228,11 +228,11 @@ class Trainer:
         if step is not None:
             self._stop(f"the loss was not finite at step {step}")
 
-    def _stop(self, what: str) -> None:
-        raise FloatingPointError(f"{what}; lower `learning_rate` or `clip` and resume from {self.out / 'checkpoint.pt'}")
+    def _stop(self, reason: str) -> None:
+        raise FloatingPointError(f"{reason}; lower `learning_rate` or `clip` and resume from {self.out / 'checkpoint.pt'}")
 
     def _alternate(self) -> None:
-        """Let input-independent attention and kernels learn in turns, each on its own batch, as first-order DARTS does."""
+        """Train input-independent attention and kernels alternately, each on its own batch, as first-order DARTS does."""
         attention = [p for name, p in self.network.named_parameters() if name.endswith("attention.logits")]
         if not attention:
             return

@@ -253,7 +253,7 @@ def test_an_unusable_cache_costs_time_only(tmp_path, photo):
     cached = vocbench(*arguments, tmp_path / "a")
     done = vocbench(*arguments, tmp_path / "b", environment={"VOCBENCH_CACHE": str(tmp_path / "file" / "cache")})
     assert cached.returncode == done.returncode == 0, done.stderr
-    assert done.stderr.count("cache: cannot be written to (Not a directory); what it would keep is made anew each time") == 1
+    assert done.stderr.count("cache: cannot be written to (Not a directory); its contents are made again each time") == 1
     assert len(done.stderr.splitlines()) == 1
     assert (tmp_path / "a" / "small.png").read_bytes() == (tmp_path / "b" / "small.png").read_bytes()
 

@@ -68,8 +68,8 @@ def test_bad_options_are_told(folder, tmp_path):
     given = ["dncnn", "--clean", folder, "--out", tmp_path / "out", "--steps", "1"]
     for options, told in (
         (["--scales", "half"], "--scales 'half': expected parts of the photos' sides"),
-        (["--scales", "2"], "scales of photos are above 0 and at most 1"),
-        (["--drawn", "1.5"], "the share of drawn pictures lies in 0 to 1, got 1.5"),
+        (["--scales", "2"], "scales of photos must be above 0 and at most 1"),
+        (["--drawn", "1.5"], "the share of drawn pictures must be in 0 to 1, got 1.5"),
         (["--task-detector", "a.pt"], "--task-detector a.pt: may run code when it is loaded; add --trust-weights"),
         (["--validate", "0"], "expected at least 1 step between validations, got 0"),
     ):

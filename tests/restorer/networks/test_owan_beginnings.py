@@ -39,5 +39,5 @@ def test_open_gates_give_the_image_back(factor, size):
 def test_a_beginning_from_another_kind_of_attention_is_refused(tmp_path):
     path = tmp_path / "none.safetensors"
     save_weights(path, build("owan-no-attention").state_dict(), "owan-no-attention", "whole")
-    with pytest.raises(ValueError, match=r"none\.safetensors: owan-half cannot begin from it: it lacks 'groups\.0\.attention"):
+    with pytest.raises(ValueError, match=r"none\.safetensors: owan-half cannot start from it: it lacks 'groups\.0\.attention"):
         begin_from("owan-half", path)

@@ -12,8 +12,8 @@ GIVEN = Training(clean=("photos",), steps=100)
         ({"steps": 1, "patch": (63, 15)}, r"patches must be at least 16 pixels, got \(63, 15\)"),
         ({"steps": 1, "patch": ()}, r"patches must be at least 16 pixels, got \(\)"),
         ({"steps": 1, "held": 1}, "expected batch >= 1 and held >= 2, got 32 and 1"),
-        ({"steps": 1, "drawn": 1.1}, "the share of drawn pictures lies in 0 to 1, got 1.1"),
-        ({"steps": 1, "scales": (1.0, 0.0)}, r"scales of photos are above 0 and at most 1, got \(1.0, 0.0\)"),
+        ({"steps": 1, "drawn": 1.1}, "the share of drawn pictures must be in 0 to 1, got 1.1"),
+        ({"steps": 1, "scales": (1.0, 0.0)}, r"scales of photos must be above 0 and at most 1, got \(1.0, 0.0\)"),
         ({"steps": 1, "validate": 0}, "expected at least 1 step between validations, got 0"),
     ],
 )
