@@ -36,7 +36,7 @@ from vocbench.restorer.images import check_image
 class Seen:
     """A readable photo: its size (width, height) in the pixels that its annotation counts, and its EXIF orientation.
 
-    `upright` says whether those pixels are counted after EXIF rotation; `remade` whether a repaired copy encodes it anew.
+    `upright` says whether those pixels are counted after EXIF rotation; `remade` whether a repaired copy encodes it again.
     """
 
     path: Path

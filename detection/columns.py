@@ -50,7 +50,7 @@ class _Columns(Mapping[str, T]):
         return slice(int(self.first[place]), int(self.first[place + 1]))
 
     def _chosen(self, images: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Return where the boxes of the chosen images begin once they stand alone, and the boxes themselves."""
+        """Return the starts of the chosen images' boxes once they are selected, and the indices of these boxes."""
         place = np.fromiter((self.index[image] for image in images), np.int64, len(images))
         counts = np.diff(self.first)[place]
         first = starts(counts)

@@ -138,7 +138,7 @@ def _entry(path: Path, image: str, entry: Any) -> _Gathered:
 
 
 def _numbers(name: str, values: Any, *columns: int) -> np.ndarray:
-    """Return a list of numbers (N,), or of N lists of them where `columns` tells how many, as float64; text is no number."""
+    """Return a list of numbers (N,), or of N lists of `columns` numbers, as float64; text is refused."""
     array = np.asarray(values) if len(values) else np.zeros((0, *columns))
     if array.dtype.kind not in "fiu" or array.shape != (len(array), *columns):
         form = "a list of [x1, y1, x2, y2]" if columns else "a list of numbers"

@@ -84,7 +84,7 @@ def _module_of_file(path: Path) -> ModuleType:
     sys.modules[name] = module  # before it runs, as dataclasses look themselves up there
     folder = str(path.resolve().parent)
     if folder not in sys.path:
-        sys.path.append(folder)  # last: nothing of the user's stands before installed packages
+        sys.path.append(folder)  # last, so that the user's modules never hide installed packages
     try:
         spec.loader.exec_module(module)
     except BaseException:

@@ -76,7 +76,7 @@ class YoloView(nn.Module):
 
     def __init__(self, path: str | Path) -> None:
         super().__init__()
-        self.network = cast(Any, load_fused_network(path).requires_grad_(False))  # its layers tell where they read
+        self.network = cast(Any, load_fused_network(path).requires_grad_(False))  # its layers have the indices of their inputs
         head = self.network.model[-1]
         if type(head).__name__ != "Detect" or head.f != [15, 18, 21]:
             raise ValueError(f"{path}: no detector of YOLOv8; give one, or mobilenet-ssd")

@@ -139,7 +139,7 @@ def _about(exif: Image.Exif) -> Image.Exif:
 
 
 def _png_depth(stream: BinaryIO) -> int | None:
-    """Return the bits a channel of a PNG, which Pillow does not tell of colour ones; None for other files."""
+    """Return the bits per channel of a PNG, which Pillow does not report for colour PNGs; None for other files."""
     stream.seek(0)
     start = stream.read(25)
     return start[24] if len(start) == 25 and start.startswith(b"\x89PNG") else None

@@ -18,7 +18,7 @@ OPTIONAL = ("ultralytics", "openvino", "onnxruntime", "spandrel", "imagecorrupti
 
 
 def facts() -> dict[str, object]:
-    """Return device, hardware, versions, cache, weights at hand, compiler, and which optional packages are installed."""
+    """Return device, hardware, versions, cache, weights present, compiler, and which optional packages are installed."""
     gpus, built_for = cuda_gpus(), cuda_of_torch()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {

@@ -309,7 +309,7 @@ def _progress(stack: ExitStack, out: Path, verbose: bool) -> Callable[[int, int]
         def advance(photos: float, variant: str) -> None:
             if not announced and variant.endswith(STORED):
                 announced.append(out)
-                click.echo(f"results go to {out}", err=True)  # a run that is killed goes on from there
+                click.echo(f"results go to {out}", err=True)  # a run that is killed is resumed from there
             shown.advance(photos, variant)
 
         return advance

@@ -191,7 +191,7 @@ class Frame(TypedDict):
 class _Stage:
     """A restorer and a detector, the size at which frames are restored, and how results are drawn.
 
-    The limits of a gate are for frames at their own size: it looks at the frame as it is, whatever size is restored.
+    The limits of a gate are for frames at their own size, so it decides on the original frame, whatever size is restored.
     """
 
     names: tuple[str, str]

@@ -27,7 +27,7 @@ COLOURS = {
     "cyan": (0, 255, 255), "yellow": (255, 255, 0), "sky": (135, 190, 235), "grass": (70, 120, 50), "skin": (220, 170, 140),
 }  # fmt: skip
 BLOCK = 16  # pixels, of which the mean is compared
-FLATTEST = 20  # photos that are told apart
+FLATTEST = 20  # photos that are listed separately
 WORST = 5  # photos that are named
 
 

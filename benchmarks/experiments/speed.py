@@ -309,7 +309,7 @@ def to_markdown(content: SpeedResults) -> str:
     lines = [
         f"One photo of {width}x{height}, {'whole' if content.tiling == 'whole' else 'in tiles of ' + content.tiling}, at most "
         f"{content.batch} at a time, float32, {content.hardware}, {content.threads} threads, "
-        f"PyTorch {content.versions.get('torch')}, median of {content.rounds} rounds in turns.",
+        f"PyTorch {content.versions.get('torch')}, median of {content.rounds} alternating rounds.",
         "",
         "| engine | ms per photo | min to max | ms of processor time | photos/s | times faster than plain | max error "
         "| peak memory, MB |",

@@ -67,7 +67,7 @@ def draw(judged: Judged, bins: Mapping[str, Bins], gallery: Sequence[str], count
 
 
 def voc_rule(protocol: str) -> str:
-    """Return the rule by which a single IoU is judged: `coco` has several, and `voc10` stands for it."""
+    """Return the rule for a single IoU: the protocol's own, or `voc10` for `coco`, which has several IoUs."""
     return "voc10" if protocol == "coco" else protocol
 
 
@@ -123,7 +123,7 @@ def by_level(
 ) -> dict[str, list[float | None]]:
     """Return the mAP of a variant in every bin of each degradation's level, over the classes that count and are in the bin.
 
-    Clean photos have one draw, taken for all.
+    Clean photos have one draw, which is used for all.
     """
     values: dict[str, list[float | None]] = {}
     for name, one in bins.items():

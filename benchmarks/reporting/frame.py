@@ -40,7 +40,7 @@ class Axis(NamedTuple):
 
 
 def axis(values: Sequence[float], zero: bool = True) -> Axis:
-    """Return an axis of three to nine steps that holds the values and, unless told otherwise, zero."""
+    """Return an axis of three to nine steps that contains the values and, by default, zero."""
     values = [*values, 0.0] if zero or not values else values
     low, high = min(values), max(values)
     if high == low:

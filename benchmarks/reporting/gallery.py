@@ -1,4 +1,4 @@
-"""The photos that restoring changed most, kept while a run goes on.
+"""The photos that restoring changed most, kept during a run.
 
 A photo's change is the number of objects regained (detected in the restored but not in the distorted photo) and lost (the other
 way round), for the restored variant that changed most, at scores of 0.3 and above, first draw. The `KEPT` photos that changed

@@ -99,7 +99,7 @@ class Results(Struct, frozen=True, kw_only=True):
     seed: int
     draws: int
     detector: DetectorIdentity
-    classes: CountedClasses = CountedClasses(counted=[], all=0, least_photos=0)  # runs of early versions do not tell it
+    classes: CountedClasses = CountedClasses(counted=[], all=0, least_photos=0)  # missing in runs of early versions
     variants: dict[str, VariantResults]  # with `clean` and `distorted`, or with `as-is`
     comparisons: list[Comparison] = []  # of every two restorers
     skipped: list[str] = []  # images on which a restorer failed

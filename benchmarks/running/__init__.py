@@ -1,1 +1,1 @@
-"""A run as it goes on: its units of work, who computes them, and the driver that goes from one to the next."""
+"""The execution of a run: its units of work, the workers that compute them, and the driver."""

@@ -128,7 +128,7 @@ class Variant:
 
     @cached_property
     def images(self) -> list[Tensor]:
-        """Return the images (3, H, W) to be looked at, those of the first detector at the photos' own size."""
+        """Return the images (3, H, W) for display: those of the first detector, at the photos' own size."""
         first = next(iter(self.seen.values()))
         return [grown(image, item.degraded) for image, item in zip(first.images, self.items, strict=True)]
 

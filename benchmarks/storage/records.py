@@ -39,7 +39,7 @@ class Execution(Struct, frozen=True, kw_only=True):
 
 
 class Accepted(Struct, frozen=True, kw_only=True):
-    """Changes of software or hardware that a resumed run went on with."""
+    """Changes of software or hardware with which a run was resumed."""
 
     at: str  # ISO 8601
     changes: list[str]
@@ -58,7 +58,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     store: str | None = None  # where predictions are, where that is not the run's folder
     versions: dict[str, str] = {}
     git_commit: str | None = None
-    code_sha256: str | None = None  # of vocbench; None: of a version that did not tell it yet, as in what follows
+    code_sha256: str | None = None  # of vocbench; None: of a version that did not record it, as for the following
     sources_sha256: dict[str, str | None] | None = None  # of the files that a user's own models come from, by label
     hardware: str | None = None
     accepted: list[Accepted] = []
@@ -95,7 +95,7 @@ class Changed(Struct, frozen=True, kw_only=True):
 
     regained: int
     lost: int
-    variant: str = ""  # runs of early versions do not tell it
+    variant: str = ""  # missing in runs of early versions
 
 
 def read_json(path: Path, kind: type[T]) -> T:

@@ -114,7 +114,7 @@ class Dataset:
         try:
             return self.annotation(image_id).names
         except (OSError, ValueError):
-            return ()  # whoever asks for its objects is told
+            return ()  # reading its objects raises the error
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -141,7 +141,7 @@ class Dataset:
         return Objects.of(annotation.boxes[kept], labels[kept], annotation.difficult[kept])
 
     def source(self, image_id: str) -> Path:
-        """Return the file that its annotation stands in, or the folder of it."""
+        """Return the file of its annotation, or the folder of that file."""
         return self.folder
 
     def size(self, image_id: str) -> tuple[int, int] | None:

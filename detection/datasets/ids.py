@@ -27,7 +27,7 @@ def check_id(name: str, whence: str) -> str:
 def read_ids(path: Path, known: Callable[[str], bool] = lambda name: False) -> list[str]:
     """Return the image ids of a split file, in its order, one a line.
 
-    A line that is `known` is an id as it stands; else it loses the flag of the devkit's splits of one class, and a suffix
+    A line that is `known` is an id without change; else it loses the flag of the devkit's splits of one class, and a suffix
     where what remains is known.
     """
     ids = [split_line(line, str(path), known)[0] for line in _lines(path)]

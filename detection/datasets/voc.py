@@ -218,7 +218,7 @@ def read_voc(folder: str | Path, split: str) -> VOCSplit:
 
 @dataclass(frozen=True)
 class Listed(Dataset):
-    """A data set whose annotations all stand in one file; `photos` says where the photos lie, `numbers` how COCO calls them."""
+    """A data set with all annotations in one file; `photos` has the photos' paths, `numbers` COCO's ids of the images."""
 
     annotations: Mapping[str, Annotation] | None = None
     photos: Mapping[str, Path] | None = None

@@ -1,6 +1,6 @@
 """The common corruptions of Hendrycks and Dietterich (ICLR 2019) at severities 1 to 5, from the library imagecorruptions.
 
-Some of the library's corruptions fail with today's scikit-image and NumPy; `usable` tells which work here.
+Some of the library's corruptions fail with today's scikit-image and NumPy; `usable` returns those that work here.
 """
 
 from __future__ import annotations

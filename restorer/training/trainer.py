@@ -2,7 +2,7 @@
 
 L1 loss, Adam with betas 0.9 and 0.99, a learning rate of 1e-3 falling to zero by a cosine, 63x63 patches in batches of 32. In
 addition: mixtures of recipes and patch sizes, a budget in minutes or steps, an exponential moving average of the weights,
-gradient clipping, bf16 on CUDA, several processes, and checkpoints from which a run goes on to the same curve.
+gradient clipping, bf16 on CUDA, several processes, and checkpoints from which a run continues the same curve.
 """
 
 from __future__ import annotations

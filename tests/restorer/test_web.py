@@ -43,7 +43,9 @@ def test_what_cannot_be_had_is_named_with_the_reason(site, path, message):
 
 
 def test_a_page_is_no_file(site):
-    with pytest.raises(ValueError, match=r"page: returns a web page \(text/html\), not a file; use the address of the file itself"):
+    with pytest.raises(
+        ValueError, match=r"page: returns a web page \(text/html\), not a file; use the address of the file itself"
+    ):
         read_url(f"{site}/page")
 
 
