@@ -112,7 +112,7 @@ def test_an_annotation_in_upright_pixels_is_told_and_mended_without_being_asked(
     draw_photos(tmp_path / "drawn", photos, COLOURS)
     voc = as_voc(tmp_path / "set", photos, tmp_path / "drawn")
     turn(voc / "JPEGImages/p00.jpg", 8)
-    assert "give --upright where all are" in invoke(voc).stderr
+    assert "give --upright if all photos were" in invoke(voc).stderr
     assert invoke(voc, "--fix-into", tmp_path / "copy").exit_code == 0
     with Image.open(tmp_path / "copy/JPEGImages/p00.png") as copied:
         assert copied.size == (96, 72)

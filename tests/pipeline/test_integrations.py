@@ -52,7 +52,7 @@ def test_an_array_is_restored_in_its_own_form():
 def test_a_video_that_cannot_be_opened_is_named(tmp_path):
     (tmp_path / "note.avi").write_text("no video")
     for name, message in (
-        ("note.avi", r"note\.avi: OpenCV cannot open this video"),
+        ("note.avi", r"note\.avi: OpenCV cannot open this file"),
         ("nota.avi", r"nota\.avi: no such video; did you mean '.*note\.avi'"),
         (".", r"is a folder; give one video, or number its pictures and give a pattern such as .*%03d\.png"),
     ):

@@ -130,7 +130,7 @@ def test_detect_says_how_to_draw(voc_folder):
     done = invoke("detect", photo, "--detector", "tests.support.fakes:BlobDetector", "--json")
     assert done.stderr == "nothing was drawn; --compare draws before and after, --out FOLDER writes copies with boxes\n"
     assert json.loads(done.stdout)
-    assert "without it none" in " ".join(invoke("detect", "--help").output.split())
+    assert "default: no copies" in " ".join(invoke("detect", "--help").output.split())
 
 
 def test_options_that_a_restorer_ignores_are_checked_all_the_same(voc_folder, tmp_path):

@@ -82,7 +82,7 @@ def test_what_holds_no_checkpoint_is_not_gone_on_with(folder, tmp_path):
     """A misspelt folder would begin a training anew, and say so by nothing but a loss."""
     given = ["dncnn", "--clean", folder, "--steps", "1", "--resume", "--out"]
     (tmp_path / "first").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"frist: holds no checkpoint to go on from; did you mean '.*first'"):
+    with pytest.raises(FileNotFoundError, match=r"frist: holds no checkpoint to resume from; did you mean '.*first'"):
         command(*given, tmp_path / "frist")
     with pytest.raises(FileNotFoundError, match="first: holds no checkpoint to resume from; correct --out, or start without"):
         command(*given, tmp_path / "first")

@@ -279,7 +279,7 @@ def test_a_full_disk_keeps_what_was_done(voc_folder, tmp_path, monkeypatch):
         real(handle)
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match=r"could not be written .No space left on device.; free some space and go on"):
+    with pytest.raises(OSError, match=r"could not be written .No space left on device.; free some space and continue"):
         run_benchmark(settings, tmp_path / "out")
     assert [path.name[:11] for path in (tmp_path / "out" / "store").iterdir()] == ["part-000000"]
     run_benchmark(settings, tmp_path / "out", resume=True)
@@ -338,7 +338,7 @@ def test_files_of_others_in_the_stores_folder_are_left_alone(voc_folder, tmp_pat
 def test_resuming_needs_the_folder(voc_folder, tmp_path):
     done = vocbench("run", "--data", voc_folder, "--split", "val", *FAKES, "--resume")
     assert done.returncode == 2
-    assert "--resume needs --out, the folder of the run that it goes on with" in done.stderr
+    assert "--resume needs --out, the folder of the run to resume" in done.stderr
     (tmp_path / "first").mkdir()
     done = run(voc_folder, tmp_path / "frist", "--resume")
     assert done.returncode == 2

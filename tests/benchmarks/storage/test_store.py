@@ -87,7 +87,7 @@ def test_a_join_that_cannot_be_written_loses_nothing(store, monkeypatch):
     def full(name, data):
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patched, pytest.raises(OSError, match="free some space and go on"):
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="free some space and continue"):
         patched.setattr(store.files, "write", full)
         store.join(3)
     assert content(store) == before
