@@ -53,7 +53,7 @@ def test_both_parts_are_submodules():
 def test_a_restorer_that_breaks_its_contract_is_told():
     with pytest.raises(ValueError, match="NaN"):
         restore_images(NotANumber(), [torch.rand(3, 4, 4)])
-    with pytest.raises(ValueError, match=r"gave \(3, 4, 3\) for an image of \(3, 4, 4\)"):
+    with pytest.raises(ValueError, match=r"returned \(3, 4, 3\) for an image of \(3, 4, 4\)"):
         restore_images(Smaller(), [torch.rand(3, 4, 4)])
 
 
