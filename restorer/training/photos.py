@@ -18,7 +18,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 LISTED = 20  # broken photos that an error names
 
 
-def photos_by_name(folders: Sequence[str | Path]) -> list[tuple[str, Path]]:
+def photos_below(folders: Sequence[str | Path]) -> list[tuple[str, Path]]:
     """Return every JPEG and PNG below the folders, folder by folder and sorted, with its path inside its folder as its name.
 
     Hidden files and folders are passed over, macOS's `._` files among them. Raises FileNotFoundError for a missing folder and
@@ -38,8 +38,8 @@ def photos_by_name(folders: Sequence[str | Path]) -> list[tuple[str, Path]]:
 
 
 def list_photos(folders: Sequence[str | Path]) -> list[Path]:
-    """Return every JPEG and PNG below the folders, as `photos_by_name` finds them."""
-    return [path for _, path in photos_by_name(folders)]
+    """Return every JPEG and PNG below the folders, as `photos_below` finds them."""
+    return [path for _, path in photos_below(folders)]
 
 
 def broken_photos(photos: Sequence[Path]) -> list[str]:
@@ -84,7 +84,7 @@ def part(folders: Sequence[str | Path], every: int, names: Sequence[str] | None 
     So a photo stays in its set whatever photos are added or removed and wherever its folder lies; at least one is held out.
     Raises ValueError if none of the given names is found.
     """
-    photos = photos_by_name(folders)
+    photos = photos_below(folders)
     if names is None:
         chosen = {name for name, _ in photos if _place(name) % every == 0} or {min((name for name, _ in photos), key=_place)}
     else:
@@ -101,7 +101,7 @@ def part(folders: Sequence[str | Path], every: int, names: Sequence[str] | None 
 
 def held_by_place(folders: Sequence[str | Path], every: int) -> list[str]:
     """Return the names of each `every`th photo: what version 0.1 held out, whose checkpoints do not name them."""
-    return [name for name, _ in photos_by_name(folders)[::every]]
+    return [name for name, _ in photos_below(folders)[::every]]
 
 
 class Recent:
