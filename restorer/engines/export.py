@@ -102,7 +102,7 @@ def _run_torchscript(path: Path) -> Run:
 
 
 def _torch_export(network: nn.Module, path: Path) -> None:
-    factor = max(getattr(part, "factor", 1) for part in network.modules())
+    factor = max(part.factor for part in network.modules() if isinstance(part, Owan))
     sizes = {axis: torch.export.Dim(name, min=1, max=MOST) for axis, name in ((0, "batch"), (2, "height"), (3, "width"))}
     example = torch.zeros(2, *EXAMPLE[1:])  # torch.export would specialise on a batch of one
     with _any_side() if factor > 1 else nullcontext():

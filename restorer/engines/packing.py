@@ -17,7 +17,7 @@ def describe(network: Owan) -> tuple[int, str]:
     """Return the factor by which a network divides the resolution, and its kind of attention."""
     groups: Any = network.groups
     kind = next(name for name, made in ATTENTION.items() if isinstance(groups[0].attention, made))
-    return getattr(network, "factor", 1), kind
+    return network.factor, kind
 
 
 def skeleton(factor: int, attention: str) -> Owan:

@@ -150,6 +150,8 @@ class Owan(nn.Module):
     Attention averages over the whole input, so the tiling is part of the function: see `tiling`.
     """
 
+    factor = 1  # by which the resolution is divided
+
     def __init__(self, attention: str = "input", inputs: int = 3, outputs: int = 3):
         super().__init__()
         self.head = nn.Sequential(
