@@ -11,6 +11,8 @@ layer's input, `none` sets every weight to 1, `fixed` learns weights that do not
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -174,6 +176,14 @@ class Owan(nn.Module):
     def leave(self, image: Tensor, features: Tensor) -> Tensor:
         """Return the restored image, of the last group's features (B, 16, H, W) and the image itself."""
         return self.tail(features)
+
+    def reached(self, image: Tensor, held: bool = True) -> Iterator[Tensor]:
+        """Yield the features (B, 16, H, W) that each group gives for an image; without `held`, `hold` is left out."""
+        features = self.head(self.enter(image))  # (B, 16, H, W)
+        for number, group in enumerate(self.groups):
+            features, _ = group(features)
+            yield features
+            features = self.hold(number, features) if held else features
 
     def with_attention(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Return the restored image (B, 3, H, W) and the attention weights (B, 40, 8) of every layer and operation."""

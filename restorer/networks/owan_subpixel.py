@@ -166,8 +166,6 @@ def measure_ceilings(network: SubpixelOwan, images: Iterable[Tensor], margin: fl
     """
     most = torch.zeros_like(network.ceilings)
     for image in images:
-        features = network.head(network.enter(image))
-        for number, group in enumerate(network.groups):
-            features, _ = group(features)
+        for number, features in enumerate(network.reached(image, held=False)):
             most[number] = torch.maximum(most[number], features.max())
     return network.ceilings.copy_(margin * most)
