@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from vocbench.benchmarks.cli.options import Command, Named, choose_device, device_option
 from vocbench.pipeline.names import TRAINABLE
-from vocbench.restorer.files import closest_name, make_folder
+from vocbench.restorer.files import make_folder
 
 FOLDER = click.Path(path_type=Path)
 DEFAULT_MIXTURE = "voc=0.6,moderate=0.3,clean=0.1"
@@ -69,6 +69,7 @@ def train(
     Several processes or GPUs: torchrun --nproc_per_node=N -m vocbench.benchmarks train ….
     """
     from vocbench.restorer.training import trainable
+    from vocbench.restorer.training.checkpoint import check_beginning
     from vocbench.restorer.training.patches import parse_mixture
     from vocbench.restorer.training.trainer import Process, Trainer, Training
     from vocbench.restorer.weight_files import save_weights
@@ -86,16 +87,10 @@ def train(
     )
     if not trust_weights and (risky := next((name for name in detectors if name.endswith(".pt")), None)):
         raise ValueError(f"--task-detector {risky}: may run code when it is loaded; add --trust-weights if you trust it")
-    if resume and not (out / "checkpoint.pt").is_file():
-        raise FileNotFoundError(
-            f"{out}: holds no checkpoint to resume from{closest_name(out) if not out.exists() else ''}; "
-            "correct --out, or start without --resume"
-        )
+    check_beginning(out, resume)
     process = Process.start(choose_device(device))
     made = chosen.begin(init) if init else _fresh(chosen, settings.seed)
     make_folder(out)
-    if (out / "checkpoint.pt").is_file() and not resume:
-        raise ValueError(f"{out}: already holds a checkpoint; continue with --resume or choose another --out")
 
     def save(path, state, row) -> None:
         save_weights(path, state, network, tile or chosen.tiling, recipe=recipe, validation=row)
@@ -103,8 +98,10 @@ def train(
     task = _task_loss(detectors or ("mobilenet-ssd",), process.device) if settings.task_weight else None
     score = _task_score(detectors, settings, tile or chosen.tiling, str(process.device)) if detectors else None
     trainer = Trainer(made, settings, out, save, process, chosen.fast(made, process.device), task, score)
-    if resume and trainer.resume() and process.rank == 0:
-        click.echo(f"resumed at step {trainer.step}")
+    if resume:
+        trainer.resume()
+        if process.rank == 0:
+            click.echo(f"resumed at step {trainer.step}")
     rates = trainer.rates()  # by every process: their steps wait for each other
     if process.rank == 0:
         click.echo("patches a second: " + ", ".join(f"{name} {value:.1f}" for name, value in rates.items()))

@@ -8,7 +8,6 @@ gradient clipping, bf16 on CUDA, several processes, and checkpoints from which a
 from __future__ import annotations
 
 import math
-import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from vocbench.restorer.quality import psnr, ssim
 from vocbench.restorer.training.batches import Patches
+from vocbench.restorer.training.checkpoint import checkpoint_of, read_checkpoint, write_checkpoint
 from vocbench.restorer.training.curve import write_curve
 from vocbench.restorer.training.photos import broken_photos, held_by_place, list_photos, refuse_broken
 from vocbench.restorer.training.process import Process
@@ -151,16 +151,13 @@ class Trainer:
         own = broken_photos(photos[self.process.rank :: self.process.count])
         refuse_broken(self.process.gathered(own), len(photos))
 
-    def resume(self) -> bool:
-        """Resume from the checkpoint in `out`; False if there is none.
+    def resume(self) -> None:
+        """Go on from the checkpoint in `out`.
 
-        The budget, the learning rate, the clipping and the folders' paths may have changed. Raises ValueError for a
-        damaged checkpoint and for one of other settings.
+        The budget, the learning rate, the clipping and the folders' paths may be others than before. Raises FileNotFoundError
+        where there is no checkpoint, and ValueError for a damaged one and for one of other settings.
         """
-        path = self.out / "checkpoint.pt"
-        if not path.is_file():
-            return False
-        kept = self._read(path)
+        path, kept = checkpoint_of(self.out), read_checkpoint(self.out, self.process.device)
         odd = changed(self.settings, kept["settings"])
         if odd:
             raise ValueError(f"{path}: made with other settings ({', '.join(odd)}); give the same ones or another `out`")
@@ -179,16 +176,6 @@ class Trainer:
             group["foreach"] = True
         if self.rows and ("task_score" in self.rows[-1]) != (self.score is not None):
             self.best = -math.inf  # another measure
-        return True
-
-    def _read(self, path: Path) -> dict[str, Any]:
-        try:
-            kept = torch.load(path, map_location=self.process.device, weights_only=True)
-        except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError):
-            raise ValueError(f"{path}: damaged, or no checkpoint of a training; start again with another `out`") from None
-        if not isinstance(kept, dict) or not isinstance(kept.get("settings"), dict):
-            raise ValueError(f"{path}: no checkpoint of a training; start again with another `out`")
-        return kept
 
     def run(self) -> Iterator[dict[str, float]]:
         """Train to the end of the budget, giving a row of the curve at every validation.
@@ -228,8 +215,8 @@ class Trainer:
         if step is not None:
             self._stop(f"the loss was not finite at step {step}")
 
-    def _stop(self, reason: str) -> None:
-        raise FloatingPointError(f"{reason}; lower `learning_rate` or `clip` and resume from {self.out / 'checkpoint.pt'}")
+    def _stop(self, what: str) -> None:
+        raise FloatingPointError(f"{what}; lower `learning_rate` or `clip` and resume from {checkpoint_of(self.out)}")
 
     def _alternate(self) -> None:
         """Train input-independent attention and kernels alternately, each on its own batch, as first-order DARTS does."""
@@ -330,9 +317,7 @@ class Trainer:
             "rows": self.rows,
             "held_names": self.patches.photos.names,
         }
-        part = self.out / "checkpoint.pt.part"
-        torch.save(kept, part)
-        part.replace(self.out / "checkpoint.pt")
+        write_checkpoint(self.out, kept)
 
 
 def _seconds(work: Callable[[int], object], times: int, device: torch.device) -> float:
