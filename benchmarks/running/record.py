@@ -38,6 +38,8 @@ HARMLESS = ("python", "platform", "pycocotools")  # versions that change no pred
 PLACES = re.compile(r"^\d+ workers on Ray, |, \d+ cores$")  # their numbers change no result
 UNFINISHED = re.compile(r"\.(run|inventory)\.json\.[0-9a-f]{16}")  # as `restorer.files.replacing` names a file it writes
 
+NO_GUARD = ". Version 0.1 had no guard: `guard=False` goes on with its runs"
+
 logger = logging.getLogger(__name__)
 
 
@@ -137,7 +139,8 @@ def _check_same(out: Path, begun: Begun, then: RunRecord) -> None:
     weights = differences(now.weights_sha256, then.weights_sha256)
     for what, changed in (("settings", settings), ("weights_sha256", weights)):
         if changed:
-            raise ValueError(f"{out}: was begun with other {what}: {'; '.join(changed)}; use the same or another `out`")
+            told = f"{out}: was begun with other {what}: {'; '.join(changed)}; use the same or another `out`"
+            raise ValueError(told + (NO_GUARD if now.settings.guard and not then.settings.guard else ""))
     if then.classes not in (None, now.classes):
         raise ValueError(f"{out}: was begun with other classes; restore the annotations and detectors, or choose another `out`")
     changed = differences(_engines(now), _engines(then))

@@ -61,6 +61,7 @@ def test_arguments_are_translated_into_options_that_there_are():
     ("text", "told"),
     [
         ("a: there; go on with `resume=True` or choose another `out`", "a: there; go on with --resume or choose another --out"),
+        ("`guard=False` goes on with its runs", "--no-guard goes on with its runs"),
         ("use `engine='torch'` here", "use --engine torch here"),
         ("`learning_rate` or\n  `clip`", "--learning-rate or --clip"),
         ("see `vocbench weights list`", "see `vocbench weights list`"),
