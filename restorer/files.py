@@ -8,7 +8,8 @@ import logging
 import os
 import secrets
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -139,13 +140,30 @@ def find_photos(given: Iterable[str | Path], leave_out: Path | None = None) -> l
 
 def photos_by_place(photos: Iterable[FoundPhoto]) -> dict[str, FoundPhoto]:
     """Return photos by their place without its suffix, such as `2024/a`; ValueError names two of one name."""
+    return _named((photo.place.with_suffix("").as_posix(), photo) for photo in photos)
+
+
+def result_places(photos: Sequence[FoundPhoto], suffix: str) -> dict[Path | str, Path]:
+    """Return, by source, the place of each photo's result below a folder: the photo's own, with another suffix.
+
+    Where two would share a name, as `a.jpg` and `a.tif` would, both keep their suffix in it: `a.jpg.png` and `a.tif.png`.
+    ValueError names two photos of one place.
+    """
+    _named((photo.place.as_posix(), photo) for photo in photos)
+    places = [photo.place.with_suffix(suffix) for photo in photos]
+    while shared := {place for place, count in Counter(places).items() if count > 1}:
+        full = [photo.place.with_name(photo.place.name + suffix) for photo in photos]  # no two of them are alike
+        places = [one if place in shared else place for one, place in zip(full, places, strict=True)]
+    return {photo.source: place for photo, place in zip(photos, places, strict=True)}
+
+
+def _named(photos: Iterable[tuple[str, FoundPhoto]]) -> dict[str, FoundPhoto]:
+    """Return photos by their names; ValueError names two of one name."""
     named: dict[str, FoundPhoto] = {}
-    for photo in photos:
-        name = photo.place.with_suffix("").as_posix()
+    for name, photo in photos:
         if (other := named.setdefault(name, photo)) is not photo:
-            raise ValueError(
-                f"{photo.source}: {other.source} is also called {name}, without its suffix; rename one of them or leave it out"
-            )
+            bare = "" if name == photo.place.as_posix() else ", without its suffix"
+            raise ValueError(f"{photo.source}: {other.source} is also called {name}{bare}; rename one of them or leave it out")
     return named
 
 

@@ -27,7 +27,7 @@ from vocbench.benchmarks.cli.options import (
 from vocbench.benchmarks.cli.progress import Progress
 from vocbench.pipeline.names import DEFAULT_RESTORER
 from vocbench.pipeline.specs import Options
-from vocbench.restorer.files import FoundPhoto, find_photos, make_folder, photos_by_place
+from vocbench.restorer.files import FoundPhoto, find_photos, make_folder, result_places
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,17 +50,15 @@ def _options(tile, engine, device, batch, guard, trust_weights) -> Options:
     return Options(tile, engine, choose_device(device), batch, trust_weights, guard)
 
 
-def _targets(photos: list[FoundPhoto], out: Path, suffix: str, skip_existing: bool = False) -> dict[Source, Path]:
-    """Return the file for each photo's result; ValueError if it would replace a file, unless existing results are skipped."""
-    inputs = {photo.source.resolve() for photo in photos if isinstance(photo.source, Path)}
-    targets: dict[Source, Path] = {}
-    for photo in photos_by_place(photos).values():
-        target = out / photo.place.with_suffix(suffix)
+def _targets(found: list[FoundPhoto], out: Path, suffix: str, skip_existing: bool = False) -> dict[Source, Path]:
+    """Return where each photo's result goes: never onto a file, never two into one; those that are there may be skipped."""
+    inputs = {photo.source.resolve() for photo in found if isinstance(photo.source, Path)}
+    targets = {source: out / place for source, place in result_places(found, suffix).items()}
+    for target in targets.values():
         if target.resolve() in inputs:
             raise ValueError(f"{target}: would overwrite a photo; choose another --out")
         if target.exists() and not skip_existing:
-            raise ValueError(f"{target}: already there; choose another --out, or continue with --skip-existing")
-        targets[photo.source] = target
+            raise ValueError(f"{target}: already there; choose another --out, or go on with --skip-existing")
     return {source: target for source, target in targets.items() if not target.exists()}
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from vocbench.restorer import files
-from vocbench.restorer.files import cache_folder, find_photos, photos_by_place, replacing, write_whole
+from vocbench.restorer.files import cache_folder, find_photos, photos_by_place, replacing, result_places, write_whole
 
 
 def places(*given, **more):
@@ -45,6 +45,33 @@ def test_photos_are_named_by_their_place_without_suffix_and_two_of_one_name_are_
     (album / "b.webp").touch()
     with pytest.raises(ValueError, match=r"album/b\.webp: .*album/b\.PNG is also called b, without its suffix; rename one"):
         photos_by_place(find_photos([album]))
+
+
+def result_names(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    made = result_places(find_photos([root]), ".png")
+    assert list(made) == [root / name for name in sorted(names)]
+    return [place.as_posix() for place in made.values()]
+
+
+def test_a_result_has_the_place_of_its_photo_and_its_own_suffix(tmp_path):
+    assert result_names(tmp_path, "2024/a.jpg", "a.tif", "b.PNG") == ["2024/a.png", "a.png", "b.png"]
+
+
+def test_results_that_would_share_a_name_keep_the_suffixes_of_their_photos(tmp_path):
+    assert result_names(tmp_path, "a.jpg", "a.png", "b.jpg") == ["a.jpg.png", "a.png.png", "b.png"]
+
+
+def test_a_photo_called_as_such_a_result_keeps_its_suffix_too(tmp_path):
+    assert result_names(tmp_path, "a.jpg", "a.jpg.webp", "a.tif") == ["a.jpg.png", "a.jpg.webp.png", "a.tif.png"]
+
+
+def test_photos_of_one_place_are_refused(album):
+    (album / "b.PNG").rename(album / "a.jpg")
+    with pytest.raises(ValueError, match=r"album/a\.jpg: .*2024/a\.jpg is also called a\.jpg; rename one of them or leave it"):
+        result_places(find_photos([album / "2024/a.jpg", album / "a.jpg"]), ".png")
 
 
 def test_what_is_not_there_is_named(album, tmp_path):

@@ -60,7 +60,7 @@ def test_restore_refuses_to_overwrite_its_input(tmp_path):
         invoke("restore", tmp_path / "a.png", "--restorer", "identity", "--out", tmp_path)
     (tmp_path / "b").mkdir()
     write_image(tmp_path / "b" / "a.png", torch.zeros(3, 8, 8))
-    with pytest.raises(ValueError, match=r"b/a\.png: .*/a\.png is also called a, without its suffix; rename one of them"):
+    with pytest.raises(ValueError, match=r"b/a\.png: .*/a\.png is also called a\.png; rename one of them or leave it out"):
         invoke("restore", tmp_path / "a.png", tmp_path / "b" / "a.png", "--restorer", "identity", "--out", tmp_path / "o")
 
 

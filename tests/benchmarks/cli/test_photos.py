@@ -55,6 +55,30 @@ def test_what_is_restored_already_is_skipped(album, tmp_path):
     assert invoke(*given, "--skip-existing").exit_code == 0
 
 
+@pytest.mark.parametrize("command", [["restore", "--restorer", "identity"], ["detect", *DETECTOR]])
+def test_photos_of_one_name_and_two_suffixes_give_two_files(tmp_path, command):
+    (tmp_path / "album").mkdir()
+    for name in ("a.png", "a.webp", "b.png"):
+        Image.new("RGB", (40, 36), (9, 0, 0)).save(tmp_path / "album" / name)
+    done = invoke(*command, tmp_path / "album", "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert names(tmp_path / "out") == ["a.png.png", "a.webp.png", "b.png"]
+    assert f"{tmp_path}/album/a.webp" in done.stdout
+    assert f" -> {tmp_path}/out/a.webp.png" in done.stdout
+
+
+def test_of_photos_of_one_name_the_one_that_is_missing_is_restored(tmp_path):
+    (tmp_path / "album").mkdir()
+    for name in ("a.png", "a.webp"):
+        Image.new("RGB", (40, 36), (9, 0, 0)).save(tmp_path / "album" / name)
+    given = ["restore", tmp_path / "album", "--restorer", "identity", "--out", tmp_path / "out"]
+    invoke(*given)
+    (tmp_path / "out" / "a.webp.png").unlink()
+    done = invoke(*given, "--skip-existing")
+    assert done.stderr.startswith("1 of 2 photos are restored already\n")
+    assert done.stdout == f"{tmp_path}/album/a.webp -> {tmp_path}/out/a.webp.png\n"
+
+
 def test_detect_takes_folders_and_goes_on_after_a_broken_photo(album):
     done = invoke("detect", album, *DETECTOR, "--json")
     assert done.exit_code == 1
