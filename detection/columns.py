@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+import torch
 from vocbench.detection.detections import Detections, Objects
 
 T = TypeVar("T")
@@ -67,7 +68,8 @@ class DetectionColumns(_Columns[Detections]):
 
     def __getitem__(self, image: str) -> Detections:
         rows = self._inside(image)
-        return Detections(self.boxes[rows], self.scores[rows], self.labels[rows].astype(np.int64))  # type: ignore[arg-type]
+        columns = self.boxes[rows], self.scores[rows], self.labels[rows].astype(np.int64)
+        return Detections(*map(torch.from_numpy, columns))
 
     @classmethod
     def of(cls, detections: Mapping[str, Detections]) -> DetectionColumns:

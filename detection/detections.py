@@ -42,7 +42,10 @@ def classes_of(detector: Any) -> tuple[str, ...]:
 
 
 class Detections(NamedTuple):
-    """The boxes found in one image: (N, 4) float32 xyxy pixels from 0, scores (N,), labels (N,) indexing the classes."""
+    """The boxes found in one image: (N, 4) xyxy pixels from 0, scores (N,), labels (N,) int64 indexing the classes.
+
+    Boxes and scores are float32, those read from other tools' files float64: an evaluation sees the file's own numbers.
+    """
 
     boxes: Tensor
     scores: Tensor

@@ -17,9 +17,14 @@ FOUND = {
 }
 
 
+def parts(one):
+    return tuple(one) if isinstance(one, Detections) else (one.boxes, one.labels, one.difficult)
+
+
 def same(one, two):
-    names = ("boxes", "scores", "labels") if isinstance(one, Detections) else ("boxes", "labels", "difficult")
-    return all(np.array_equal(np.asarray(getattr(one, name)), np.asarray(getattr(two, name))) for name in names)
+    """Equal values of equal types: an image's detections are tensors, and its objects arrays."""
+    pairs = list(zip(parts(one), parts(two), strict=True))
+    return all((type(a), a.dtype) == (type(b), b.dtype) and np.array_equal(a, b) for a, b in pairs)
 
 
 @pytest.mark.parametrize(("kind", "given"), [(DetectionColumns, FOUND), (ObjectColumns, TRUTH)])
