@@ -92,6 +92,11 @@ class Detections(NamedTuple):
     def empty(cls) -> Detections:
         return cls(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64))
 
+    def at_least(self, score: float) -> Detections:
+        """Return those of this score and above."""
+        kept = self.scores >= score
+        return Detections(self.boxes[kept], self.scores[kept], self.labels[kept])
+
 
 @dataclass(frozen=True)
 class Objects:

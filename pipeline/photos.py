@@ -84,6 +84,5 @@ def detect(
     if restorer is not None:
         image = restore(image, restorer, device=device)
     label = type(detector).__name__ if callable(detector) else str(detector)
-    (detections,) = detect_photos(label, model, [_name(photo)], [image])
-    kept = detections.scores >= score
-    return Detections(detections.boxes[kept], detections.scores[kept], detections.labels[kept])
+    (found,) = detect_photos(label, model, [_name(photo)], [image])
+    return found.at_least(score)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from vocbench.benchmarks.reporting.gallery import Gallery
+from vocbench.benchmarks.reporting.gallery import SHOWN_SCORE, Gallery
 from vocbench.benchmarks.storage.pictures import Pictures
 from vocbench.detection.detections import Detections, Objects
 from vocbench.detection.drawing import draw_boxes, write_caption
@@ -18,7 +18,6 @@ from vocbench.restorer.images import encode_image, from_uint8, to_uint8
 if TYPE_CHECKING:
     from vocbench.benchmarks.running.unit import Variant
 
-SHOWN_SCORE = 0.3  # boxes below it are not drawn
 GAP = 6  # pixels between panels
 
 

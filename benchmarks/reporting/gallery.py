@@ -27,13 +27,12 @@ if TYPE_CHECKING:
     from vocbench.benchmarks.running.unit import Variant
 
 KEPT = 12
-SHOWN_SCORE = 0.3
+SHOWN_SCORE = 0.3  # boxes below it are neither drawn nor counted
 
 
 def shown(detections: Detections) -> Detections:
     """Return the boxes that are shown and counted."""
-    keep = detections.scores >= SHOWN_SCORE
-    return Detections(detections.boxes[keep], detections.scores[keep], detections.labels[keep])
+    return found.at_least(SHOWN_SCORE)
 
 
 def objects_found(detections: Detections, objects: Objects) -> set[int]:
