@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from vocbench.benchmarks.reporting.gallery import SHOWN_SCORE, Gallery
 from vocbench.benchmarks.storage.pictures import Pictures
+from vocbench.benchmarks.storage.run_folder import RunFolder
 from vocbench.detection.detections import Detections, Objects
 from vocbench.detection.drawing import draw_boxes, write_caption
 from vocbench.restorer.files import write_whole
@@ -27,9 +27,9 @@ class Examples:
     Drawing and saving are separate, as they may happen on different machines.
     """
 
-    def __init__(self, folder: Path, chosen: dict[str, int], classes: Sequence[str]):
-        self.folder, self.chosen, self.classes = folder, chosen, classes
-        self.gallery = Gallery(folder.with_name("gallery"))
+    def __init__(self, folder: RunFolder, chosen: dict[str, int], classes: Sequence[str]):
+        self.folder, self.chosen, self.classes = folder.examples, chosen, classes
+        self.gallery = Gallery(folder.gallery)
 
     def draw(
         self,

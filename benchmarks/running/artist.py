@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Protocol
 
 from vocbench.benchmarks.running.unit import Variant
 from vocbench.benchmarks.storage.pictures import Pictures
+from vocbench.benchmarks.storage.run_folder import RunFolder
 from vocbench.detection.detections import Detections, Objects
 
 
@@ -32,5 +32,5 @@ class Artist(Protocol):
 class Hire(Protocol):
     """A factory of the artist of a run."""
 
-    def __call__(self, folder: Path, chosen: dict[str, int], classes: Sequence[str]) -> Artist:
-        """Return the artist that draws the photos `chosen` (id to number) into `folder`; labels index `classes`."""
+    def __call__(self, folder: RunFolder, chosen: dict[str, int], classes: Sequence[str]) -> Artist:
+        """Return who draws into a run's folder the photos `chosen` (id to number), whose labels index `classes`."""

@@ -145,7 +145,7 @@ def compute_run(
         report = progress(len(ids), len(ids) - sum(len(units[n]) for n in waiting)) if progress else (lambda photos, note: None)
         meter = Meter(settings, units, report)
         advance = _joining(meter.finish, kept, settings, units)
-        artist = hire(RunFolder(out).examples, {image: i for i, image in enumerate(ids[: settings.examples])}, data.classes)
+        artist = hire(RunFolder(out), {image: i for i, image in enumerate(ids[: settings.examples])}, data.classes)
         known = shared.known if shared else {}
         plan = Plan(settings, data, units, inventory, kept, artist, known, meter.step)
         _compute(plan, waiting, crew, advance, out, record)

@@ -147,7 +147,7 @@ def _check_same(out: Path, begun: Begun, then: RunRecord) -> None:
     if changed:
         raise ValueError(f"{out}: was begun with another engine: {'; '.join(changed)}; use the same or another `out`")
     if now.store and now.store != then.store:
-        kept = then.store or out / "store"
+        kept = then.store or RunFolder(out).store
         raise ValueError(f"{out}: its predictions are in {kept}, not in {now.store}; give the same `store` or none")
     before = listed(out)
     odd = [name for name in begun.inventory if begun.inventory[name] != before.get(name)]

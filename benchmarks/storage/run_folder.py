@@ -47,6 +47,11 @@ class RunFolder:
         """Return the folder of `IMAGE/VARIANT.jpg`, the photos that changed most."""
         return self.path / "gallery"
 
+    @property
+    def store(self) -> Path:
+        """Return the folder of the predictions, where the record names no other place."""
+        return self.path / "store"
+
     def results(self, detector: str | None = None) -> Path:
         """Return the file of the results under a detector; None: the first."""
         return self._of("results.json", detector)
@@ -109,7 +114,7 @@ class RunFolder:
 
     def open_store(self, record: RunRecord) -> Store:
         """Return the store of the run's predictions: in this folder, or where the record says."""
-        return Store(record.store or self.path / "store")
+        return Store(record.store or self.store)
 
 
 def check_resumed(out: Path) -> None:

@@ -16,6 +16,7 @@ from vocbench.benchmarks.running import clock, ray_workers
 from vocbench.benchmarks.running.ray_workers import OnRay, Unit, Worker, _RayCrew, _share
 from vocbench.benchmarks.running.unit import Equipment
 from vocbench.benchmarks.settings import RunSettings, file_digest
+from vocbench.benchmarks.storage.run_folder import RunFolder
 from vocbench.benchmarks.storage.store import Store
 from vocbench.detection.detections import VOC_CLASSES
 
@@ -183,9 +184,8 @@ def test_a_worker_refuses_a_photo_that_differs_from_the_drivers(alone, tmp_path,
     worker = Worker(settings, 1)
     worker.begin()
     photo = worker.data.photo("2099_000003")
-    unit = Unit(
-        0, ["2099_000003"], [file_digest(photo)], str(tmp_path / "store"), Examples(tmp_path, {}, VOC_CLASSES), VOC_CLASSES
-    )
+    artist = Examples(RunFolder(tmp_path), {}, VOC_CLASSES)
+    unit = Unit(0, ["2099_000003"], [file_digest(photo)], str(tmp_path / "store"), artist, VOC_CLASSES)
     ticks = count()
     monkeypatch.setattr(clock, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
     pictures, told = worker.compute(unit)
