@@ -194,14 +194,14 @@ class _RayCrew:
         """Start the workers and wait for the first of them; building its models and compiling have no time limit."""
         for _ in range(self.shape.workers):
             self._hire()
-        if not self._any_answers(PATIENCE):
+        if not self.any_answers(PATIENCE):
             raise OSError(f"no worker started on Ray within {PATIENCE:.0f} s; see `ray status`")
         while not self.ready:
             done, _ = self.ray.wait(list(self.starting))
             self._arrived(done[0])
 
-    def _any_answers(self, patience: float) -> bool:
-        """Return whether any worker whose models are not built yet answers within `patience` seconds."""
+    def any_answers(self, patience: float) -> bool:
+        """Whether any of the workers whose models are not built yet answers within some seconds."""
         asked = [actor.answer.remote() for actor in self.starting.values()]
         return bool(asked) and bool(self.ray.wait(asked, timeout=patience)[0])
 
@@ -228,60 +228,89 @@ class _RayCrew:
         return actor
 
     def compute(self, plan: Plan, waiting: Sequence[int], advance: Callable[[int], None], clock: Clock) -> None:
-        queue, died = deque(waiting), Counter[int]()
-        in_hand: dict[Any, tuple[Any, int]] = {}  # reference to a unit's result -> (actor, unit)
-
-        def give(actor: Any) -> None:
-            if queue:
-                unit = queue.popleft()
-                in_hand[actor.compute.remote(self._unit(plan, unit))] = actor, unit
-
+        units = _Handed(self, plan, deque(waiting))
         for _ in range(IN_HAND):
             for actor in self.ready:
-                give(actor)
-        lonely_since: float | None = None
-        while queue or in_hand:
-            done, _ = self.ray.wait([*in_hand, *self.starting], timeout=5.0)
-            lonely_since = (lonely_since or time.monotonic()) if not (done or in_hand) else None
-            if lonely_since and time.monotonic() - lonely_since > PATIENCE and not self._any_answers(5.0):
-                raise OSError(
-                    "all workers on Ray died and no new one starts; see `ray status`, then continue with `resume=True`"
-                )
-            for reference in done:
+                units.give(actor)
+        while units.waiting or units.in_hand:
+            for reference in units.done():
                 if reference in self.starting:
                     came = self._arrived(reference)
                     for _ in range(IN_HAND if came else 0):
-                        give(came)
+                        units.give(came)
                     continue
-                actor, unit = in_hand.pop(reference)
-                try:
-                    pictures, unit_clock = self.ray.get(reference)
-                except self.ray.exceptions.RayTaskError as error:
-                    raise _cause(error) from None
-                except self.ray.exceptions.RayError as error:  # the worker or its machine died
-                    died[unit] += 1
-                    if died[unit] >= ATTEMPTS:
-                        images = ", ".join(plan.units[unit])
-                        raise OSError(f"{ATTEMPTS} workers on Ray died at the photos {images}: {_line(error)}") from None
-                    queue.appendleft(unit)
-                    if actor in self.ready:
-                        self.ready.remove(actor)
-                        self._hire()
-                    for other in self.ready:
-                        if sum(holder is other for holder, _ in in_hand.values()) < IN_HAND:
-                            give(other)
-                    continue
-                plan.artist.keep(pictures)
-                clock.note(unit_clock.peaks)
-                clock.note_batches(unit_clock.batches)
-                for stage, seconds in unit_clock.spent.items():
-                    clock.spent[stage] += seconds / self.shape.workers
-                clock.note_work(**unit_clock.worked)
-                advance(unit)
-                give(actor)
+                actor, unit, result = units.take(reference)
+                if result is not None:
+                    plan.artist.keep(result[0])
+                    self._add(clock, result[1])
+                    advance(unit)
+                    units.give(actor)
 
-    def _unit(self, plan: Plan, unit: int) -> Unit:
-        images = plan.units[unit]
+    def _add(self, clock: Clock, of_unit: Clock) -> None:
+        """Count what a unit took: its stages as shares of the time of all workers, which compute beside each other."""
+        clock.note(of_unit.peaks)
+        clock.note_batches(of_unit.batches)
+        for stage, seconds in of_unit.spent.items():
+            clock.spent[stage] += seconds / self.shape.workers
+        clock.note_work(**of_unit.worked)
+
+    def rehire(self, actor: Any) -> None:
+        """Hire another worker in place of one that died, which each of its units tells."""
+        if actor in self.ready:
+            self.ready.remove(actor)
+            self._hire()
+
+
+@dataclass
+class _Handed:
+    """The units of a run on their way through the workers."""
+
+    crew: _RayCrew
+    plan: Plan
+    waiting: deque[int]
+    in_hand: dict[Any, tuple[Any, int]] = field(default_factory=dict)  # reference to a unit's result -> (actor, unit)
+    died: Counter[int] = field(default_factory=Counter)  # by unit: the workers that died over it
+    lonely_since: float | None = None  # when there was no worker any more
+
+    def give(self, actor: Any) -> None:
+        """Hand a worker the next unit, where one waits."""
+        if self.waiting:
+            unit = self.waiting.popleft()
+            self.in_hand[actor.compute.remote(self._unit(unit))] = actor, unit
+
+    def done(self) -> list[Any]:
+        """Return the references of results and of workers that started since; OSError where all workers are gone."""
+        done, _ = self.crew.ray.wait([*self.in_hand, *self.crew.starting], timeout=5.0)
+        self.lonely_since = (self.lonely_since or time.monotonic()) if not (done or self.in_hand) else None
+        if self.lonely_since and time.monotonic() - self.lonely_since > PATIENCE and not self.crew.any_answers(5.0):
+            raise OSError("all workers on Ray are gone and no new one starts; see `ray status`, then go on with `resume=True`")
+        return done
+
+    def take(self, reference: Any) -> tuple[Any, int, tuple[Pictures, Clock] | None]:
+        """Return a worker, its unit and what it made of it; None where it died, and the unit waits again."""
+        actor, unit = self.in_hand.pop(reference)
+        try:
+            return actor, unit, self.crew.ray.get(reference)
+        except self.crew.ray.exceptions.RayTaskError as error:
+            raise _cause(error) from None
+        except self.crew.ray.exceptions.RayError as error:  # the worker or its machine died
+            self._pass_on(actor, unit, error)
+            return actor, unit, None
+
+    def _pass_on(self, actor: Any, unit: int, error: BaseException) -> None:
+        """Give the unit of a worker that died to another one; OSError where too many died over it."""
+        self.died[unit] += 1
+        if self.died[unit] >= ATTEMPTS:
+            images = ", ".join(self.plan.units[unit])
+            raise OSError(f"{ATTEMPTS} workers on Ray died over the photos {images}: {_line(error)}") from None
+        self.waiting.appendleft(unit)
+        self.crew.rehire(actor)
+        for other in self.crew.ready:
+            if sum(holder is other for holder, _ in self.in_hand.values()) < IN_HAND:
+                self.give(other)
+
+    def _unit(self, unit: int) -> Unit:
+        plan, images = self.plan, self.plan.units[unit]
         digests, levels, known = [plan.inventory[i].photo for i in images], plan.settings.levels, plan.known.get(unit, [])
         return Unit(unit, images, digests, plan.store.place, plan.artist, plan.data.classes, levels, known)
 
