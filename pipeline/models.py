@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch import nn
 from vocbench.pipeline import weights as store
 from vocbench.pipeline.names import DEFAULT_RESTORER, NETWORKS
 from vocbench.pipeline.own import made_by_factory
-from vocbench.pipeline.specs import OWN, Options, Spec, parse_spec
+from vocbench.pipeline.specs import OWN, Options, Spec, choose_device, parse_spec
 from vocbench.restorer.contract import Facts
 from vocbench.restorer.guard import Guarded
 from vocbench.restorer.tiling import Tiled, Tiling
@@ -242,18 +241,6 @@ def build_restorer(spec: Spec, options: Options | None = None) -> nn.Module:
 def build_detector(spec: Spec, options: Options | None = None) -> nn.Module:
     """Return the detector of a specification: a list of (3, H, W) RGB images in [0, 1] to a list of `Detections`."""
     return built_detector(spec, options).model
-
-
-def choose_device(device: str) -> str:
-    """Return `device`, or for `auto` CUDA where PyTorch sees a GPU and else the CPU; ValueError for one that is not there."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if not re.fullmatch(r"cpu|cuda(:\d{1,3})?", device):
-        raise ValueError(f"device {device!r}: expected auto, cpu, cuda or cuda:N")
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device != "cpu" and int(device.partition(":")[2] or 0) >= gpus:
-        raise ValueError(f"device {device!r}: PyTorch sees {gpus} CUDA GPUs here, counted from 0")
-    return device
 
 
 def _restorer_spec(model: str | Path) -> Spec:

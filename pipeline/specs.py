@@ -82,3 +82,21 @@ class Options:
             raise ValueError(f"unknown engine {self.engine!r}; choose one of {', '.join(ENGINES)}")
         if self.tile is not None:
             Tiling.parse(self.tile)
+
+
+def choose_device(device: str) -> str:
+    """Return the device to compute on: `auto` is CUDA where PyTorch sees a GPU; ValueError for one that is not there."""
+    if device == "cpu":
+        return device
+    import torch
+
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        return "cuda" if gpus else "cpu"
+    if not re.fullmatch(r"cuda(:\d{1,3})?", device):
+        raise ValueError(f"`device={device}`: expected auto, cpu, cuda or cuda:N")
+    if not gpus:
+        raise ValueError(f"`device={device}`: PyTorch sees no CUDA GPU here; use `device=cpu`")
+    if int(device.partition(":")[2] or 0) >= gpus:
+        raise ValueError(f"`device={device}`: PyTorch sees {gpus} CUDA GPUs here, counted from 0")
+    return device

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from vocbench.benchmarks.cli.options import DETECTOR, Command, choose_device, device_option
+from vocbench.benchmarks.cli.options import DETECTOR, Command, device_option
 from vocbench.benchmarks.cli.progress import Progress
+from vocbench.pipeline.specs import Options, choose_device
 
 if TYPE_CHECKING:
     from vocbench.detection.detections import Detections
@@ -99,7 +100,6 @@ def _detected(places: tuple[Mapping[str, Path], Mapping[str, Path]], detector: s
     from vocbench.detection.detections import classes_of
     from vocbench.pipeline.chain import detect_photos
     from vocbench.pipeline.models import build_detector, parse_detector
-    from vocbench.pipeline.specs import Options
     from vocbench.restorer.images import read_image
 
     both = [name for name in places[0] if name in places[1]]

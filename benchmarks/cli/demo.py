@@ -9,8 +9,8 @@ import threading
 from importlib.util import find_spec
 
 import click
-from vocbench.benchmarks.cli.options import DETECTOR, RESTORER, Command, choose_device, model_options
-from vocbench.pipeline.specs import Options
+from vocbench.benchmarks.cli.options import DETECTOR, RESTORER, Command, model_options
+from vocbench.pipeline.specs import Options, choose_device
 
 
 @click.command(

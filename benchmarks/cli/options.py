@@ -161,7 +161,7 @@ class Cutting(click.ParamType):
 
 
 class Device(click.ParamType):
-    """A device: auto, cpu, cuda or cuda:N. Only `choose_device` checks that it exists."""
+    """auto, cpu, cuda or cuda:N; whether it is there is asked by `pipeline.specs.choose_device`."""
 
     name = "auto|cpu|cuda[:N]"
 
@@ -183,29 +183,6 @@ tile_option = click.option(
     "--tile", type=Cutting(), metavar="SIZE:STRIDE", help="Tiling in pixels; default: that of the weights."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON in place of the table.")
-
-
-def choose_device(device: str, elsewhere: bool = False) -> str:
-    """Return the device to compute on: `auto` is CUDA if PyTorch sees a GPU.
-
-    Raises ValueError for a device that does not exist here, unless the run is computed `elsewhere`.
-    """
-    if elsewhere and device.startswith("cuda"):
-        return "cuda"  # the one that Ray gives to a worker
-    if device == "cpu":
-        return device
-    import torch
-
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device == "auto":
-        return "cuda" if gpus else "cpu"
-    if not re.fullmatch(r"cuda(:\d{1,3})?", device):
-        raise ValueError(f"--device {device}: expected auto, cpu, cuda or cuda:N")
-    if not gpus:
-        raise ValueError(f"--device {device}: PyTorch sees no CUDA GPU here; use --device cpu")
-    if int(device.partition(":")[2] or 0) >= gpus:
-        raise ValueError(f"--device {device}: PyTorch sees {gpus} CUDA GPUs here, counted from 0")
-    return device
 
 
 restore_at_option = click.option(

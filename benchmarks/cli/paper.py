@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from vocbench.benchmarks.cli.options import OWAN, RESTORER, Command, Named, choose_device, model_options
+from vocbench.benchmarks.cli.options import OWAN, RESTORER, Command, Named, model_options
 from vocbench.benchmarks.cli.progress import Progress
 from vocbench.benchmarks.cli.show import show
 from vocbench.pipeline.names import RECIPES
+from vocbench.pipeline.specs import Options, choose_device
 from vocbench.restorer.files import make_folder
 
 FOLDER = click.Path(path_type=Path)
@@ -40,7 +41,6 @@ def quality(folder, recipes, pairs, restorers, patch, limit, seed, out, tile, de
         raise click.UsageError("give either --clean with --recipe, or --pairs")
     from vocbench.benchmarks.experiments import restoration_quality as tables
     from vocbench.pipeline.models import build_restorer, parse_restorer
-    from vocbench.pipeline.specs import Options
 
     options = Options(tile or "whole", device=choose_device(device), **given)
     specs = [parse_restorer(text) for text in restorers or ("owan",)]

@@ -19,14 +19,13 @@ from vocbench.benchmarks.cli.options import (
     RESTORER,
     Command,
     Named,
-    choose_device,
     model_options,
     restore_at_option,
     score_option,
 )
 from vocbench.benchmarks.cli.progress import Progress
 from vocbench.pipeline.names import DEFAULT_RESTORER
-from vocbench.pipeline.specs import Options
+from vocbench.pipeline.specs import Options, choose_device
 from vocbench.restorer.files import FoundPhoto, find_photos, make_folder, result_places
 
 if TYPE_CHECKING:

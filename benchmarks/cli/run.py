@@ -17,7 +17,6 @@ from vocbench.benchmarks.cli.options import (
     RESTORER,
     Command,
     Named,
-    choose_device,
     model_options,
     only_split,
     read_config,
@@ -33,6 +32,7 @@ from vocbench.benchmarks.running.meter import STORED
 from vocbench.benchmarks.settings import RunSettings, plain
 from vocbench.benchmarks.storage.run_folder import RunFolder, check_resumed
 from vocbench.pipeline.names import DEFAULT_RESTORER, DEGRADATIONS, PROTOCOLS, RECIPES
+from vocbench.pipeline.specs import choose_device
 
 if TYPE_CHECKING:
     from vocbench.benchmarks.running.local_workers import Runner
@@ -177,7 +177,7 @@ def make_settings(
         restorers=tuple(restorers) or (DEFAULT_RESTORER,),
         detectors=tuple(detectors) or ("mobilenet-ssd",),
         draws=draws if draws is not None else (SAMPLE_DRAWS if sample else 1),
-        device=choose_device(device, elsewhere),
+        device="cuda" if elsewhere and device.startswith("cuda") else choose_device(device),  # a worker gets one from Ray
         **given,
     )
 

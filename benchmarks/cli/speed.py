@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from vocbench.benchmarks.cli.options import OWAN, Command, Named, choose_device, device_option, json_option, tile_option
+from vocbench.benchmarks.cli.options import OWAN, Command, Named, device_option, json_option, tile_option
 from vocbench.benchmarks.cli.progress import Progress
 from vocbench.benchmarks.cli.show import show
 from vocbench.benchmarks.settings import to_json, write_json
 from vocbench.pipeline.names import DEFAULT_RESTORER, EXPORTS
+from vocbench.pipeline.specs import choose_device
 from vocbench.restorer.cutting import Tiling
 
 

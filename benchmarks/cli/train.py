@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from vocbench.benchmarks.cli.options import Command, Named, choose_device, device_option
+from vocbench.benchmarks.cli.options import Command, Named, device_option
 from vocbench.pipeline.names import TRAINABLE
+from vocbench.pipeline.specs import choose_device
 from vocbench.restorer.files import make_folder
 
 FOLDER = click.Path(path_type=Path)

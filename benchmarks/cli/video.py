@@ -18,7 +18,6 @@ from vocbench.benchmarks.cli.options import (
     DETECTOR,
     RESTORER,
     Command,
-    choose_device,
     did_you_mean,
     model_options,
     restore_at_option,
@@ -26,7 +25,7 @@ from vocbench.benchmarks.cli.options import (
 )
 from vocbench.benchmarks.cli.progress import Progress
 from vocbench.pipeline.names import DEFAULT_RESTORER
-from vocbench.pipeline.specs import Options
+from vocbench.pipeline.specs import Options, choose_device
 from vocbench.restorer.files import PHOTOS, closest_name, make_folder
 
 if TYPE_CHECKING:

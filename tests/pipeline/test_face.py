@@ -75,9 +75,9 @@ def test_what_cannot_be_loaded_is_told(weights, tmp_path):
         load_restorer("owam")
     with pytest.raises(ValueError, match="unknown engine 'fast'; choose one of auto"):
         load_restorer("identity", engine="fast")
-    with pytest.raises(ValueError, match="device 'gpu': expected auto, cpu, cuda or cuda:N"):
+    with pytest.raises(ValueError, match="`device=gpu`: expected auto, cpu, cuda or cuda:N"):
         load_detector(device="gpu")
-    with pytest.raises(ValueError, match=r"device 'cuda:99': PyTorch sees \d+ CUDA GPUs here, counted from 0"):
+    with pytest.raises(ValueError, match="`device=cuda:99`: PyTorch sees"):
         load_restorer("identity", device="cuda:99")
 
 

@@ -1,7 +1,7 @@
 """Specifications of models in the forms that people write."""
 
 import pytest
-from vocbench.pipeline.specs import Options, Spec, parse_spec
+from vocbench.pipeline.specs import Options, Spec, choose_device, parse_spec
 
 NAMES = ("owan", "spandrel", "ultralytics")
 
@@ -54,3 +54,26 @@ def test_options_name_an_engine_and_a_policy_that_do_not_exist():
         Options(engine="warp").check()
     with pytest.raises(ValueError, match="tiling '63' is neither"):
         Options(tile="63").check()
+
+
+@pytest.mark.parametrize(("gpus", "chosen"), [(0, "cpu"), (2, "cuda")])
+def test_a_device_is_chosen_where_it_is_left_open(monkeypatch, gpus, chosen):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpus > 0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    assert choose_device("auto") == chosen
+    assert choose_device("cpu") == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "device", "reason"),
+    [
+        (0, "cuda", "PyTorch sees no CUDA GPU here; use `device=cpu`"),
+        (2, "cuda:2", "PyTorch sees 2 CUDA GPUs here, counted from 0"),
+        (2, "gpu", "expected auto, cpu, cuda or cuda:N"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(monkeypatch, gpus, device, reason):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpus > 0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    with pytest.raises(ValueError, match=f"`device={device}`: {reason}"):
+        choose_device(device)
