@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from vocbench.benchmarks.voc_folder import check_size
 from vocbench.detection.datasets.classes import class_key
 from vocbench.detection.datasets.coco import is_coco, read_index
-from vocbench.detection.datasets.contract import Dataset
 from vocbench.detection.datasets.files import (
     OTHER_PICTURES,
     TURNED,
@@ -218,15 +217,6 @@ def _reason(path: Path, error: Exception) -> str:
     return str(error)
 
 
-def _photo_of(data: Dataset, image: str) -> Path:
-    """Return the path of an image's photo in any format; FileNotFoundError if it is missing."""
-    try:
-        return data.photo(image)
-    except ValueError:  # a picture of another kind
-        photos: Any = data.photos if not isinstance(data, VOCSplit) else photos_by_name(data.photo_folder)  # type: ignore[attr-defined]
-        return photos[image]
-
-
 class VocFolder:
     """A folder of VOC, or photos and XML side by side: all of it, or one split."""
 
@@ -274,8 +264,8 @@ class VocFolder:
         xml = owner.annotation_file(image)
         findings, photo, mended = list[Finding](), None, None
         try:
-            path = _photo_of(owner, image)
-        except (OSError, KeyError) as error:
+            path = owner.picture(image)
+        except OSError as error:
             path = Path()
             findings += [Finding(str(error))] if listed else []
         annotated = _annotated_size(owner, image)

@@ -113,6 +113,6 @@ def _read(detections: Path, dataset: Dataset, categories: dict[int, str] | None)
     truth = read_objects(dataset)
     text_files = detections.is_dir() and not (detections / "detections.json").is_file()
     sizes = {image: dataset.size(image) for image in dataset.ids} if text_files else None
-    known = categories or getattr(dataset, "categories", None)
-    target = Target(dataset.ids, dataset.classes, getattr(dataset, "numbers", None), known, sizes)
+    known = categories or dataset.categories
+    target = Target(dataset.ids, dataset.classes, dataset.numbers, known, sizes)
     return read_detections(detections, target), truth

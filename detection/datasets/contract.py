@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 from vocbench.detection.datasets.classes import ClassIndex, class_key, own_classes
+from vocbench.detection.datasets.files import check_kind
 from vocbench.detection.detections import Objects
 
 BEYOND = 0.05  # of a side: boxes that reach farther beyond the border are refused, as the annotation may be of another picture
@@ -88,7 +89,8 @@ class Choice:
 class Dataset:
     """Photos with objects. Annotations are read when asked for; where photos lie is known without opening them.
 
-    `upright` says that boxes count the pixels of the photo after EXIF rotation.
+    `upright` says that boxes are in the pixels of the photo as people see it, with EXIF's turn done. `numbers` and `categories`
+    are how COCO's results call images and classes, where the data set says so.
     """
 
     folder: Path
@@ -97,10 +99,16 @@ class Dataset:
     ids: list[str]
     choice: Choice | None = None
     upright: bool = False
+    numbers: Mapping[str, str] | None = None  # another name of each image: its id
+    categories: Mapping[int, str] | None = None
+
+    def picture(self, image_id: str) -> Path:
+        """Return where the photo lies, a picture of whatever kind; FileNotFoundError where it is missing."""
+        raise NotImplementedError
 
     def photo(self, image_id: str) -> Path:
         """Return where the photo lies; FileNotFoundError where it is missing, ValueError where it is no JPEG or PNG."""
-        raise NotImplementedError
+        return check_kind(self.picture(image_id))
 
     def annotation(self, image_id: str) -> Annotation:
         """Return what is annotated; ValueError, naming the file, for what cannot be read."""

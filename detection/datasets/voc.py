@@ -17,7 +17,7 @@ from xml.etree.ElementTree import Element
 
 from vocbench.detection.datasets.classes import LABELS, VOC_INDEX
 from vocbench.detection.datasets.contract import Annotation, Dataset, make_annotation
-from vocbench.detection.datasets.files import check_kind, load_json, parse_xml, photos_by_name, see_photo
+from vocbench.detection.datasets.files import load_json, parse_xml, photos_by_name, see_photo
 from vocbench.detection.datasets.ids import check_id, read_ids
 from vocbench.detection.detections import Objects
 
@@ -121,14 +121,14 @@ class VOCSplit(Dataset):
     def _photos(self) -> dict[str, Path]:
         return photos_by_name(self.photo_folder)
 
-    def photo(self, image_id: str) -> Path:
+    def picture(self, image_id: str) -> Path:
         quick = self.photo_folder / f"{image_id}.jpg"
         path = quick if quick.is_file() else self._photos.get(image_id)
         if path is None or not path.is_file():
             raise FileNotFoundError(
                 f"{quick}: missing photo of split {self.split!r}; fetch the data set again or remove the id from the split"
             )
-        return check_kind(path)
+        return path
 
     def annotation_file(self, image_id: str) -> Path:
         """Return where the annotation lies."""
@@ -218,19 +218,17 @@ def read_voc(folder: str | Path, split: str) -> VOCSplit:
 
 @dataclass(frozen=True)
 class Listed(Dataset):
-    """A data set with all annotations in one file; `photos` has the photos' paths, `numbers` COCO's ids of the images."""
+    """A data set whose annotations all stand in one file; `photos` says where the photos lie."""
 
     annotations: Mapping[str, Annotation] | None = None
     photos: Mapping[str, Path] | None = None
-    numbers: Mapping[str, str] | None = None  # another name of each image: its id
-    categories: Mapping[int, str] | None = None
     names: tuple[str, ...] | None = None  # of the classes, where the file lists them
 
-    def photo(self, image_id: str) -> Path:
+    def picture(self, image_id: str) -> Path:
         path = (self.photos or {}).get(image_id)
         if path is None or not path.is_file():
             raise FileNotFoundError(f"{path or self.folder / image_id}: missing photo of {self.name}; put it there")
-        return check_kind(path)
+        return path
 
     def annotation(self, image_id: str) -> Annotation:
         found = (self.annotations or {})[image_id]

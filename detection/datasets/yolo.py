@@ -14,7 +14,7 @@ from typing import Any
 
 from vocbench.detection.datasets.classes import listed_classes
 from vocbench.detection.datasets.contract import Annotation, Dataset, make_annotation
-from vocbench.detection.datasets.files import OTHER_PICTURES, PHOTO_SUFFIXES, check_kind, read_text, see_photo
+from vocbench.detection.datasets.files import OTHER_PICTURES, PHOTO_SUFFIXES, read_text, see_photo
 from vocbench.detection.datasets.ids import check_id
 
 SPLITS = ("train", "val", "test")
@@ -27,11 +27,11 @@ class YoloSplit(Dataset):
     photos: Mapping[str, Path] | None = None
     names: tuple[str, ...] = ()
 
-    def photo(self, image_id: str) -> Path:
+    def picture(self, image_id: str) -> Path:
         path = (self.photos or {})[image_id]
         if not path.is_file():
             raise FileNotFoundError(f"{path}: missing photo of split {self.split!r}; put it there or remove it from the list")
-        return check_kind(path)
+        return path
 
     def label_file(self, image_id: str) -> Path:
         """Return the path of the labels: in `labels` if the photo's path contains `images`, else beside the photo."""
