@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypedDict
 
 from vocbench.benchmarks.data_check import Checked, CocoFile, Collection, Inspected, Seen, VocFolder, YoloPhotos, check
 from vocbench.detection.datasets.repair import Mended
@@ -26,12 +26,21 @@ from vocbench.restorer.images import read_photo, write_photo
 ASIDE, RECORD = "left-out", "repairs.json"
 
 
+class LeftOut(TypedDict, total=False):
+    """What repairs.json says of something that is left out of a copy."""
+
+    reason: str
+    written: str  # what the source says of it
+    image: str
+    files: list[str]  # where they lie in the copy
+
+
 @dataclass
 class Copied:
-    """The number of photos in a copy, and what is left out of it, with reasons and original texts."""
+    """What a copy holds: its photos, and what is left out of it."""
 
     photos: int = 0
-    left_out: list[dict[str, Any]] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
 
 
 def write_repaired(
@@ -64,12 +73,22 @@ def _check_free(source: Path, target: Path, out: Path) -> None:
         raise ValueError(f"{out}: the repaired copy must lie outside the data set; choose another folder")
 
 
+class _Form(Protocol):
+    """Writes the photos and annotations of a collection in their own form."""
+
+    alone: list[Path]  # files of labels without a photo
+
+    def add(self, one: Inspected, photo: Seen, mended: Mended) -> None: ...
+    def finish(self, handled: set[Path]) -> list[LeftOut]:
+        """Write what is of the whole collection, and return what of it is left out; `handled` files are written."""
+
+
 class _Writer:
     """Writes each photo as it was inspected, and at the end the files of whole splits."""
 
     def __init__(self, root: Path, out: Path):
         self.root, self.out, self.copied = root, out, Copied()
-        self.forms: dict[int, Any] = {}  # by collection
+        self.forms: dict[int, _Form] = {}  # by collection
         self.handled: set[Path] = set()
 
     def add(self, collection: Collection, one: Inspected) -> None:
@@ -79,7 +98,7 @@ class _Writer:
         if not usable and all(found.kind for found in one.findings):
             return  # a photo or annotation alone, which no split lists: copied with the folder's other files
         self.handled.update(path.resolve() for path in one.files)
-        lost = [{"reason": found.text, "written": found.lost} for found in one.findings if found.lost]
+        lost = [LeftOut(reason=found.text, written=found.lost) for found in one.findings if found.lost]
         if one.photo is not None and one.mended is not None:
             form.add(one, one.photo, one.mended)
             self.copied.photos += 1
@@ -100,17 +119,20 @@ class _Writer:
         make_folder(self.out)
         for form in self.forms.values():
             self.copied.left_out += form.finish(self.handled)
-            for path in getattr(form, "alone", ()):
+            for path in form.alone:
                 self.copied.left_out.append({"reason": f"{path}: labels without a photo", "files": [self._aside(path)]})
         record = {"broken": checked.broken, "noted": checked.notes, "left_out": self.copied.left_out}
         write_whole(self.out / RECORD, (json.dumps(record, indent=2) + "\n").encode())
 
 
-def _form(collection: Collection, out: Path, root: Path) -> Any:
+def _form(collection: Collection, out: Path, root: Path) -> _Form:
     if isinstance(collection, VocFolder):
         inner = collection.folder.resolve().relative_to(root.resolve())
         return _Voc(collection, out / inner)
-    return _Yolo(collection, out) if isinstance(collection, YoloPhotos) else _Coco(collection, out)  # type: ignore[arg-type]
+    if isinstance(collection, YoloPhotos):
+        return _Yolo(collection, out)
+    assert isinstance(collection, CocoFile)
+    return _Coco(collection, out)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -139,7 +161,7 @@ class _Voc:
     """Writes a VOC folder."""
 
     def __init__(self, folder: VocFolder, out: Path):
-        self.folder, self.out, self.kept = folder, out, set[str]()
+        self.folder, self.out, self.kept, self.alone = folder, out, set[str](), list[Path]()
 
     def add(self, one: Inspected, photo: Seen, mended: Mended) -> None:
         _store(photo, self.out / "JPEGImages" / photo.path.name)
@@ -147,7 +169,7 @@ class _Voc:
         write_whole(self.out / f"Annotations/{one.image}.xml", mended.content)
         self.kept.add(one.image)
 
-    def finish(self, handled: set[Path]) -> list[dict[str, Any]]:
+    def finish(self, handled: set[Path]) -> list[LeftOut]:
         """Write the splits, copy every other file of the folder, and return what of splits is left out."""
         sets = self.out / "ImageSets/Main"
         if self.folder.sets is not None:
@@ -159,7 +181,7 @@ class _Voc:
                 handled.add((self.folder.sets / f"{name}.txt").resolve())
         if self.folder.whole:
             self._copy_others(handled)
-        return [{"reason": one.text, "written": one.lost} for one in self.folder.findings]
+        return [LeftOut(reason=one.text, written=one.lost) for one in self.folder.findings]
 
     def _copy_others(self, handled: set[Path]) -> None:
         """Copy what else lies in the folder, such as SegmentationClass, to the same place."""
@@ -183,7 +205,7 @@ class _Yolo:
             make_folder(self.out / "labels" / split)
             write_whole(self.out / f"labels/{split}/{one.image}.txt", mended.content)
 
-    def finish(self, handled: set[Path]) -> list[dict[str, Any]]:
+    def finish(self, handled: set[Path]) -> list[LeftOut]:
         import yaml
 
         path, split = self.out / "data.yaml", self.source.split
@@ -199,7 +221,8 @@ class _Coco:
     """Writes a file of COCO's annotations with its photos."""
 
     def __init__(self, file: CocoFile, out: Path):
-        self.file, self.out, self.files = file, out, dict[str, str]()  # new names of photos, by number
+        self.file, self.out, self.alone = file, out, list[Path]()
+        self.files: dict[str, str] = {}  # new names of photos, by number
         alone = file.source.split == ALL
         self.folder = out / ("images" if alone else file.source.split)
         self.target = out / ("instances.json" if alone else f"annotations/instances_{file.source.split}.json")
@@ -211,7 +234,7 @@ class _Coco:
             place = Path(place.name)
         self.files[number] = _store(photo, self.folder / place).relative_to(self.folder).as_posix()
 
-    def finish(self, handled: set[Path]) -> list[dict[str, Any]]:
+    def finish(self, handled: set[Path]) -> list[LeftOut]:
         assert self.file.whole is not None
         content, kept = copy.deepcopy(self.file.content), self.file.whole.content
         numbered = [(str(one["id"]), one) for one in content["images"]]
@@ -219,9 +242,9 @@ class _Coco:
         content["annotations"] = [one for number in self.files for one in kept[number]]
         make_folder(self.target.parent)
         write_whole(self.target, (json.dumps(content) + "\n").encode())
-        lost = [{"reason": one.text, "written": one.lost} for one in self.file.whole.findings if one.lost]
+        lost = [LeftOut(reason=one.text, written=one.lost) for one in self.file.whole.findings if one.lost]
         gone = [
-            {"reason": f"{self.file.index.files[number]}: left out with its photo", "written": repr(one)}
+            LeftOut(reason=f"{self.file.index.files[number]}: left out with its photo", written=repr(one))
             for number, entries in kept.items()
             if number not in self.files
             for one in entries
