@@ -15,7 +15,7 @@ from vocbench.pipeline.specs import OWN, Options, Spec, choose_device, parse_spe
 from vocbench.restorer.contract import Facts
 from vocbench.restorer.guard import Guarded
 from vocbench.restorer.tiling import Tiled, Tiling
-from vocbench.restorer.weight_files import WeightsFile, open_weights, read_metadata
+from vocbench.restorer.weight_files import WeightsFile, open_weights, read_facts
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def _owan(name: str) -> Builder:
         from vocbench.restorer.networks.owan_files import RELEASED_TILING, load_owan
 
         file = _weights(given, name)
-        tiling = Tiling.parse(options.tile or file.facts.get("tiling", RELEASED_TILING))
+        tiling = Tiling.parse(options.tile or file.facts.tiling or RELEASED_TILING)
         network = load_owan(file, "owan" if name == "owan-2019" else name)
         place = Placement(options.device, tiling)
         batch = options.batch or fastest_batch(network, place, options.engine)
@@ -255,8 +255,8 @@ def _restorer_spec(model: str | Path) -> Spec:
 
 
 def network_of(path: str | Path, otherwise: str = "") -> str:
-    """Return the name of the network that a weights file says it is for."""
-    return read_metadata(path).get("network", otherwise)
+    """Return the name of the network whose weights a file says it holds."""
+    return read_facts(path).network or otherwise
 
 
 def load_restorer(

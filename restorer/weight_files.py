@@ -7,9 +7,8 @@ import io
 import json
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -33,28 +32,40 @@ def _present(path: str | Path) -> Path:
 
 
 @dataclass(frozen=True)
+class WeightsFacts:
+    """What a weights file says about itself; texts are empty where it does not."""
+
+    network: str = ""  # whose weights it holds
+    tiling: str = ""  # the cutting policy
+    more: Mapping[str, object] = field(default_factory=dict)  # such as the recipe of its training
+
+
+@dataclass(frozen=True)
 class WeightsFile:
-    """A weights file, opened once: what it says about itself (network, tiling, …) and its tensors by name."""
+    """A weights file, opened once: what it says about itself and its tensors by name."""
 
     path: Path
     sha256: str
-    facts: dict[str, Any]
+    facts: WeightsFacts
     state: dict[str, Tensor]
 
 
-def _facts(metadata: Mapping[str, str]) -> dict[str, Any]:
-    return json.loads(metadata[FACTS]) if FACTS in metadata else dict(metadata)
+def _facts(metadata: Mapping[str, str]) -> WeightsFacts:
+    told = json.loads(metadata[FACTS]) if FACTS in metadata else dict(metadata)
+    if not isinstance(told, dict) or not all(isinstance(told.get(name, ""), str) for name in ("network", "tiling")):
+        raise ValueError(f"its metadata {FACTS!r} should hold the network and its tiling as text")
+    return WeightsFacts(told.pop("network", ""), told.pop("tiling", ""), told)
 
 
 def _unreadable(path: Path, error: Exception) -> ValueError:
     return ValueError(f"{path}: not a readable safetensors file ({error}); fetch or copy it again")
 
 
-def read_metadata(path: str | Path) -> dict[str, Any]:
-    """Return what a safetensors file of this project says about itself, without its tensors; nothing for other files."""
+def read_facts(path: str | Path) -> WeightsFacts:
+    """Return what a safetensors file says about itself, without reading its tensors; other files say nothing."""
     path = _present(path)
     if path.suffix != ".safetensors":
-        return {}
+        return WeightsFacts()
     try:
         with safe_open(path, "pt") as file:
             return _facts(file.metadata() or {})
@@ -72,11 +83,11 @@ def open_weights(source: str | Path | WeightsFile) -> WeightsFile:
         return source
     path = _present(source)
     content = path.read_bytes()
-    facts, state = _from_safetensors(path, content) if path.suffix == ".safetensors" else ({}, _from_pickle(path, content))
+    facts, state = _from_safetensors(path, content) if path.suffix == ".safetensors" else _from_pickle(path, content)
     return WeightsFile(path, hashlib.sha256(content).hexdigest(), facts, _without_prefixes(state))
 
 
-def _from_safetensors(path: Path, content: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _from_safetensors(path: Path, content: bytes) -> tuple[WeightsFacts, Mapping[str, Tensor]]:
     try:
         state = load(content)
         length = int.from_bytes(content[:8], "little")  # of the header, which `load` does not give
@@ -85,7 +96,7 @@ def _from_safetensors(path: Path, content: bytes) -> tuple[dict[str, Any], dict[
         raise _unreadable(path, error) from None
 
 
-def _from_pickle(path: Path, content: bytes) -> Mapping[str, Tensor]:
+def _from_pickle(path: Path, content: bytes) -> tuple[WeightsFacts, Mapping[str, Tensor]]:
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
@@ -105,10 +116,10 @@ def _from_pickle(path: Path, content: bytes) -> Mapping[str, Tensor]:
     odd = next((key for key, value in state.items() if not (isinstance(key, str) and isinstance(value, Tensor))), None)
     if odd is not None:
         raise ValueError(f"{path}: expected a state dict of tensors, but {odd!r} is none; save only model.state_dict()")
-    return state
+    return WeightsFacts(), state
 
 
-def _is_state(value: Any) -> bool:
+def _is_state(value: object) -> bool:
     return isinstance(value, Mapping) and bool(value)
 
 
@@ -132,7 +143,7 @@ def check_state(path: str | Path, name: str, expected: Mapping[str, Tensor], sta
         )
 
 
-def save_weights(path: str | Path, state: Mapping[str, Tensor], network: str, tiling: str, **facts: Any) -> None:
+def save_weights(path: str | Path, state: Mapping[str, Tensor], network: str, tiling: str, **facts: object) -> None:
     """Write weights as safetensors, atomically, with what a reader must know in the metadata; equal weights, equal bytes."""
     metadata = json.dumps({"network": network, "tiling": tiling} | facts, sort_keys=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}

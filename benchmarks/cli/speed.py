@@ -39,10 +39,10 @@ def speed(restorer, size, wanted, tile, batch, rounds, device, as_json, out) -> 
     from vocbench.pipeline.models import owan_file
     from vocbench.restorer.files import cache_folder
     from vocbench.restorer.networks.owan_files import RELEASED_TILING
-    from vocbench.restorer.weight_files import read_metadata
+    from vocbench.restorer.weight_files import read_facts
 
     path = owan_file(restorer)
-    tiling = Tiling.parse(tile or read_metadata(path).get("tiling", RELEASED_TILING))
+    tiling = Tiling.parse(tile or read_facts(path).tiling or RELEASED_TILING)
     chosen = choose_device(device)
     say = lambda text: click.echo(text, err=True)  # noqa: E731
     batch = batch or timing.default_batch(path, tiling, chosen)

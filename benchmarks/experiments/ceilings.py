@@ -49,13 +49,19 @@ def spread(paths: list[Path], number: int) -> list[Path]:
 def main(weights: str, clean: tuple[str, ...], photos: int, margin: float, out: str) -> None:
     """Measure the ceilings of a network's features on photos and save them with its weights."""
     file = open_weights(weights)
-    network = load_owan(file)
+    network, facts = load_owan(file), file.facts
     if not isinstance(network, SubpixelOwan):
-        raise click.ClickException(f"{weights}: networks at full resolution have no ceilings; give owan-half or owan-quarter")
+        raise click.ClickException(
+            f"{weights}: a network at the full resolution has no ceilings; give owan-half or owan-quarter"
+        )
+    if not (facts.network and facts.tiling):
+        raise click.ClickException(
+            f"{weights}: does not name its network; give a .safetensors file that `vocbench train` wrote"
+        )
     chosen = [path for folder in clean for path in spread(list_photos([folder]), photos)]
-    ceilings = measure_ceilings(network, degraded(chosen), margin)
-    save_weights(out, network.state_dict(), **file.facts)
-    click.echo(f"{len(chosen)} photos: " + ", ".join(f"{value:.2f}" for value in ceilings.tolist()))
+    found = measure_ceilings(network, degraded(chosen), margin)
+    save_weights(out, network.state_dict(), facts.network, facts.tiling, **facts.more)
+    click.echo(f"{len(chosen)} photos: " + ", ".join(f"{value:.2f}" for value in found.tolist()))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from vocbench.restorer.engines import native
 from vocbench.restorer.networks.owan_files import NETWORKS, RELEASED_TILING, begin_from, build, load_owan
-from vocbench.restorer.weight_files import check_state, read_metadata, save_weights
+from vocbench.restorer.weight_files import check_state, read_facts, save_weights
 
 
 @dataclass(frozen=True)
@@ -64,15 +64,12 @@ def average(first: Path, second: Path, share: float, out: Path) -> None:
             raise ValueError(f"{path}: the first file and `out` must end in .safetensors, as files of `vocbench train` do")
     if not first.is_file():
         raise FileNotFoundError(f"{first}: no such weights file; give one that `vocbench train` wrote")
-    facts = read_metadata(first)
-    if facts.get("network") not in TRAINABLE:
+    facts = read_facts(first)
+    if facts.network not in TRAINABLE:
         raise ValueError(f"{first}: does not name its network; give a .safetensors file that `vocbench train` wrote")
-    kind = TRAINABLE[facts["network"]]
-    first_state, second_state = kind.load(first).state_dict(), kind.load(second).state_dict()
-    check_state(second, facts["network"], first_state, second_state)
-    mixed = {
-        name: torch.lerp(one, second_state[name], share) if one.is_floating_point() else one
-        for name, one in first_state.items()
-    }
-    recipe = {"recipe": facts["recipe"]} if "recipe" in facts else {}
-    save_weights(out, mixed, facts["network"], facts.get("tiling", kind.tiling), **recipe)
+    kind = TRAINABLE[facts.network]
+    ours, theirs = kind.load(first).state_dict(), kind.load(second).state_dict()
+    check_state(second, facts.network, ours, theirs)
+    mixed = {name: torch.lerp(one, theirs[name], share) if one.is_floating_point() else one for name, one in ours.items()}
+    recipe = {"recipe": facts.more["recipe"]} if "recipe" in facts.more else {}
+    save_weights(out, mixed, facts.network, facts.tiling or kind.tiling, **recipe)

@@ -269,12 +269,12 @@ def test_rl_restores_checkpoints_are_imported_into_the_cache(shared, cache):
 
 def test_an_average_lies_between_its_files_and_keeps_the_policy(shared, tmp_path):
     from vocbench.restorer.networks.owan_files import load_owan
-    from vocbench.restorer.weight_files import read_metadata
+    from vocbench.restorer.weight_files import read_facts
 
     ours, theirs = find("owan"), shared / "weights/owan/model_best.pth"
     arguments = ["weights", "average", str(ours), str(theirs), "--share", "0.25", "--out", str(tmp_path / "mixed.safetensors")]
     assert CliRunner().invoke(cli, arguments, catch_exceptions=False).exit_code == 0
-    assert read_metadata(tmp_path / "mixed.safetensors")["tiling"] == read_metadata(ours)["tiling"]
+    assert read_facts(tmp_path / "mixed.safetensors").tiling == read_facts(ours).tiling == "128:96"
     one, two, mixed = (load_owan(path).state_dict() for path in (ours, theirs, tmp_path / "mixed.safetensors"))
     assert all(((0.75 * one[name] + 0.25 * two[name]) - mixed[name]).abs().max() < 1e-6 for name in mixed)
     before = (tmp_path / "mixed.safetensors").read_bytes()

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
-from vocbench.restorer.weight_files import open_weights
+from vocbench.restorer.weight_files import WeightsFacts, open_weights, read_facts
 
 PLAIN = {"head.weight": torch.arange(6.0).reshape(2, 3), "tail.bias": torch.ones(4)}
 OTHER = {name: tensor + 1 for name, tensor in PLAIN.items()}
@@ -29,6 +30,21 @@ def test_a_checkpoint_gives_its_network(tmp_path, form, suffix):
     state = open_weights(tmp_path / f"w{suffix}").state
     assert list(state) == list(PLAIN)
     assert all(torch.equal(state[name], tensor) for name, tensor in PLAIN.items())
+
+
+@pytest.mark.parametrize("facts", ['["owan"]', '{"network": 3}', '{"tiling": null}', '"owan"'])
+def test_a_file_whose_facts_are_no_facts_is_named(tmp_path, facts):
+    save_file({"weight": torch.ones(2)}, tmp_path / "w.safetensors", {"vocbench": facts})
+    for read in (read_facts, open_weights):
+        with pytest.raises(ValueError, match=r"w\.safetensors: not a readable safetensors file .*'vocbench' should"):
+            read(tmp_path / "w.safetensors")
+
+
+def test_files_of_other_programs_say_what_they_say(tmp_path):
+    save_file({"weight": torch.ones(2)}, tmp_path / "w.safetensors", {"format": "pt"})
+    assert read_facts(tmp_path / "w.safetensors") == WeightsFacts(more={"format": "pt"})
+    torch.save(PLAIN, tmp_path / "w.pth")
+    assert read_facts(tmp_path / "w.pth") == open_weights(tmp_path / "w.pth").facts == WeightsFacts()
 
 
 def test_a_network_whose_own_names_begin_with_model_keeps_them(tmp_path):

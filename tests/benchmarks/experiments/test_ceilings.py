@@ -46,6 +46,13 @@ def test_the_weights_are_written_with_ceilings_and_what_they_say_about_themselve
     assert torch.equal(made.tail.weight, network.tail.weight)
 
 
+def test_weights_that_do_not_name_their_network_are_refused(photos, tmp_path):
+    torch.save(SubpixelOwan(2).state_dict(), tmp_path / "w.pth")
+    done = CliRunner().invoke(main, [str(tmp_path / "w.pth"), "--clean", str(photos), "--out", str(tmp_path / "x.safetensors")])
+    assert done.exit_code == 1
+    assert "w.pth: does not name its network; give a .safetensors file that `vocbench train` wrote" in done.output
+
+
 def test_a_network_at_the_full_resolution_is_refused(photos, tmp_path):
     path = tmp_path / "full.safetensors"
     save_weights(path, Owan().state_dict(), "owan", "128:96")

@@ -16,7 +16,7 @@ from vocbench.pipeline.names import DEFAULT_RESTORER
 from vocbench.pipeline.weights import find
 from vocbench.restorer.engines import select
 from vocbench.restorer.tiling import Tiling
-from vocbench.restorer.weight_files import read_metadata
+from vocbench.restorer.weight_files import read_facts
 
 CASE = Case("owan", Path("owan.safetensors"), Tiling(63, 63), (500, 375), "cpu", 16, Path("cache"))
 FOUND = [
@@ -70,7 +70,7 @@ def test_the_row_of_the_default_engine_is_the_librarys_call(monkeypatch, tmp_pat
     monkeypatch.setitem(speed.BUILDERS, "native", select.ENGINES["native"])
     monkeypatch.setattr(speed, "peak_memory", lambda case, name: None)
     weights = find(DEFAULT_RESTORER)
-    tiling = Tiling.parse(tile or read_metadata(weights)["tiling"])
+    tiling = Tiling.parse(tile or read_facts(weights).tiling)
     batch = speed.default_batch(weights, tiling, "cpu")
     case = Case(DEFAULT_RESTORER, weights, tiling, (70, 50), "cpu", batch, tmp_path)
     calls = [case.build(name) for name in ("native", speed.LIBRARY)]

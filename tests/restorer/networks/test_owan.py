@@ -9,7 +9,7 @@ from vocbench.restorer.networks.owan import OPERATIONS, Owan
 from vocbench.restorer.networks.owan_files import NETWORKS, build, load_owan
 from vocbench.restorer.quality import psnr
 from vocbench.restorer.training.photos import list_photos
-from vocbench.restorer.weight_files import read_metadata, save_weights
+from vocbench.restorer.weight_files import WeightsFacts, read_facts, save_weights
 
 # Means over RL-Restore's four test patches of each set, from the authors' code: input and restored PSNR in dB.
 CHECK_VALUES = {"mild": (20.026, 24.699), "moderate": (20.100, 25.083), "severe": (19.916, 23.559)}
@@ -52,7 +52,7 @@ def test_a_network_comes_back_from_its_file(tmp_path, name):
     save_weights(tmp_path / "w.safetensors", network.state_dict(), name, "63:42", steps=7)
     image = torch.rand(1, 3, 11, 12)
     assert torch.equal(load_owan(tmp_path / "w.safetensors")(image), network(image))
-    assert read_metadata(tmp_path / "w.safetensors") == {"network": name, "tiling": "63:42", "steps": 7}
+    assert read_facts(tmp_path / "w.safetensors") == WeightsFacts(name, "63:42", {"steps": 7})
 
 
 def test_weights_kept_in_half_precision_are_computed_in_single(tmp_path):
