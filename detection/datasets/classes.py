@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 from vocbench.detection.detections import VOC_CLASSES
 
-LABELS = {name: i for i, name in enumerate(VOC_CLASSES)}
 # COCO's spellings that differ from VOC's by more than blanks.
 COCO_TO_VOC = {"airplane": "aeroplane", "motorcycle": "motorbike", "couch": "sofa", "tv": "tvmonitor"}
 

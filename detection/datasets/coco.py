@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 from vocbench.detection.datasets.classes import listed_classes
 from vocbench.detection.datasets.contract import make_annotation
-from vocbench.detection.datasets.files import load_json
 from vocbench.detection.datasets.ids import SUFFIX, check_id
 from vocbench.detection.datasets.voc import ALL, Listed, read_flag
 
@@ -25,15 +24,6 @@ PLACES = ("", "images", "JPEGImages", "../images", "..")  # of the photos, seen 
 def is_coco(content: object) -> bool:
     """Return whether the content of a JSON file is COCO's ground truth."""
     return isinstance(content, Mapping) and isinstance(content.get("images"), list) and "annotations" in content
-
-
-def read_coco(path: str | Path, split: str | None = None, photos: Path | None = None) -> Listed:
-    """Return the data set of an `instances.json`; photos lie in `photos`, else beside the file or in folders called images.
-
-    Raises ValueError, naming the file and the entry, for what is malformed.
-    """
-    path = Path(path)
-    return listed_from_coco(path, load_json(path), split, photos)
 
 
 @dataclass(frozen=True)
@@ -93,7 +83,10 @@ def read_entry(path: Path, i: int, one: Any, index: Index) -> tuple[str, str, li
 
 
 def listed_from_coco(path: Path, content: object, split: str | None = None, photos: Path | None = None) -> Listed:
-    """Return the data set of what such a file holds; see `read_coco`."""
+    """Return the data set of an `instances.json`; photos lie in `photos`, else beside the file or in folders called images.
+
+    Raises ValueError, naming the file and the entry, for what is malformed.
+    """
     index = read_index(path, content, split, photos)
     assert isinstance(content, Mapping)
     grouped: dict[str, list[Any]] = {number: [] for number in index.files}

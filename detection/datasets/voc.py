@@ -15,13 +15,10 @@ from functools import cached_property
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
-from vocbench.detection.datasets.classes import LABELS, VOC_INDEX
+from vocbench.detection.datasets.classes import VOC_INDEX
 from vocbench.detection.datasets.contract import Annotation, Dataset, make_annotation
-from vocbench.detection.datasets.files import load_json, parse_xml, photos_by_name, see_photo
+from vocbench.detection.datasets.files import parse_xml, photos_by_name, see_photo
 from vocbench.detection.datasets.ids import check_id, read_ids
-from vocbench.detection.detections import Objects
-
-__all__ = ["LABELS", "VOCSplit", "list_splits", "load_json", "read_annotation", "read_annotations_json", "read_ids", "read_voc"]
 
 SIDES = ("xmin", "ymin", "xmax", "ymax")
 ALL = "all"  # the split of a folder without splits
@@ -273,10 +270,4 @@ def listed_from_json(path: Path, content: object, split: str | None = None) -> L
         )
     if not annotations:
         raise ValueError(f"{path}: no images" + (f" of split {split!r}" if split else ""))
-    return Listed(path.parent, path.stem, split or ALL, list(annotations), annotations=annotations)
-
-
-def read_annotations_json(path: str | Path, split: str | None = None) -> dict[str, Objects]:
-    """Return the ground truth of `listed_from_json`, by image id."""
-    data = listed_from_json(Path(path), load_json(Path(path)), split)
-    return {image: data.objects(image) for image in data.ids}
+    return Listed(path.parent, path.stem, split or ALL, list(found), annotations=found)

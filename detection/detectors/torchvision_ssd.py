@@ -10,14 +10,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from vocbench.detection.datasets.classes import VOC_INDEX
 from vocbench.detection.detections import Detections
 from vocbench.detection.detectors.labels import default_classes, label_map
-
-
-def voc_label(name: str) -> int:
-    """Return the VOC label of a class name, -1 where VOC has none."""
-    return VOC_INDEX.labels([name])[0]
 
 
 def coco_names() -> list[str]:

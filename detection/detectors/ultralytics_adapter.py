@@ -187,16 +187,6 @@ def load_fused_network(path: str | Path) -> nn.Module:
 Change = Callable[[list[Tensor]], Sequence[Tensor]]  # images (3, H, W) RGB in [0, 1], each of its own size, to the same sizes
 
 
-def predictor_class(model: Any) -> type:
-    """Return the predictor class of an ultralytics model's own task."""
-    return model.task_map[model.task]["predictor"]
-
-
-def validator_class(model: Any) -> type:
-    """Return the validator class of an ultralytics model's own task."""
-    return model.task_map[model.task]["validator"]
-
-
 def filtering_predictor(change: Change, base: type | None = None) -> type:
     """Return a predictor class built on `base`, ultralytics' for boxes by default, that sees its pictures through `change`.
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from vocbench.detection import average_precision
 from vocbench.detection.average_precision import evaluate, resample
-from vocbench.detection.datasets.voc import LABELS, read_annotations_json
+from vocbench.detection.datasets.read import read_dataset
 from vocbench.detection.detections import VOC_CLASSES, Detections, Objects
 
 DOG, CAT = VOC_CLASSES.index("dog"), VOC_CLASSES.index("cat")
@@ -142,13 +142,14 @@ def test_detections_of_unknown_images_and_unknown_protocols_are_told():
 
 @pytest.fixture(scope="module")
 def voceval(shared):
-    truth = read_annotations_json(shared / "data/voc2007_test_annotations.json", "test")
+    data = read_dataset(shared / "data/voc2007_test_annotations.json", "test")
+    truth = {image: data.objects(image) for image in data.ids}
     raw = json.loads((shared / "data/voceval/detections_good_ties.json").read_text())
     detections = {
         image: Detections(
             torch.tensor(entry["boxes"], dtype=torch.float64).reshape(-1, 4),
             torch.tensor(entry["scores"], dtype=torch.float64),
-            torch.tensor([LABELS[name] for name in entry["labels"]], dtype=torch.int64),
+            torch.tensor([VOC_CLASSES.index(name) for name in entry["labels"]], dtype=torch.int64),
         )
         for image, entry in raw.items()
     }

@@ -71,7 +71,7 @@ def _annotation(path: Path) -> None:
 
 
 def _split(path: Path) -> None:
-    from vocbench.detection.datasets.voc import read_ids
+    from vocbench.detection.datasets.ids import read_ids
 
     for image in read_ids(path):
         assert Path(image).name == image
@@ -89,9 +89,12 @@ def _detections(path: Path) -> None:
 
 
 def _truth(path: Path) -> None:
-    from vocbench.detection.datasets.voc import read_annotations_json
+    from vocbench.detection.datasets.files import load_json
+    from vocbench.detection.datasets.voc import listed_from_json
 
-    read_annotations_json(path)
+    data = listed_from_json(path, load_json(path))
+    for image in data.ids:
+        data.objects(image)
 
 
 def _caffemodel(path: Path) -> None:

@@ -2,7 +2,8 @@ import json
 
 import numpy as np
 import pytest
-from vocbench.detection.datasets.voc import read_annotation, read_annotations_json, read_voc
+from vocbench.detection.datasets.read import read_dataset
+from vocbench.detection.datasets.voc import read_annotation, read_voc
 
 from tests.support.voc_folders import write_annotation
 
@@ -104,16 +105,16 @@ def test_a_missing_photo_is_named(voc_folder):
 def test_annotations_come_from_json_too(tmp_path):
     entry = {"split": "test", "width": 90, "height": 70, "objects": [{"name": "dog", "bbox": [10, 10, 40, 40], "difficult": 1}]}
     (tmp_path / "a.json").write_text(json.dumps({"x": entry, "y": entry | {"split": "train"}}))
-    found = read_annotations_json(tmp_path / "a.json", "test")
-    assert list(found) == ["x"]
-    assert np.array_equal(found["x"].boxes, [[9, 9, 40, 40]])
-    assert found["x"].difficult.tolist() == [True]
+    found = read_dataset(tmp_path / "a.json", "test")
+    assert found.ids == ["x"]
+    assert np.array_equal(found.objects("x").boxes, [[9, 9, 40, 40]])
+    assert found.objects("x").difficult.tolist() == [True]
     with pytest.raises(ValueError, match="no images of split 'val'"):
-        read_annotations_json(tmp_path / "a.json", "val")
+        read_dataset(tmp_path / "a.json", "val")
 
 
 @pytest.mark.parametrize("text", ["[1]", "{", '{"x": {"width": 1}}', '{"x": 3}', "[" * 10000])
 def test_malformed_json_is_named(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(ValueError, match=r"a\.json"):
-        read_annotations_json(tmp_path / "a.json")
+        read_dataset(tmp_path / "a.json")

@@ -7,22 +7,23 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from vocbench.detection.datasets.classes import VOC_INDEX
 from vocbench.detection.detections import VOC_CLASSES
-from vocbench.detection.detectors.torchvision_ssd import TorchvisionDetector, voc_label
+from vocbench.detection.detectors.torchvision_ssd import TorchvisionDetector
 from vocbench.restorer.images import read_image
 
 
 def test_cocos_names_are_mapped_to_vocs():
-    assert VOC_CLASSES[voc_label("couch")] == "sofa"
-    assert VOC_CLASSES[voc_label("dog")] == "dog"
-    assert voc_label("zebra") == voc_label("__background__") == -1
+    couch, dog, *others = VOC_INDEX.labels(["couch", "dog", "zebra", "__background__"])
+    assert [VOC_CLASSES[couch], VOC_CLASSES[dog]] == ["sofa", "dog"]
+    assert others == [-1, -1]
 
 
 def test_all_of_vocs_classes_are_among_torchvisions():
     from torchvision.models.detection import SSD300_VGG16_Weights
 
     names = SSD300_VGG16_Weights.COCO_V1.meta["categories"]
-    assert {voc_label(name) for name in names} - {-1} == set(range(20))
+    assert set(VOC_INDEX.labels(names)) - {-1} == set(range(20))
 
 
 class Fixed(nn.Module):
@@ -78,7 +79,7 @@ def test_ultralytics_gives_the_boxes_of_its_own_call(shared, name):
     photo = shared / "data/VOCdevkit/VOC2007/JPEGImages/000004.jpg"
     found = load_ultralytics(path, trust=True)([read_image(photo)])[0]
     own: Any = next(iter(YOLO(str(path)).predict(str(photo), conf=0.01, max_det=300, verbose=False, device="cpu")))
-    labels = np.array([voc_label(own.names[int(c)]) for c in own.boxes.cls])
+    labels = np.array(VOC_INDEX.labels([own.names[int(c)] for c in own.boxes.cls]))
     kept = labels >= 0
     assert len(found.scores) == kept.sum() > 0
     np.testing.assert_allclose(found.boxes.numpy(), own.boxes.xyxy.numpy()[kept], atol=1e-3)
