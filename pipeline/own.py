@@ -16,8 +16,6 @@ from torch import nn
 from vocbench.pipeline.chain import reason
 from vocbench.pipeline.specs import Spec
 
-GIVEN = ("device", "weights")  # the arguments that a factory may have
-
 
 def source_of(name: str) -> Path | None:
     """Return the file that `package.module:factory` or `FILE.py:factory` comes from; None where there is none of source."""

@@ -13,9 +13,6 @@ import torch
 from torch import Tensor
 from vocbench.restorer.networks.owan import CHANNELS, OPERATIONS, OperationLayer
 
-KERNELS = (3, 5, 7)
-TAPS = sum(k * k for k in KERNELS)
-
 
 class Folded(NamedTuple):
     """A layer's weights but for the attention; taps are those of the kernels 3, 5 and 7 one after the other."""

@@ -1,6 +1,6 @@
 import torch
 from torch.nn.functional import conv2d
-from vocbench.restorer.engines.folding import TAPS, fold
+from vocbench.restorer.engines.folding import fold
 from vocbench.restorer.networks.owan import CHANNELS, OPERATIONS, OperationLayer
 
 
@@ -11,8 +11,8 @@ def layer_of(seed=0):
 
 
 def test_a_folded_layer_has_its_shapes():
-    assert [tuple(part.shape) for part in fold(layer_of())] == [(8, 16, 16), (4, 16, 16), (TAPS, 16), (TAPS, 16), (TAPS, 16)]
-    assert TAPS == 3 * 3 + 5 * 5 + 7 * 7
+    taps = 3 * 3 + 5 * 5 + 7 * 7
+    assert [tuple(part.shape) for part in fold(layer_of())] == [(8, 16, 16), (4, 16, 16), (taps, 16), (taps, 16), (taps, 16)]
 
 
 @torch.no_grad()
