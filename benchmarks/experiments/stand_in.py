@@ -16,16 +16,15 @@ import click
 import torch
 from torch import Tensor, nn
 from vocbench.benchmarks.experiments.run import run
-from vocbench.benchmarks.results.judge import WORKED
 from vocbench.benchmarks.results.schema import Results, read_results
 from vocbench.benchmarks.running.local_workers import Here
 from vocbench.benchmarks.settings import RunSettings
+from vocbench.benchmarks.storage.records import SPENT, WORKED
 from vocbench.benchmarks.storage.run_folder import RunFolder
 from vocbench.detection.detections import Detections
 
 SECONDS = 0.004  # a photo
 MODULE = "vocbench.benchmarks.experiments.stand_in"
-STAGES = ("prepare", "restore", "detect", "measure")
 
 
 class Restorer(nn.Module):
@@ -54,7 +53,7 @@ def measured(data: str, split: str, limit: int | None, recipe: str, workers: int
 def lines(results: Results) -> list[str]:
     """Return the shares as text; time in no stage is the main process's own: sending, receiving, writing, starting."""
     busy = {name: value or 0 for name, value in results.busy.items()}
-    named = {stage: busy[stage] for stage in STAGES}
+    named = {stage: busy[stage] for stage in SPENT}
     named["other"] = 1 - sum(named.values())
     shares = [f"{name:8s} {100 * share:5.1f} %" for name, share in named.items()]
     whole = sum(busy[name] for name in WORKED) or 1.0

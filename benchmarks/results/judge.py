@@ -30,14 +30,12 @@ from vocbench.benchmarks.results.schema import (
     VariantResults,
 )
 from vocbench.benchmarks.results.sentences import verdict
-from vocbench.benchmarks.storage.records import Number
+from vocbench.benchmarks.storage.records import SPENT, WORKED, Number
 from vocbench.benchmarks.storage.run_folder import RunFolder
 from vocbench.benchmarks.variants import base, is_clean, restored
 from vocbench.detection.average_precision import Evaluation, evaluate
 
 STAGES = ("degrade", "restore", "detect")
-SPENT = ("prepare", "restore", "detect", "measure")  # stages of the driver
-WORKED = ("workers_read", "workers_degrade", "workers_measure")
 MEASURED = ("psnr", "ssim", *(f"seconds_{stage}" for stage in STAGES))
 
 

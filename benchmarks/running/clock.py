@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import torch
 from vocbench.benchmarks.memory import resident_peak
+from vocbench.benchmarks.storage.records import SPENT, WORKED
 
 T = TypeVar("T")
-WORKED = ("workers_read", "workers_degrade", "workers_measure")
 
 
 def peak_memory() -> dict[str, int]:
@@ -31,7 +31,7 @@ class Clock:
     `worked` has the seconds that they spent on each of the three, summed over all workers.
     """
 
-    spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("prepare", "restore", "detect", "measure"), 0.0))
+    spent: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SPENT, 0.0))
     worked: dict[str, float] = field(default_factory=lambda: dict.fromkeys(WORKED, 0.0))
     peaks: dict[str, int] = field(default_factory=dict)
     batches: dict[str, int] = field(default_factory=dict)  # of each network's tiles, the fewest seen

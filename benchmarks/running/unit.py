@@ -28,6 +28,7 @@ from vocbench.pipeline.chain import Attempt, RestorerError, Shrink, detect_photo
 from vocbench.pipeline.models import Built, built_detector, built_restorer, parse_detector, parse_restorer
 from vocbench.pipeline.scale import enlarged, grown, seen_size, shrunk
 from vocbench.pipeline.specs import Spec
+from vocbench.restorer.contract import Facts
 
 TOGETHER = 4  # images that a restorer gets at once on the CPU, where it takes long; how they are grouped changes no result
 
@@ -54,14 +55,18 @@ class Models:
     detectors: dict[str, nn.Module]
     built: Mapping[str, Built] = field(default_factory=dict)
 
+    @property
+    def facts(self) -> dict[str, Facts]:
+        """Return the facts of each model as they are now."""
+        return {name: built.facts for name, built in self.built.items()}
+
     def batches(self) -> dict[str, int]:
         """Return how many tiles at a time each network gets now; they are halved where memory runs out."""
-        facts = {name: built.facts for name, built in self.built.items()}
-        return {name: one.batch for name, one in facts.items() if one.batch is not None}
+        return {name: one.batch for name, one in self.facts.items() if one.batch is not None}
 
     def equipment(self, settings: RunSettings) -> Equipment:
-        """Return the equipment: what the models are and what they run on."""
-        facts = {name: built.facts for name, built in self.built.items()}
+        """Return what the models are and run on."""
+        facts = self.facts
         return Equipment(
             {name: one.sha256 for name, one in facts.items()},
             {

@@ -75,6 +75,10 @@ class Digests(NamedTuple):
 Inventory = dict[str, Digests]  # the content of inventory.json, by image id
 
 
+SPENT = ("prepare", "restore", "detect", "measure")  # stages of the driver
+WORKED = ("workers_read", "workers_degrade", "workers_measure")  # what workers did beside it
+
+
 class Timing(Struct, frozen=True, kw_only=True):
     """The content of timing.json: seconds of driver and workers in all sessions, and the peak memory of each session."""
 
