@@ -11,6 +11,7 @@ import click
 import numpy as np
 from PIL import Image
 from torch import Tensor
+from vocbench.benchmarks.reporting.photos import level_text
 from vocbench.benchmarks.sample import PHOTOS, sample_split
 from vocbench.detection.detections import VOC_CLASSES, Detections
 from vocbench.detection.drawing import draw_boxes, side_by_side, write_caption
@@ -18,7 +19,7 @@ from vocbench.pipeline.chain import detect_photos, restore_photo
 from vocbench.pipeline.models import build_detector, build_restorer, parse_detector, parse_restorer
 from vocbench.pipeline.names import DEFAULT_RESTORER
 from vocbench.pipeline.specs import Options
-from vocbench.restorer.degradations.recipes import RECIPES, UNITS, degrade
+from vocbench.restorer.degradations.recipes import RECIPES, degrade
 from vocbench.restorer.images import Photo, from_uint8, read_image, to_uint8, write_photo
 
 SCORE = 0.3  # boxes below it are not drawn
@@ -26,14 +27,7 @@ LINES = 15  # of text per height of a panel: large enough to read where the pict
 WIDTH = 1600  # pixels of the picture
 
 
-def level_text(levels: dict[str, float]) -> str:
-    """Return the levels of a degradation with their units, for people."""
-    return ", ".join(
-        f"{name} {level:.3g} ({UNITS[name]})" if name in UNITS else f"{name} {level:.3g}" for name, level in levels.items()
-    )
-
-
-def panel(title: str, image: Tensor, detections: Detections):
+def panel(title: str, image: Tensor, found: Detections):
     """Return the image (3, H, W) as (h, W, 3) uint8 with its boxes and a title that names them."""
     kept = [i for i in detections.scores.argsort(descending=True).tolist() if detections.scores[i] >= SCORE]
     names = ", ".join(f"{VOC_CLASSES[int(detections.labels[i])]} {float(detections.scores[i]):.2f}" for i in kept)
