@@ -15,6 +15,7 @@ from vocbench.pipeline.names import PROTOCOLS
 
 if TYPE_CHECKING:
     from vocbench.detection.datasets.contract import Dataset
+    from vocbench.detection.detections import Detections, Objects
 
 FILE = click.Path(path_type=Path)
 
@@ -61,20 +62,9 @@ def evaluate_command(detections, data, split, protocol, classes, categories, onl
 
     with notes():
         dataset = _open(data, split, classes, upright)
-        by_image, truth = _read(detections, dataset, read_categories(str(categories)) if categories else None)
-    named = [image for image in truth if image in by_image]
-    if only_named:
-        if not named:
-            raise ValueError(f"{detections}: names none of the {len(truth)} photos of {data}; check its ids")
-        truth = {image: truth[image] for image in named}
-        by_image = {image: by_image[image] for image in named}
-    elif len(named) < len(truth) and all(image in truth for image in by_image):
-        click.echo(
-            f"Note: the detections name {len(named)} of {len(truth)} photos; the others count as photos without detections "
-            "(--only-named leaves them out)",
-            err=True,
-        )
-    fitting = fit(by_image, truth)
+        found, truth = _read(detections, dataset, read_categories(str(categories)) if categories else None)
+    found, truth = _chosen(found, truth, only_named, f"{detections}: names none of the {len(truth)} photos of {data}")
+    fitting = fit(found, truth)
     if fitting.odd:
         click.echo(
             f"Note: boxes fit {fitting.boxes} of {fitting.objects} objects, but only {fitting.classes} with the right class: "
@@ -89,6 +79,24 @@ def evaluate_command(detections, data, split, protocol, classes, categories, onl
     for name, value in result.ap.items():
         click.echo(f"{name:12s} {'-' if value is None else f'{100 * value:5.1f}'}")
     click.echo(f"{'mAP':12s} {'-' if result.map is None else f'{100 * result.map:5.1f}'}")
+
+
+def _chosen(
+    found: dict[str, Detections], truth: dict[str, Objects], only_named: bool, none: str
+) -> tuple[dict[str, Detections], dict[str, Objects]]:
+    """Return what is evaluated: all photos, or those that the detections name; ValueError, which begins with `none`."""
+    named = [image for image in truth if image in found]
+    if only_named and not named:
+        raise ValueError(f"{none}; check its ids")
+    if only_named:
+        return {image: found[image] for image in named}, {image: truth[image] for image in named}
+    if len(named) < len(truth) and all(image in truth for image in found):
+        click.echo(
+            f"Note: the detections name {len(named)} of {len(truth)} photos; the others count as photos without detections "
+            "(--only-named leaves them out)",
+            err=True,
+        )
+    return found, truth
 
 
 def _open(data: Path, split: str | None, classes: str | None, upright: bool) -> Dataset:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from vocbench.benchmarks.cli.options import Command, Named, device_option
 from vocbench.pipeline.names import TRAINABLE
 from vocbench.pipeline.specs import choose_device
 from vocbench.restorer.files import make_folder
+
+if TYPE_CHECKING:
+    from vocbench.restorer.training.settings import Training
 
 FOLDER = click.Path(path_type=Path)
 DEFAULT_MIXTURE = "voc=0.6,moderate=0.3,clean=0.1"
@@ -60,32 +65,19 @@ DEFAULT_MIXTURE = "voc=0.6,moderate=0.3,clean=0.1"
 @click.option("--validate", default=250, show_default=True, help="Steps between validations and checkpoints.")
 @click.option("--seed", default=0, show_default=True)
 @device_option
-@click.option("--resume", is_flag=True, help="Resume from the checkpoint in --out.")
-@click.option("--tile", metavar="SIZE:STRIDE|whole", help="Tiling saved with the weights.")
-def train(
-    network, folders, recipe, out, init, patch, device, resume, tile, detectors, trust_weights, scales, memory, **given
-) -> None:
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out.")
+@click.option("--tile", metavar="SIZE:STRIDE|whole", help="Cutting policy written into the weights.")
+def train(network, recipe, out, init, device, resume, tile, detectors, trust_weights, **given) -> None:
     """Train a restorer on degraded patches of clean photos.
 
     Several processes or GPUs: torchrun --nproc_per_node=N -m vocbench.benchmarks train ….
     """
     from vocbench.restorer.training import trainable
     from vocbench.restorer.training.checkpoint import check_beginning
-    from vocbench.restorer.training.patches import parse_mixture
-    from vocbench.restorer.training.trainer import Process, Trainer, Training
+    from vocbench.restorer.training.trainer import Process, Trainer
     from vocbench.restorer.weight_files import save_weights
 
-    chosen = trainable.TRAINABLE[network]
-    if scales:
-        given["scales"] = _scales(scales)
-    settings = Training(
-        network=network,
-        clean=tuple(str(folder) for folder in folders),
-        mixture=tuple(parse_mixture(recipe).items()),
-        patch=_sizes(patch),
-        memory=int(memory * 2**30),
-        **given,
-    )
+    chosen, settings = trainable.TRAINABLE[network], _settings(network, recipe, **given)
     if not trust_weights and (risky := next((name for name in detectors if name.endswith(".pt")), None)):
         raise ValueError(f"--task-detector {risky}: may run code when it is loaded; add --trust-weights if you trust it")
     check_beginning(out, resume)
@@ -96,24 +88,46 @@ def train(
     def save(path, state, row) -> None:
         save_weights(path, state, network, tile or chosen.tiling, recipe=recipe, validation=row)
 
+    def say(text: str) -> None:
+        if process.rank == 0:
+            click.echo(text)
+
     task = _task_loss(detectors or ("mobilenet-ssd",), process.device) if settings.task_weight else None
     score = _task_score(detectors, settings, tile or chosen.tiling, str(process.device)) if detectors else None
     trainer = Trainer(made, settings, out, save, process, chosen.fast(made, process.device), task, score)
     if resume:
         trainer.resume()
-        if process.rank == 0:
-            click.echo(f"resumed at step {trainer.step}")
+        say(f"resumed at step {trainer.step}")
     rates = trainer.rates()  # by every process: their steps wait for each other
-    if process.rank == 0:
-        click.echo("patches a second: " + ", ".join(f"{name} {value:.1f}" for name, value in rates.items()))
+    say("patches a second: " + ", ".join(f"{name} {value:.1f}" for name, value in rates.items()))
     for row in trainer.run():
-        if process.rank == 0:
-            quality = ", ".join(f"{k.removeprefix('psnr_')} {v:.2f} dB" for k, v in row.items() if k.startswith("psnr_"))
-            found = f", {row['task_score']:.1%} of the clean photos' detections" if "task_score" in row else ""
-            click.echo(f"step {row['step']}, {row['minutes']:.1f} min, loss {row['loss']:.4f}: {quality}{found}")
+        say(_line(row))
     process.finish()
-    if process.rank == 0:
-        click.echo(f"Weights in {out / network}.safetensors")
+    say(f"Weights in {out / network}.safetensors")
+
+
+def _settings(network, recipe, folders, patch, scales, memory, **given) -> Training:
+    """Return the settings of a training from the options that decide what is learnt."""
+    from vocbench.restorer.training.patches import parse_mixture
+    from vocbench.restorer.training.settings import Training
+
+    if scales:
+        given["scales"] = _scales(scales)
+    return Training(
+        network=network,
+        clean=tuple(str(folder) for folder in folders),
+        mixture=tuple(parse_mixture(recipe).items()),
+        patch=_sizes(patch),
+        memory=int(memory * 2**30),
+        **given,
+    )
+
+
+def _line(row: Mapping[str, float]) -> str:
+    """Return what is printed of a row of the curve."""
+    quality = ", ".join(f"{k.removeprefix('psnr_')} {v:.2f} dB" for k, v in row.items() if k.startswith("psnr_"))
+    found = f", {row['task_score']:.1%} of the clean photos' detections" if "task_score" in row else ""
+    return f"step {row['step']}, {row['minutes']:.1f} min, loss {row['loss']:.4f}: {quality}{found}"
 
 
 def _sizes(text: str) -> tuple[int, ...]:
