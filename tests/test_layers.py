@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 import zipfile
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,17 @@ def test_imports_run_one_way(folder):
 @pytest.mark.parametrize("folder", LAYERS)
 def test_imports_run_one_way_inside_a_folder(folder):
     assert upward_imports(folder) == {(path, name) for path, name in UPWARDS if path.startswith(folder)}
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Inside a layer too, at whatever depth, and for types alone."""
+    paths = {".".join(["vocbench", *path.relative_to(ROOT).with_suffix("").parts]): path for f in LAYERS for path in modules(f)}
+    graph = {}
+    for module, path in paths.items():
+        whence = {name if name in paths else name.rpartition(".")[0] for name in imported(path)}
+        graph[module] = {name for name in whence if name in paths}
+    assert sum(map(len, graph.values())) > 500
+    assert len(list(TopologicalSorter(graph).static_order())) == len(paths)  # or CycleError, which names the circle
 
 
 @pytest.mark.parametrize("folder", LAYERS)

@@ -26,5 +26,5 @@ def test_what_workers_spent_is_summed_by_known_names_alone():
     clock.note_work(workers_read=1.0, workers_measure=0.5)
     clock.note_work(workers_read=2.0)
     assert clock.worked == {"workers_read": 3.0, "workers_degrade": 0.0, "workers_measure": 0.5}
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="workers_rest"):
         clock.note_work(workers_rest=1.0)
