@@ -91,6 +91,16 @@ def _blob(data: memoryview) -> np.ndarray:
     return values.reshape(dims).copy()
 
 
+def _layer(data: memoryview) -> tuple[str, list[np.ndarray]]:
+    name, blobs = "", []
+    for number, _, value in _fields(data):
+        if number == 1:
+            name = bytes(_message(value)).decode("utf-8")
+        elif number == 7:
+            blobs.append(_blob(_message(value)))
+    return name, blobs
+
+
 def read_caffemodel(path: str | Path) -> dict[str, list[np.ndarray]]:
     """Return the blobs by layer (float32; weight, then bias); layers without blobs are left out.
 
@@ -102,16 +112,9 @@ def read_caffemodel(path: str | Path) -> dict[str, list[np.ndarray]]:
     layers: dict[str, list[np.ndarray]] = {}
     try:
         for number, _, value in _fields(memoryview(path.read_bytes())):
-            if number != 100:
-                continue
-            name, blobs = "", []
-            for part, _, content in _fields(_message(value)):
-                if part == 1:
-                    name = bytes(_message(content)).decode("utf-8")
-                elif part == 7:
-                    blobs.append(_blob(_message(content)))
-            if blobs:
-                layers[name] = blobs
+            if number == 100:
+                name, blobs = _layer(_message(value))
+                layers |= {name: blobs} if blobs else {}
     except (_Damaged, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a readable caffemodel ({error}); fetch it again") from None
     if not layers:
