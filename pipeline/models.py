@@ -99,8 +99,9 @@ def _identity(name: str, options: Options) -> nn.Module:
 def _mobilenet_ssd(given: str | None, options: Options) -> Built:
     from vocbench.detection.detectors.mobilenet_ssd import load_mobilenet_ssd
 
-    path = _file(given, "mobilenet-ssd")
-    return Built(load_mobilenet_ssd(path).to(options.device), store.sha256(path))
+    path = _file(given, "mobilenet-ssd")  # checked where it is the table's
+    sha256 = store.sha256(path) if given else store.entry("mobilenet-ssd").sha256
+    return Built(load_mobilenet_ssd(path).to(options.device), sha256)
 
 
 def _rl_restore(given: str | None, options: Options) -> Built:

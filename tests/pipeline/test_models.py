@@ -7,12 +7,14 @@ import pytest
 import torch
 from skimage.data import astronaut
 from torch import nn
+from vocbench.pipeline import weights
 from vocbench.pipeline.chain import RestoredDetector
 from vocbench.pipeline.models import (
     DETECTORS,
     RESTORERS,
     build_detector,
     build_restorer,
+    built_detector,
     built_restorer,
     load_restorer,
     owan_file,
@@ -127,6 +129,19 @@ def test_the_weights_own_tiling_is_used_and_can_be_overridden(tmp_path):
     assert built_restorer(spec).facts.tile == "96:72"
     assert built_restorer(spec, Options(tile="whole")).facts.tile == "whole"
     assert built_restorer(spec).facts.sha256 == hashlib.sha256((tmp_path / "w.safetensors").read_bytes()).hexdigest()
+
+
+def test_a_weights_file_of_the_table_is_hashed_once(mobilenet_weights, monkeypatch):
+    hashed, sha256 = [], weights.sha256
+
+    def noted(path):
+        hashed.append(path)
+        return sha256(path)
+
+    monkeypatch.setattr(weights, "sha256", noted)
+    built = built_detector(parse_detector("mobilenet-ssd"))
+    assert built.sha256 == hashlib.sha256(mobilenet_weights.read_bytes()).hexdigest()
+    assert hashed == [mobilenet_weights]
 
 
 def test_a_users_network_is_put_into_evaluation():
