@@ -45,7 +45,7 @@ LAYERS = {
         {"photos"},
     ],
     "benchmarks": [
-        {"settings", "variants", "sample", "classes", "copies", "voc_folder", "data_check", "repaired_copy", "memory"},
+        {"settings", "variants", "sample", "classes", "copies", "voc_folder", "data_check", "repaired_copy", "memory", "words"},
         {"storage"},
         {"running"},
         {"results"},

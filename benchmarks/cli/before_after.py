@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 import click
+from vocbench.benchmarks.words import counted
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -61,16 +62,11 @@ def picture(compared: Compared) -> Tensor:
 def titles(compared: Compared) -> tuple[str, str]:
     """Return the titles of the two pictures."""
     changes = compared.changes
-    before, after = (objects(len(changes.kept) + len(changed)) for changed in (changes.went, changes.came))
+    before, after = (counted(len(changes.kept) + len(changed), "object") for changed in (changes.went, changes.came))
     return f"as it is: {before}", f"restored by {compared.restorer}: {after}"
 
 
-def objects(count: int) -> str:
-    """Return the number with its noun."""
-    return f"{count} object{'' if count == 1 else 's'}"
-
-
-def _shrunk(image: Tensor, detections: Detections) -> tuple[Image, Detections]:
+def _shrunk(image: Tensor, found: Detections) -> tuple[Image, Detections]:
     """Return the image as a picture of PIL that is not larger than `LARGEST`, and the detections in its pixels."""
     from PIL.Image import Resampling, fromarray
     from vocbench.restorer.images import to_uint8
@@ -96,7 +92,7 @@ def say(source: Path | str, compared: Compared, went: Sequence[FoundObject], cam
     """Print how many objects a photo has before and after restoring, and those that came and went."""
     kept = len(compared.changes.kept)
     change = f"{len(came)} came, {len(went)} went" if came or went else "no change"
-    counts = f"{objects(kept + len(went))} before, {objects(kept + len(came))} after {compared.restorer}"
+    counts = f"{counted(kept + len(went), 'object')} before, {counted(kept + len(came), 'object')} after {compared.restorer}"
     click.echo(f"{source}: {counts}: {change} -> {target}")
     for sign, listed in (("+", came), ("-", went)):
         for row in listed:

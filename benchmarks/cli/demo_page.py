@@ -10,8 +10,8 @@ from typing import Any
 import gradio as gr
 import numpy as np
 from PIL import Image
-from vocbench.benchmarks.cli.before_after import objects
 from vocbench.benchmarks.sample import PHOTOS, photo_path
+from vocbench.benchmarks.words import counted
 from vocbench.detection.changes import find_changes
 from vocbench.detection.detections import Detections, classes_of
 from vocbench.detection.drawing import draw_change
@@ -77,7 +77,7 @@ def attempt(
         draw_change(to_uint8(image), before, kept[0], changes.went, False, names),
         draw_change(to_uint8(restored), after, kept[1], changes.came, True, names),
     )
-    counts = [objects(len(changes.kept) + len(changed)) for changed in (changes.went, changes.came)]
+    found = [counted(len(changes.kept) + len(changed), "object") for changed in (changes.went, changes.came)]
     size = f"{image.shape[2]}x{image.shape[1]} pixels"
     times = f"Restoring took {seconds:.2f} s, detecting {seconds_both / 2:.2f} s ({size})."
     sentence = f"**{counts[0]} before, {counts[1]} after.** {times}"

@@ -12,6 +12,7 @@ import click
 from vocbench.benchmarks.cli.messages import in_options
 from vocbench.benchmarks.cli.options import Command, Group, Named, only_split
 from vocbench.benchmarks.cli.progress import Progress
+from vocbench.benchmarks.words import counted
 from vocbench.pipeline.names import RECIPES
 
 if TYPE_CHECKING:
@@ -77,8 +78,8 @@ def data_check(place: Path, split: str | None, upright: bool, out: Path | None, 
     else:
         _say_checked(counts, checked)
         if copied is not None:
-            click.echo(f"repaired copy in {out}: {_counted(copied.photos, 'photo')}; {_left_out(copied)}")
-    if checked.broken if copied is None else copied.left_out:
+            click.echo(f"repaired copy in {out}: {counted(copied.photos, 'photo')}; {_left_out(copied)}")
+    if found.broken if copied is None else copied.left_out:
         raise SystemExit(1)
 
 
@@ -94,21 +95,17 @@ def _say_checked(counts: dict[str, int], checked: Checked) -> None:
     if checked.turned:
         listed = ", ".join(f"{path} ({turn})" for path, turn in checked.turned.items())
         click.echo(
-            f"note: {_counted(len(checked.turned), 'photo')} rotated by EXIF (orientation in brackets); boxes count pixels "
-            f"as stored, or, with --upright, after the rotation: {listed}",
+            f"note: {counted(len(found.turned), 'photo')} turned by EXIF (orientation in brackets); boxes count pixels as "
+            f"stored, or, with --upright, as people see them: {listed}",
             err=True,
         )
-    summary = ", ".join(_counted(count, kind.removesuffix("s")) for kind, count in counts.items())
-    click.echo(f"{summary}: {f'{len(checked.broken)} broken' if checked.broken else 'nothing broken'}")
+    told = ", ".join(counted(count, kind.removesuffix("s")) for kind, count in counts.items())
+    click.echo(f"{told}: {f'{len(found.broken)} broken' if found.broken else 'all sound'}")
 
 
 def _left_out(copied: Copied) -> str:
     count = len(copied.left_out)
     return f"{count} left out, see left-out and repairs.json" if count else "nothing left out"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 DATA = click.option("--data", "place", required=True, help="A VOC20xx folder, COCO's JSON, a YOLO data.yaml, or a flat folder.")
@@ -152,7 +149,7 @@ def data_degrade(place, split, recipe, seed, limit, upright, out) -> None:
     chosen = replace(chosen, ids=chosen.ids[:limit])
     with Progress(len(chosen.ids)) as shown:
         levels = write_degraded(chosen, out, recipe, seed, shown.advance)
-    click.echo(f"{_counted(len(levels), 'photo')} of {chosen.split} in {out}")
+    click.echo(f"{counted(len(levels), 'photo')} of {chosen.split} in {out}")
 
 
 @data.command(
@@ -171,7 +168,7 @@ def data_split(place, split, parts, seed, out) -> None:
 
     shares = dict(_share(text) for text in parts)
     for path in write_splits(out, divide(_opened(place, split).ids, shares, seed)):
-        click.echo(f"{path}: {_counted(len(path.read_text(encoding='utf-8').splitlines()), 'photo')}")
+        click.echo(f"{path}: {counted(len(path.read_text(encoding='utf-8').splitlines()), 'photo')}")
 
 
 def _share(text: str) -> tuple[str, float]:

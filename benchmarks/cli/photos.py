@@ -24,6 +24,7 @@ from vocbench.benchmarks.cli.options import (
     score_option,
 )
 from vocbench.benchmarks.cli.progress import Progress
+from vocbench.benchmarks.words import counted
 from vocbench.pipeline.names import DEFAULT_RESTORER
 from vocbench.pipeline.specs import Options, choose_device
 from vocbench.restorer.files import FoundPhoto, find_photos, make_folder, result_places
@@ -195,7 +196,7 @@ def detect(files, restorer, detector, score, compare, out, as_json, max_megapixe
     if as_json:
         click.echo(json.dumps(results, indent=2))
     if out and results:
-        click.echo(f"{len(results)} picture{'' if len(results) == 1 else 's'} in {out}", err=True)
+        click.echo(f"{counted(len(results), 'picture')} in {out}", err=True)
     elif results:
         click.echo("nothing was drawn; --compare draws before and after, --out FOLDER writes copies with boxes", err=True)
     failures.report(len(photos))
@@ -239,7 +240,7 @@ class _Detecting:
             )
             write_photo(target, Photo(drawn, profile=None if photo.single else photo.profile))
         if not self.quiet:
-            click.echo(f"{source}: {before_after.objects(len(rows))}" + (f" -> {target}" if target else ""))
+            click.echo(f"{source}: {counted(len(rows), 'object')}" + (f" -> {target}" if target else ""))
             for row in rows:
                 click.echo(f"  {row['class']:12s} {row['score']:.3f}  {row['box']}")
         return rows

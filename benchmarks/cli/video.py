@@ -24,6 +24,7 @@ from vocbench.benchmarks.cli.options import (
     score_option,
 )
 from vocbench.benchmarks.cli.progress import Progress
+from vocbench.benchmarks.words import counted
 from vocbench.pipeline.names import DEFAULT_RESTORER
 from vocbench.pipeline.specs import Options, choose_device
 from vocbench.restorer.files import PHOTOS, closest_name, make_folder
@@ -157,8 +158,8 @@ def _report(source: str, frames: Video, counts: Counts, out: Path, quiet: bool) 
     if not counts.done:
         raise ValueError(f"{source}: no frame could be decoded; is it a video?")
     lost = f", {frames.lost} {'damaged' if frames.total else 'missed'}" if frames.lost else ""
-    summary = f"{counts.done} frame{'' if counts.done == 1 else 's'}, {counts.restored} restored ({counts.share}){lost}"
-    click.echo(f"{source}: {summary}, {counts.rate:.2f} frames/s -> {out} ({frames.rate:g} frames/s)", err=quiet)
+    told = f"{counted(counts.done, 'frame')}, {counts.restored} restored ({counts.share}){lost}"
+    click.echo(f"{source}: {told}, {counts.rate:.2f} frames/s -> {out} ({frames.rate:g} frames/s)", err=quiet)
 
 
 @contextmanager

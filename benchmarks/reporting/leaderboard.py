@@ -13,6 +13,7 @@ from vocbench.benchmarks.reporting.tables import percent
 from vocbench.benchmarks.results.standings import Standing, standings
 from vocbench.benchmarks.storage.records import RunRecord
 from vocbench.benchmarks.storage.run_folder import RunFolder
+from vocbench.benchmarks.words import counted
 from vocbench.restorer.files import write_whole
 
 GENERATOR = "vocbench leaderboard"
@@ -38,7 +39,7 @@ def describe(record: RunRecord) -> str:
     """Return what all runs have in common, from the run.json of one of them."""
     settings, data = record.settings, record.dataset
     recipe = settings.recipe if settings.levels is None else f"levels {settings.levels}"
-    photos = "1 photo" if data.images == 1 else f"{data.images} photos"
+    photos = counted(data.images, "photo")
     return f"{data.name} {settings.split}, {photos}, recipe {recipe}, seed {settings.seed}, protocol {settings.protocol}"
 
 

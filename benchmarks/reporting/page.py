@@ -23,6 +23,7 @@ from vocbench.benchmarks.results.schema import Results, VariantResults
 from vocbench.benchmarks.results.sentences import harm, headline
 from vocbench.benchmarks.settings import to_json
 from vocbench.benchmarks.variants import AS_IS, base, restored, restores_clean
+from vocbench.benchmarks.words import counted
 from vocbench.detection.error_types import ERROR_TYPES
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _level_chart(shown: Shown, name: str, one: Bins) -> Markup:
 def size_chart(shown: Shown) -> Markup:
     """Draw the AP of small, medium and large objects."""
     sizes = {name: one.objects for name, one in next(iter(shown.drawn.values())).sizes.items() if one.objects}
-    labels = [f"{name} ({count} {'object' if count == 1 else 'objects'})" for name, count in sizes.items()]
+    labels = [f"{name} ({counted(count, 'object')})" for name, count in sizes.items()]
     series = shown.series(lambda variant: [shown.drawn[variant].sizes[name].map for name in sizes])
     return rows(labels, series, "mAP by size of the objects, %", shown.looks)
 

@@ -8,6 +8,7 @@ from vocbench.benchmarks.reporting.tables import cell, percent
 from vocbench.benchmarks.results.schema import UNDEFINED, Comparison, Interval, Results, VariantResults
 from vocbench.benchmarks.results.sentences import best_restored
 from vocbench.benchmarks.variants import AS_IS, UNRESTORED, base, before, is_clean, label_of, restored, restores_clean
+from vocbench.benchmarks.words import counted
 
 FEW_PHOTOS = 100  # below this a run is a demonstration, not a benchmark
 EXACT = 99.0  # dB of PSNR from which a picture counts as unchanged
@@ -69,8 +70,7 @@ def between(bounds: Interval, digits: int = 1, sign: str = "") -> str:
 
 def caveat(count: int) -> str:
     """Return a warning where the photos are few, else nothing."""
-    named = "1 photo" if count == 1 else f"{count} photos"
-    return f"{named}: a demonstration, not a benchmark." if count < FEW_PHOTOS else ""
+    return f"{counted(count, 'photo')}: a demonstration, not a benchmark." if count < FEW_PHOTOS else ""
 
 
 def without_photos(results: Results, chooser: str) -> str:

@@ -7,6 +7,7 @@ import io
 
 from vocbench.benchmarks.results.schema import CountedPhotos, Interval, Results, VariantResults
 from vocbench.benchmarks.variants import base, before, restored
+from vocbench.benchmarks.words import counted
 
 SHORT = {"aeroplane": "aero", "bicycle": "bike", "diningtable": "table", "motorbike": "mbike", "pottedplant": "plant",
          "tvmonitor": "tv"}  # fmt: skip
@@ -46,11 +47,6 @@ def photos(data: CountedPhotos) -> str:
     """Return a data set's name, split and number of photos in words."""
     after = f" after the first {data.skip}" if data.skip else ""
     return f"{data.name} {data.split}, {counted(data.images, 'photo')}{after}"
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a number with its noun: "1 photo", "2 photos"."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def caption(results: Results) -> str:

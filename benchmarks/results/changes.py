@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from vocbench.benchmarks.words import counted
 from vocbench.detection.changes import SCORE, Changes, find_changes
 from vocbench.detection.detections import Detections
 
@@ -67,6 +68,6 @@ def headline(photos: Sequence[ChangedPhoto]) -> str:
     kept, came, went = (sum(len(getattr(one.changes, kind)) for one in photos) for kind in ("kept", "came", "went"))
     changed = sum(one.count > 0 for one in photos)
     return (
-        f"{kept + went} detection{'' if kept + went == 1 else 's'} before, {kept + came} after: {came} came, {went} went, "
-        f"{kept} in both, on {len(photos)} photo{'' if len(photos) == 1 else 's'}, of which {changed} changed."
+        f"{counted(kept + went, 'detection')} before, {kept + came} after: {came} came, {went} went, "
+        f"{kept} in both, on {counted(len(photos), 'photo')}, of which {changed} changed."
     )

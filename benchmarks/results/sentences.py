@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vocbench.benchmarks.results.schema import Interval, Results, VariantResults, Verdict
 from vocbench.benchmarks.variants import base, label_of, restored, restores_clean
+from vocbench.benchmarks.words import counted
 
 UNTOLD = "cannot be told"
 NOTHING = "No restorer was measured on photos with objects in this run."
@@ -59,7 +60,7 @@ def verdict(results: Results) -> Verdict:
     `yes` or `no` if the paired interval of the best restorer's change excludes zero, else `cannot be told`.
     """
     best, count = best_restored(results), results.dataset.images
-    photos = "1 photo" if count == 1 else f"{count} photos"
+    photos = counted(count, "photo")
     if best is None:
         return Verdict(answer=UNTOLD, restorer=None, sentence=f"Restore: {UNTOLD} from {photos}. {NOTHING}")
     low, high = results.variants[best].delta_map_ci95
