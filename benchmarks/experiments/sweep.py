@@ -19,6 +19,7 @@ from statistics import mean
 
 from msgspec import Struct
 from vocbench.benchmarks.experiments.run import run
+from vocbench.benchmarks.reporting.photos import unit_of
 from vocbench.benchmarks.reporting.tables import percent, photos
 from vocbench.benchmarks.results.schema import CountedPhotos, DetectorIdentity, Results, read_results
 from vocbench.benchmarks.running.driver import Shared
@@ -28,7 +29,7 @@ from vocbench.benchmarks.settings import RunSettings, write_json
 from vocbench.benchmarks.storage.run_folder import RunFolder, check_resumed
 from vocbench.benchmarks.variants import is_clean
 from vocbench.restorer.degradations import corruptions
-from vocbench.restorer.degradations.recipes import DEGRADATIONS, UNITS
+from vocbench.restorer.degradations.recipes import DEGRADATIONS
 
 logger = logging.getLogger(__name__)
 Levels = dict[str, list[float]]
@@ -134,9 +135,8 @@ def sweep(
     try:
         for degradation, numbers in levels.items():
             rows = [at(degradation, level) for level in numbers]
-            unit = UNITS.get(degradation, "severity 1 to 5")
-            by_degradation[degradation] = Degraded(unit=unit, levels=numbers, map=_by_variant(rows))
-            content = summary(by_degradation, rows[0])  # so that what is done can be read before all is
+            found[degradation] = Degraded(unit=unit_of(degradation), levels=numbers, map=_by_variant(rows))
+            content = summary(found, rows[0])  # so that what is done can be read before all is
             _write(out, content)
     finally:
         shared.close()

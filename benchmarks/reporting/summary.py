@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vocbench.benchmarks.reporting.tables import cell, percent
-from vocbench.benchmarks.results.schema import UNDEFINED, Comparison, Interval, Results, VariantResults
+from vocbench.benchmarks.results.schema import UNDEFINED, Comparison, Interval, Results
 from vocbench.benchmarks.results.sentences import best_restored
 from vocbench.benchmarks.variants import AS_IS, UNRESTORED, base, before, is_clean, label_of, restored, restores_clean
 from vocbench.benchmarks.words import counted
@@ -160,7 +160,7 @@ def table_rows(results: Results) -> list[Row]:
 def _row(results: Results, name: str, same: list[str]) -> Row:
     entry, change = results.variants[name], change_of(results, name, "map")
     bounds = entry.delta_clean_ci95 if restores_clean(name) else entry.delta_map_ci95
-    spent = milliseconds(entry)
+    spent = entry.seconds.milliseconds
     share = entry.recovered if name in restored([name]) else None
     return Row(
         name,
@@ -216,14 +216,6 @@ def short_interval(bounds: Interval, sign: str = "") -> str:
 
 def _number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
-
-
-def milliseconds(entry: VariantResults) -> float | None:
-    """Return the milliseconds of restoring and detecting per photo, None if detecting was not timed."""
-    seconds = entry.seconds
-    if seconds.detect is None:
-        return None
-    return 1000 * (seconds.detect + (seconds.restore or 0.0))
 
 
 def widest_change(results: Results, classes: list[str]) -> str | None:

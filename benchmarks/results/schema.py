@@ -28,6 +28,11 @@ class StageSeconds(Struct, frozen=True, kw_only=True):
     restore: float | None = None
     detect: float | None = None
 
+    @property
+    def milliseconds(self) -> float | None:
+        """Return what restoring and detecting take for a photo, None where detecting was not timed."""
+        return None if self.detect is None else 1000 * (self.detect + (self.restore or 0.0))
+
 
 class VariantResults(Struct, frozen=True, kw_only=True):
     """The numbers of one variant under one detector; shares of 1, PSNR in dB, None where a number is not defined."""

@@ -97,8 +97,6 @@ def _of_run(folder: Path, run: str, record: RunRecord) -> list[Standing]:
 
 def _standing(run: str, name: str, content: Results, hardware: str) -> Standing:
     entry = content.variants[name]
-    seconds = entry.seconds
-    spent = None if seconds.detect is None else 1000 * (seconds.detect + (seconds.restore or 0.0))
     is_restored = name in restored([name])
     return Standing(
         name,
@@ -110,7 +108,7 @@ def _standing(run: str, name: str, content: Results, hardware: str) -> Standing:
         entry.delta_map if is_restored else None,
         entry.delta_map_ci95 if is_restored else UNDEFINED,
         entry.recovered if is_restored else None,
-        spent,
+        entry.seconds.milliseconds,
         hardware,
     )
 
