@@ -55,7 +55,8 @@ class Gathered:
     places: list[Place | None] = field(default_factory=list)
     photos: list[Compared] = field(default_factory=list)
     numbers: dict[tuple[str, torch.Size], int] = field(default_factory=dict)  # in `photos`, by id and size
-    found: dict[int, Place] = field(default_factory=dict)  # of images that were given before: detectors may share them
+    # By id, images that were given before, as detectors may share them; held, as the id of one that is gone may come again.
+    found: dict[int, tuple[Tensor, Place]] = field(default_factory=dict)
 
     def add(self, rows: Sequence[Row]) -> None:
         """Add rows that need no measurement."""
@@ -76,8 +77,8 @@ class Gathered:
                 self.photos.append(Compared(_clean(item, image, detector), []))
             images = self.photos[number].images
             images.append(item.array("degraded") if image is item.degraded else image.numpy())
-            self.found[id(image)] = number, len(images) - 1
-        return self.found[id(image)]
+            self.found[id(image)] = image, (number, len(images) - 1)
+        return self.found[id(image)][1]
 
     def measured_by(self, pool: Executor) -> Awaited:
         """Start measuring the images in a pool; return the rows, which wait for the results."""
