@@ -29,7 +29,10 @@ class Actor:
 
 
 class FakeRay:
-    """As much of Ray as a crew uses: what was asked for first is done first. So many workers die over a unit as `dies` says."""
+    """As much of Ray as a crew uses: workers start at once, and what was asked for first is done first.
+
+    As many workers die over a unit as `dies` says.
+    """
 
     exceptions = ray.exceptions
 
@@ -44,7 +47,8 @@ class FakeRay:
         return self.actors[-1]
 
     def wait(self, references, timeout=None):
-        return references[:1], references[1:]
+        done = next((one for one in references if one[0] == "begin"), references[0])
+        return [done], [one for one in references if one is not done]
 
     def kill(self, actor):
         pass
