@@ -2,6 +2,7 @@
 
 from collections import deque
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from vocbench.benchmarks.running.clock import Clock
@@ -72,8 +73,10 @@ def computed(fake, units=7, workers=2):
     """The units in the order in which they were stored, the pictures kept, and the clock."""
     crew = _RayCrew(fake, SETTINGS, OnRay(workers=workers, cpus=1.0, gpus=0.0))
     crew.start()
-    kept, stored, clock = [], [], Clock()
-    plan = SimpleNamespace(
+    kept: list[str] = []
+    stored: list[int] = []
+    clock = Clock()
+    plan: Any = SimpleNamespace(
         units=[[f"photo{i}"] for i in range(units)],
         inventory={f"photo{i}": SimpleNamespace(photo="0" * 64) for i in range(units)},
         settings=SETTINGS, known={}, store=SimpleNamespace(place="store"), data=SimpleNamespace(classes=("dog",)),

@@ -5,13 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from torch import nn
 from vocbench.benchmarks.running.clock import Clock
 from vocbench.benchmarks.running.measuring import Gathered
 from vocbench.benchmarks.running.prepared import MOST_DECIBELS, Prepared
 from vocbench.benchmarks.storage.row import Row
 
 
-class Half:
+class Half(nn.Module):
     """A detector that sees photos at half of their sides."""
 
     def input_size(self, height, width):
