@@ -16,8 +16,8 @@ from torch import Tensor
 from vocbench.benchmarks.experiments.ceilings import degraded, spread
 from vocbench.restorer.networks.owan import CHANNELS, GROUPS, OPERATIONS, Group, OperationLayer, Owan
 from vocbench.restorer.networks.owan_files import NETWORKS, build, load_owan
-from vocbench.restorer.networks.owan_subpixel import SubpixelOwan
 from vocbench.restorer.training.photos import list_photos
+from vocbench.restorer.training.trainable import TRAINABLE
 from vocbench.restorer.weight_files import open_weights, save_weights
 
 GIVEN = {"none": 1.0, "fixed": 1 / len(OPERATIONS)}  # attention weight of every operation in a fresh ablation
@@ -32,10 +32,9 @@ def mean_attention(network: Owan, images: Iterable[Tensor]) -> Tensor:
 
 def _name(kind: str, network: Owan) -> str:
     """Return the name of an ablation of a network; ValueError where `NETWORKS` has none."""
-    factor = network.factor if isinstance(network, SubpixelOwan) else 1
-    name = next((name for name, made in NETWORKS.items() if made == (kind, factor)), None)
+    name = next((name for name, made in NETWORKS.items() if made == (kind, network.factor)), None)
     if name is None:
-        raise ValueError(f"a network at 1/{factor} of the resolution has no ablations; give owan or owan-half")
+        raise ValueError(f"a network at 1/{network.factor} of the resolution has no ablations; give owan or owan-half")
     return name
 
 
@@ -74,7 +73,8 @@ def main(weights: str, clean: tuple[str, ...], photos: int, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for kind, name in zip(GIVEN, names, strict=True):
         path = out / f"{name}.safetensors"
-        save_weights(path, hold_attention(network, mean, kind).state_dict(), **file.facts | {"network": name})
+        tiling = file.facts.tiling or TRAINABLE[name].tiling
+        save_weights(path, hold_attention(network, mean, kind).state_dict(), name, tiling, **file.facts.more)
         click.echo(f"wrote {path}")
 
 

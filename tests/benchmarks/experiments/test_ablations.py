@@ -6,7 +6,7 @@ from vocbench.pipeline.weights import find
 from vocbench.restorer.images import write_image
 from vocbench.restorer.networks.owan import GROUPS, LAYERS, OPERATIONS
 from vocbench.restorer.networks.owan_files import build, load_owan
-from vocbench.restorer.weight_files import open_weights, save_weights
+from vocbench.restorer.weight_files import WeightsFacts, open_weights, save_weights
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_the_command_writes_both_ablations(images, tmp_path):
     assert done.exit_code == 0, done.output
     for name in ("owan-half-no-attention", "owan-half-fixed-attention"):
         path = tmp_path / f"out/{name}.safetensors"
-        assert open_weights(path).facts == {"network": name, "tiling": "whole", "hours": 3}
+        assert open_weights(path).facts == WeightsFacts(name, "whole", {"hours": 3})
         load_owan(path, name)
 
 
