@@ -37,7 +37,7 @@ class LeftOut(TypedDict, total=False):
 
 @dataclass
 class Copied:
-    """What a copy holds: its photos, and what is left out of it."""
+    """The number of photos in a copy, and what is left out of it."""
 
     photos: int = 0
     left_out: list[LeftOut] = field(default_factory=list)

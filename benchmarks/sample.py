@@ -45,8 +45,8 @@ class SampleSplit(VOCSplit):
     """The sample with the interface of a VOC split."""
 
     def picture(self, image_id: str) -> Path:
-        found = photo_path(image_id)
-        if found is None:
+        path = photo_path(image_id)
+        if path is None:
             package, inner = PHOTOS[image_id]
             raise FileNotFoundError(f"{inner}: the installed {package} lacks this photo of the sample; reinstall it")
         return path

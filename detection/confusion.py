@@ -32,12 +32,12 @@ def confusion(
     """
     counts = np.zeros((classes + 1, classes + 1), np.int64)
     for image, objects in ground_truth.items():
-        found = detections[image].at_least(score) if image in detections else Detections.empty()
-        np.add.at(counts, tuple(np.array(list(_pairs(found, objects, classes)), int).reshape(-1, 2).T), 1)
+        confident = detections[image].at_least(score) if image in detections else Detections.empty()
+        np.add.at(counts, tuple(np.array(list(_pairs(confident, objects, classes)), int).reshape(-1, 2).T), 1)
     return Confusion(counts)
 
 
-def _pairs(found: Detections, objects: Objects, none: int) -> Iterable[tuple[int, int]]:
+def _pairs(detections: Detections, objects: Objects, none: int) -> Iterable[tuple[int, int]]:
     """Yield the class of each object and what it was detected as; `none` stands for missed, and for no object."""
     judged, taken = judge(detections, objects)
     free = ~taken & ~objects.difficult

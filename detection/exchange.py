@@ -334,8 +334,8 @@ def devkit_file(name: str) -> str:
 def to_devkit(detections: Mapping[str, Detections], classes: Sequence[str] = VOC_CLASSES) -> dict[str, str]:
     """Return the devkit's result files by class: `image score xmin ymin xmax ymax`, pixels counted from 1."""
     lines: dict[str, list[str]] = {name: [] for name in classes}
-    for image, found in detections.items():
-        boxes = (np.asarray(found.boxes, np.float64) + [1, 1, 0, 0]).tolist()
-        for box, score, label in zip(boxes, found.scores.tolist(), found.labels.tolist(), strict=True):
+    for image, in_image in detections.items():
+        boxes = (np.asarray(in_image.boxes, np.float64) + [1, 1, 0, 0]).tolist()
+        for box, score, label in zip(boxes, in_image.scores.tolist(), in_image.labels.tolist(), strict=True):
             lines[classes[label]].append(f"{image} {score!r} " + " ".join(repr(value) for value in box))
     return {name: "".join(f"{line}\n" for line in rows) for name, rows in lines.items()}

@@ -256,7 +256,7 @@ def _restorer_spec(model: str | Path) -> Spec:
 
 
 def network_of(path: str | Path, otherwise: str = "") -> str:
-    """Return the name of the network whose weights a file says it holds."""
+    """Return the name of the network that a weights file says it is for."""
     return read_facts(path).network or otherwise
 
 

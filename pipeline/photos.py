@@ -84,5 +84,5 @@ def detect(
     if restorer is not None:
         image = restore(image, restorer, device=device)
     label = type(detector).__name__ if callable(detector) else str(detector)
-    (found,) = detect_photos(label, model, [_name(photo)], [image])
-    return found.at_least(score)
+    (detections,) = detect_photos(label, model, [_name(photo)], [image])
+    return detections.at_least(score)

@@ -66,7 +66,7 @@ def titles(compared: Compared) -> tuple[str, str]:
     return f"as it is: {before}", f"restored by {compared.restorer}: {after}"
 
 
-def _shrunk(image: Tensor, found: Detections) -> tuple[Image, Detections]:
+def _shrunk(image: Tensor, detections: Detections) -> tuple[Image, Detections]:
     """Return the image as a picture of PIL that is not larger than `LARGEST`, and the detections in its pixels."""
     from PIL.Image import Resampling, fromarray
     from vocbench.restorer.images import to_uint8

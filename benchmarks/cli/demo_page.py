@@ -77,7 +77,7 @@ def attempt(
         draw_change(to_uint8(image), before, kept[0], changes.went, False, names),
         draw_change(to_uint8(restored), after, kept[1], changes.came, True, names),
     )
-    found = [counted(len(changes.kept) + len(changed), "object") for changed in (changes.went, changes.came)]
+    counts = [counted(len(changes.kept) + len(changed), "object") for changed in (changes.went, changes.came)]
     size = f"{image.shape[2]}x{image.shape[1]} pixels"
     times = f"Restoring took {seconds:.2f} s, detecting {seconds_both / 2:.2f} s ({size})."
     sentence = f"**{counts[0]} before, {counts[1]} after.** {times}"

@@ -62,9 +62,9 @@ def evaluate_command(detections, data, split, protocol, classes, categories, onl
 
     with notes():
         dataset = _open(data, split, classes, upright)
-        found, truth = _read(detections, dataset, read_categories(str(categories)) if categories else None)
-    found, truth = _chosen(found, truth, only_named, f"{detections}: names none of the {len(truth)} photos of {data}")
-    fitting = fit(found, truth)
+        by_image, truth = _read(detections, dataset, read_categories(str(categories)) if categories else None)
+    by_image, truth = _chosen(by_image, truth, only_named, f"{detections}: names none of the {len(truth)} photos of {data}")
+    fitting = fit(by_image, truth)
     if fitting.odd:
         click.echo(
             f"Note: boxes fit {fitting.boxes} of {fitting.objects} objects, but only {fitting.classes} with the right class: "

@@ -79,7 +79,7 @@ def data_check(place: Path, split: str | None, upright: bool, out: Path | None, 
         _say_checked(counts, checked)
         if copied is not None:
             click.echo(f"repaired copy in {out}: {counted(copied.photos, 'photo')}; {_left_out(copied)}")
-    if found.broken if copied is None else copied.left_out:
+    if checked.broken if copied is None else copied.left_out:
         raise SystemExit(1)
 
 
@@ -95,12 +95,12 @@ def _say_checked(counts: dict[str, int], checked: Checked) -> None:
     if checked.turned:
         listed = ", ".join(f"{path} ({turn})" for path, turn in checked.turned.items())
         click.echo(
-            f"note: {counted(len(found.turned), 'photo')} turned by EXIF (orientation in brackets); boxes count pixels as "
-            f"stored, or, with --upright, as people see them: {listed}",
+            f"note: {counted(len(checked.turned), 'photo')} rotated by EXIF (orientation in brackets); boxes count pixels "
+            f"as stored, or, with --upright, after the rotation: {listed}",
             err=True,
         )
-    told = ", ".join(counted(count, kind.removesuffix("s")) for kind, count in counts.items())
-    click.echo(f"{told}: {f'{len(found.broken)} broken' if found.broken else 'all sound'}")
+    summary = ", ".join(counted(count, kind.removesuffix("s")) for kind, count in counts.items())
+    click.echo(f"{summary}: {f'{len(checked.broken)} broken' if checked.broken else 'nothing broken'}")
 
 
 def _left_out(copied: Copied) -> str:

@@ -32,7 +32,7 @@ def in_options(text: str) -> str:
     def option(match: re.Match) -> str:
         name, value = match[1], match[2]
         if name not in OPTIONS:
-            return found[0]
+            return match[0]
         if value == "False":
             return f"--no-{OPTIONS[name].removeprefix('--')}"
         return OPTIONS[name] if value in (None, "", "True") else f"{OPTIONS[name]} {value.strip(chr(34) + chr(39))}"

@@ -161,7 +161,7 @@ class Cutting(click.ParamType):
 
 
 class Device(click.ParamType):
-    """auto, cpu, cuda or cuda:N; whether it is there is asked by `pipeline.specs.choose_device`."""
+    """A device: auto, cpu, cuda or cuda:N. Only `specs.choose_device` checks that it exists."""
 
     name = "auto|cpu|cuda[:N]"
 

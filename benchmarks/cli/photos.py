@@ -50,15 +50,15 @@ def _options(tile, engine, device, batch, guard, trust_weights) -> Options:
     return Options(tile, engine, choose_device(device), batch, trust_weights, guard)
 
 
-def _targets(found: list[FoundPhoto], out: Path, suffix: str, skip_existing: bool = False) -> dict[Source, Path]:
-    """Return where each photo's result goes: never onto a file, never two into one; those that are there may be skipped."""
-    inputs = {photo.source.resolve() for photo in found if isinstance(photo.source, Path)}
-    targets = {source: out / place for source, place in result_places(found, suffix).items()}
+def _targets(photos: list[FoundPhoto], out: Path, suffix: str, skip_existing: bool = False) -> dict[Source, Path]:
+    """Return the file for each photo's result; ValueError if it would replace a file, unless existing results are skipped."""
+    inputs = {photo.source.resolve() for photo in photos if isinstance(photo.source, Path)}
+    targets = {source: out / place for source, place in result_places(photos, suffix).items()}
     for target in targets.values():
         if target.resolve() in inputs:
             raise ValueError(f"{target}: would overwrite a photo; choose another --out")
         if target.exists() and not skip_existing:
-            raise ValueError(f"{target}: already there; choose another --out, or go on with --skip-existing")
+            raise ValueError(f"{target}: already there; choose another --out, or continue with --skip-existing")
     return {source: target for source, target in targets.items() if not target.exists()}
 
 

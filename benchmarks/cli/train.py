@@ -65,8 +65,8 @@ DEFAULT_MIXTURE = "voc=0.6,moderate=0.3,clean=0.1"
 @click.option("--validate", default=250, show_default=True, help="Steps between validations and checkpoints.")
 @click.option("--seed", default=0, show_default=True)
 @device_option
-@click.option("--resume", is_flag=True, help="Go on from the checkpoint in --out.")
-@click.option("--tile", metavar="SIZE:STRIDE|whole", help="Cutting policy written into the weights.")
+@click.option("--resume", is_flag=True, help="Resume from the checkpoint in --out.")
+@click.option("--tile", metavar="SIZE:STRIDE|whole", help="Tiling saved with the weights.")
 def train(network, recipe, out, init, device, resume, tile, detectors, trust_weights, **given) -> None:
     """Train a restorer on degraded patches of clean photos.
 

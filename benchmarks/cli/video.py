@@ -158,8 +158,8 @@ def _report(source: str, frames: Video, counts: Counts, out: Path, quiet: bool) 
     if not counts.done:
         raise ValueError(f"{source}: no frame could be decoded; is it a video?")
     lost = f", {frames.lost} {'damaged' if frames.total else 'missed'}" if frames.lost else ""
-    told = f"{counted(counts.done, 'frame')}, {counts.restored} restored ({counts.share}){lost}"
-    click.echo(f"{source}: {told}, {counts.rate:.2f} frames/s -> {out} ({frames.rate:g} frames/s)", err=quiet)
+    summary = f"{counted(counts.done, 'frame')}, {counts.restored} restored ({counts.share}){lost}"
+    click.echo(f"{source}: {summary}, {counts.rate:.2f} frames/s -> {out} ({frames.rate:g} frames/s)", err=quiet)
 
 
 @contextmanager

@@ -51,17 +51,15 @@ def main(weights: str, clean: tuple[str, ...], photos: int, margin: float, out: 
     file = open_weights(weights)
     network, facts = load_owan(file), file.facts
     if not isinstance(network, SubpixelOwan):
-        raise click.ClickException(
-            f"{weights}: a network at the full resolution has no ceilings; give owan-half or owan-quarter"
-        )
+        raise click.ClickException(f"{weights}: networks at full resolution have no ceilings; give owan-half or owan-quarter")
     if not (facts.network and facts.tiling):
         raise click.ClickException(
             f"{weights}: does not name its network; give a .safetensors file that `vocbench train` wrote"
         )
     chosen = [path for folder in clean for path in spread(list_photos([folder]), photos)]
-    found = measure_ceilings(network, degraded(chosen), margin)
+    ceilings = measure_ceilings(network, degraded(chosen), margin)
     save_weights(out, network.state_dict(), facts.network, facts.tiling, **facts.more)
-    click.echo(f"{len(chosen)} photos: " + ", ".join(f"{value:.2f}" for value in found.tolist()))
+    click.echo(f"{len(chosen)} photos: " + ", ".join(f"{value:.2f}" for value in ceilings.tolist()))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ LINES = 15  # of text per height of a panel: large enough to read where the pict
 WIDTH = 1600  # pixels of the picture
 
 
-def panel(title: str, image: Tensor, found: Detections):
+def panel(title: str, image: Tensor, detections: Detections):
     """Return the image (3, H, W) as (h, W, 3) uint8 with its boxes and a title that names them."""
     kept = [i for i in detections.scores.argsort(descending=True).tolist() if detections.scores[i] >= SCORE]
     names = ", ".join(f"{VOC_CLASSES[int(detections.labels[i])]} {float(detections.scores[i]):.2f}" for i in kept)

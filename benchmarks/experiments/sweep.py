@@ -135,8 +135,8 @@ def sweep(
     try:
         for degradation, numbers in levels.items():
             rows = [at(degradation, level) for level in numbers]
-            found[degradation] = Degraded(unit=unit_of(degradation), levels=numbers, map=_by_variant(rows))
-            content = summary(found, rows[0])  # so that what is done can be read before all is
+            by_degradation[degradation] = Degraded(unit=unit_of(degradation), levels=numbers, map=_by_variant(rows))
+            content = summary(by_degradation, rows[0])  # so that what is done can be read before all is
             _write(out, content)
     finally:
         shared.close()

@@ -32,7 +32,7 @@ SHOWN_SCORE = 0.3  # boxes below it are neither drawn nor counted
 
 def shown(detections: Detections) -> Detections:
     """Return the boxes that are shown and counted."""
-    return found.at_least(SHOWN_SCORE)
+    return detections.at_least(SHOWN_SCORE)
 
 
 def objects_found(detections: Detections, objects: Objects) -> set[int]:

@@ -138,7 +138,7 @@ def cost_chart(shown: Shown) -> Markup | None:
 
 
 def cost(label: str, entry: VariantResults) -> Cost | None:
-    """Return what a variant takes and gives, None where one of them is unknown."""
+    """Return the cost and benefit of a variant, None if one of them is unknown."""
     spent, value = entry.seconds.milliseconds, entry.map
     return Cost(label, spent, value, *entry.map_ci95) if spent and value is not None else None
 

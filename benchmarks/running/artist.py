@@ -33,4 +33,4 @@ class Hire(Protocol):
     """A factory of the artist of a run."""
 
     def __call__(self, folder: RunFolder, chosen: dict[str, int], classes: Sequence[str]) -> Artist:
-        """Return who draws into a run's folder the photos `chosen` (id to number), whose labels index `classes`."""
+        """Return the artist that draws the photos `chosen` (id to number) into a run's folder; labels index `classes`."""

@@ -201,7 +201,7 @@ class _RayCrew:
             self._arrived(done[0])
 
     def any_answers(self, patience: float) -> bool:
-        """Whether any of the workers whose models are not built yet answers within some seconds."""
+        """Return whether any worker whose models are not built yet answers within `patience` seconds."""
         asked = [actor.answer.remote() for actor in self.starting.values()]
         return bool(asked) and bool(self.ray.wait(asked, timeout=patience)[0])
 
@@ -283,7 +283,7 @@ class _Handed:
         done, _ = self.crew.ray.wait([*self.in_hand, *self.crew.starting], timeout=5.0)
         self.lonely_since = (self.lonely_since or time.monotonic()) if not (done or self.in_hand) else None
         if self.lonely_since and time.monotonic() - self.lonely_since > PATIENCE and not self.crew.any_answers(5.0):
-            raise OSError("all workers on Ray are gone and no new one starts; see `ray status`, then go on with `resume=True`")
+            raise OSError("all workers on Ray died and no new one starts; see `ray status`, then continue with `resume=True`")
         return done
 
     def take(self, reference: Any) -> tuple[Any, int, tuple[Pictures, Clock] | None]:
@@ -302,7 +302,7 @@ class _Handed:
         self.died[unit] += 1
         if self.died[unit] >= ATTEMPTS:
             images = ", ".join(self.plan.units[unit])
-            raise OSError(f"{ATTEMPTS} workers on Ray died over the photos {images}: {_line(error)}") from None
+            raise OSError(f"{ATTEMPTS} workers on Ray died at the photos {images}: {_line(error)}") from None
         self.waiting.appendleft(unit)
         self.crew.rehire(actor)
         for other in self.crew.ready:

@@ -38,7 +38,7 @@ HARMLESS = ("python", "platform", "pycocotools")  # versions that change no pred
 PLACES = re.compile(r"^\d+ workers on Ray, |, \d+ cores$")  # their numbers change no result
 UNFINISHED = re.compile(r"\.(run|inventory)\.json\.[0-9a-f]{16}")  # as `restorer.files.replacing` names a file it writes
 
-NO_GUARD = ". Version 0.1 had no guard: `guard=False` goes on with its runs"
+NO_GUARD = ". Version 0.1 had no guard: `guard=False` resumes its runs"
 
 logger = logging.getLogger(__name__)
 

@@ -65,7 +65,7 @@ class Models:
         return {name: one.batch for name, one in self.facts.items() if one.batch is not None}
 
     def equipment(self, settings: RunSettings) -> Equipment:
-        """Return what the models are and run on."""
+        """Return the equipment: what the models are and what they run on."""
         facts = self.facts
         return Equipment(
             {name: one.sha256 for name, one in facts.items()},

@@ -89,8 +89,8 @@ class Choice:
 class Dataset:
     """Photos with objects. Annotations are read when asked for; where photos lie is known without opening them.
 
-    `upright` says that boxes are in the pixels of the photo as people see it, with EXIF's turn done. `numbers` and `categories`
-    are how COCO's results call images and classes, where the data set says so.
+    `upright` says that boxes count the pixels of the photo after EXIF rotation. `numbers` and `categories` are COCO's ids
+    of the images and classes, if the data set has them.
     """
 
     folder: Path

@@ -215,7 +215,7 @@ def read_voc(folder: str | Path, split: str) -> VOCSplit:
 
 @dataclass(frozen=True)
 class Listed(Dataset):
-    """A data set whose annotations all stand in one file; `photos` says where the photos lie."""
+    """A data set with all annotations in one file; `photos` has the photos' paths."""
 
     annotations: Mapping[str, Annotation] | None = None
     photos: Mapping[str, Path] | None = None
@@ -270,4 +270,4 @@ def listed_from_json(path: Path, content: object, split: str | None = None) -> L
         )
     if not annotations:
         raise ValueError(f"{path}: no images" + (f" of split {split!r}" if split else ""))
-    return Listed(path.parent, path.stem, split or ALL, list(found), annotations=found)
+    return Listed(path.parent, path.stem, split or ALL, list(annotations), annotations=annotations)

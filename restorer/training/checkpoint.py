@@ -1,4 +1,4 @@
-"""The checkpoint of a training, from which a run goes on to the same curve: looked for, read and written here alone."""
+"""The checkpoint of a training, from which a run resumes to the same curve; only this module reads and writes it."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ def checkpoint_of(out: Path) -> Path:
 
 
 def check_beginning(out: Path, resume: bool) -> None:
-    """Refuse to begin a training where there is one already, and to go on where there is none.
+    """Refuse to start a training in a folder that already holds one, and to resume in a folder that holds none.
 
-    Raises FileNotFoundError for a folder without a checkpoint, as a misspelt one would begin anew, and ValueError for one with.
+    Raises FileNotFoundError if there is no checkpoint to resume from, and ValueError if there is one and `resume` is not set.
     """
     is_there = checkpoint_of(out).is_file()
     if resume and not is_there:
         question = "" if out.exists() else closest_name(out)
         raise FileNotFoundError(
-            f"{out}: holds no checkpoint to go on from{question}; correct `out`, or begin without `resume=True`"
+            f"{out}: holds no checkpoint to resume from{question}; correct `out`, or start without `resume=True`"
         )
     if is_there and not resume:
-        raise ValueError(f"{out}: already holds a checkpoint; go on with `resume=True` or choose another `out`")
+        raise ValueError(f"{out}: already holds a checkpoint; continue with `resume=True` or choose another `out`")
 
 
 def read_checkpoint(out: Path, device: torch.device) -> dict[str, Any]:

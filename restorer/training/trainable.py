@@ -68,8 +68,11 @@ def average(first: Path, second: Path, share: float, out: Path) -> None:
     if facts.network not in TRAINABLE:
         raise ValueError(f"{first}: does not name its network; give a .safetensors file that `vocbench train` wrote")
     kind = TRAINABLE[facts.network]
-    ours, theirs = kind.load(first).state_dict(), kind.load(second).state_dict()
-    check_state(second, facts.network, ours, theirs)
-    mixed = {name: torch.lerp(one, theirs[name], share) if one.is_floating_point() else one for name, one in ours.items()}
+    first_state, second_state = kind.load(first).state_dict(), kind.load(second).state_dict()
+    check_state(second, facts.network, first_state, second_state)
+    mixed = {
+        name: torch.lerp(one, second_state[name], share) if one.is_floating_point() else one
+        for name, one in first_state.items()
+    }
     recipe = {"recipe": facts.more["recipe"]} if "recipe" in facts.more else {}
     save_weights(out, mixed, facts.network, facts.tiling or kind.tiling, **recipe)

@@ -152,10 +152,10 @@ class Trainer:
         refuse_broken(self.process.gathered(own), len(photos))
 
     def resume(self) -> None:
-        """Go on from the checkpoint in `out`.
+        """Resume from the checkpoint in `out`.
 
-        The budget, the learning rate, the clipping and the folders' paths may be others than before. Raises FileNotFoundError
-        where there is no checkpoint, and ValueError for a damaged one and for one of other settings.
+        The budget, the learning rate, the clipping and the folders' paths may have changed. Raises FileNotFoundError without
+        a checkpoint, and ValueError for a damaged one and for one of other settings.
         """
         path, kept = checkpoint_of(self.out), read_checkpoint(self.out, self.process.device)
         odd = changed(self.settings, kept["settings"])
@@ -215,8 +215,8 @@ class Trainer:
         if step is not None:
             self._stop(f"the loss was not finite at step {step}")
 
-    def _stop(self, what: str) -> None:
-        raise FloatingPointError(f"{what}; lower `learning_rate` or `clip` and resume from {checkpoint_of(self.out)}")
+    def _stop(self, reason: str) -> None:
+        raise FloatingPointError(f"{reason}; lower `learning_rate` or `clip` and resume from {checkpoint_of(self.out)}")
 
     def _alternate(self) -> None:
         """Train input-independent attention and kernels alternately, each on its own batch, as first-order DARTS does."""

@@ -128,9 +128,9 @@ def test_detect_takes_torchvisions_form(voc_folder):
 def test_detect_says_how_to_draw(voc_folder):
     photo = voc_folder / "JPEGImages" / "2099_000000.jpg"
     done = invoke("detect", photo, "--detector", "tests.support.fakes:BlobDetector", "--json")
-    assert done.stderr == "nothing is drawn; --compare draws before and after, --out FOLDER copies of the photos with boxes\n"
+    assert done.stderr == "nothing was drawn; --compare draws before and after, --out FOLDER writes copies with boxes\n"
     assert list(json.loads(done.stdout)) == [str(photo)]
-    assert "without it none" in " ".join(invoke("detect", "--help").output.split())
+    assert "default: no copies" in " ".join(invoke("detect", "--help").output.split())
 
 
 def test_options_that_a_restorer_ignores_are_checked_all_the_same(voc_folder, tmp_path):

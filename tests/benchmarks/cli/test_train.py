@@ -84,7 +84,7 @@ def test_what_holds_no_checkpoint_is_not_gone_on_with(folder, tmp_path):
     (tmp_path / "first").mkdir()
     with pytest.raises(FileNotFoundError, match=r"frist: holds no checkpoint to resume from; did you mean '.*first'"):
         command(*given, tmp_path / "frist")
-    with pytest.raises(FileNotFoundError, match="first: holds no checkpoint to go on from; correct `out`, or begin without"):
+    with pytest.raises(FileNotFoundError, match="first: holds no checkpoint to resume from; correct `out`, or start without"):
         command(*given, tmp_path / "first")
     assert [path.name for path in tmp_path.iterdir() if path != folder] == ["first"]
 

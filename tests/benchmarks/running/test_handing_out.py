@@ -105,5 +105,5 @@ def test_a_unit_whose_worker_died_goes_to_another_one_and_a_worker_is_hired_in_i
 
 
 def test_a_unit_over_which_workers_die_again_and_again_is_named():
-    with pytest.raises(OSError, match=rf"{ATTEMPTS} workers on Ray died over the photos photo3: "):
+    with pytest.raises(OSError, match=rf"{ATTEMPTS} workers on Ray died at the photos photo3: "):
         computed(FakeRay(dies={3: ATTEMPTS}))

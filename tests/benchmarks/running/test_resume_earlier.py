@@ -83,7 +83,7 @@ def test_it_goes_on_to_the_numbers_of_an_undisturbed_run(begun, whole):
 
 def test_it_does_not_go_on_with_a_guard_that_it_did_not_have(begun):
     folder, out = begun
-    reason = r"other settings: guard: False before, True now; use the same .*\. Version 0\.1 had no guard: `guard=False` goes"
+    reason = r"other settings: guard: False before, True now; use the same .*\. Version 0\.1 had no guard: `guard=False` res"
     with pytest.raises(ValueError, match=reason):
         run(settings(folder, guard=True), out, resume=True)
 

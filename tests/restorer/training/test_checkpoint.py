@@ -14,11 +14,11 @@ def test_what_is_written_is_read(tmp_path):
 
 def test_a_training_begins_where_there_is_none_and_goes_on_where_there_is_one(tmp_path):
     check_beginning(tmp_path, resume=False)
-    with pytest.raises(FileNotFoundError, match=r"holds no checkpoint to go on from; correct `out`, or begin without `resume="):
+    with pytest.raises(FileNotFoundError, match=r"holds no checkpoint to resume from; correct `out`, or start without `res"):
         check_beginning(tmp_path, resume=True)
     write_checkpoint(tmp_path, {"settings": {}})
     check_beginning(tmp_path, resume=True)
-    with pytest.raises(ValueError, match="already holds a checkpoint; go on with `resume=True` or choose another `out`"):
+    with pytest.raises(ValueError, match="already holds a checkpoint; continue with `resume=True` or choose another `out`"):
         check_beginning(tmp_path, resume=False)
 
 
