@@ -5,21 +5,24 @@ python -m vocbench.benchmarks.experiments.gate_errors --data VOCdevkit/VOC2012 -
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
 import numpy as np
+from PIL import Image
 from torch import Tensor
 from vocbench.detection.datasets.voc import read_voc
 from vocbench.pipeline.gate import LIMITS, Limits, fit, needs_restoring
 from vocbench.restorer.degradations.recipes import degrade, level_degrade
-from vocbench.restorer.images import read_image
+from vocbench.restorer.images import from_uint8, read_image, to_uint8
 
 FITTED = ("voc", "moderate", "mild")  # recipes of the degraded photos that limits are fitted to
 RECIPES = ("clean", "voc", "moderate", "mild", "severe")
 LEVELS = {"blur": (1, 1.5, 2, 3), "noise": (5, 10, 20, 30, 50), "jpeg": (60, 40, 25)}
+CAMERA_NOISE = (0, 10, 20, 30)
 
 
 def conditions(seed: int) -> dict[str, Callable[[Tensor, str], Tensor]]:
@@ -31,8 +34,19 @@ def conditions(seed: int) -> dict[str, Callable[[Tensor, str], Tensor]]:
     def at_level(kind: str, level: float) -> Callable[[Tensor, str], Tensor]:
         return lambda image, name: level_degrade(image, {kind: level}, seed, name)
 
+    def by_camera(level: float) -> Callable[[Tensor, str], Tensor]:
+        return lambda image, name: stored(level_degrade(image, {"noise": level}, seed, name))
+
+    cameras = {f"noise {level:g}, camera JPEG": by_camera(level) for level in CAMERA_NOISE}
     alone = {f"{kind} {level:g}": at_level(kind, level) for kind, levels in LEVELS.items() for level in levels}
-    return {recipe: by_recipe(recipe) for recipe in RECIPES} | alone
+    return {recipe: by_recipe(recipe) for recipe in RECIPES} | alone | cameras
+
+
+def stored(image: Tensor, quality: int = 90) -> Tensor:
+    """Return an image (3, H, W) in [0, 1] as cameras store it: a JPEG with colour at half the resolution."""
+    file = io.BytesIO()
+    Image.fromarray(to_uint8(image)).save(file, "JPEG", quality=quality, subsampling="4:2:0")
+    return from_uint8(np.asarray(Image.open(file)))
 
 
 def photos(data: str, split: str, limit: int) -> Iterator[tuple[str, Tensor]]:

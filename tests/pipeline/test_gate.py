@@ -3,6 +3,7 @@ from itertools import count
 import pytest
 import torch
 from torch import nn
+from vocbench.benchmarks.experiments.gate_errors import stored
 from vocbench.pipeline import gate
 from vocbench.pipeline.chain import RestoredDetector
 from vocbench.pipeline.gate import Gated, fit, measures, needs_restoring
@@ -42,6 +43,23 @@ def test_each_measure_follows_its_degradation(pictures):
 @pytest.mark.parametrize("levels", [{"blur": 3.0}, {"noise": 10.0}, {"jpeg": 20.0}])
 def test_what_is_degraded_is_restored(pictures, levels):
     assert all(needs_restoring(level_degrade(picture, levels, 0, str(i))) for i, picture in enumerate(pictures))
+
+
+@pytest.mark.parametrize(("noise", "quality"), [(15.0, 95), (30.0, 95), (30.0, 75)])
+def test_noise_is_seen_in_what_cameras_store(pictures, noise, quality):
+    for number, picture in enumerate(pictures):
+        assert not needs_restoring(stored(picture, 95))
+        assert needs_restoring(stored(level_degrade(picture, {"noise": noise}, 0, str(number)), quality))
+
+
+def test_noise_is_seen_where_a_part_of_a_photo_is_black(pictures):
+    """Clipping halves the noise there."""
+    black = pictures[0].clone()
+    black[:, :, 110:] = 0
+    noisy = stored(level_degrade(black, {"noise": 30.0}, 0, "a"), 90)
+    assert measures(stored(black)).flat_noise < 1
+    assert measures(noisy).flat_noise > 10
+    assert needs_restoring(noisy)
 
 
 def test_real_photos_are_told_apart(shared):

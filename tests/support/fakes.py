@@ -24,7 +24,7 @@ class OpenGate(Gated):
 
     def __init__(self) -> None:
         infinite = float("inf")
-        super().__init__(Brighten(), Limits(-infinite, infinite, infinite, (0.0, 0.0, 0.0, 0.0), infinite))
+        super().__init__(Brighten(), Limits(-infinite, infinite, infinite, (0.0, 0.0, 0.0, 0.0), infinite, infinite, infinite))
 
 
 class Flatten(nn.Module):
