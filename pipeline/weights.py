@@ -101,6 +101,22 @@ WEIGHTS: dict[str, Weights] = {
         "MIT",
         "OWAN at a quarter of the resolution, the fastest and roughest; its card is restorer/weights/owan-quarter.md",
     ),
+    "owan-half-no-attention": Weights(
+        "owan-half-no-attention.safetensors",
+        Package("vocbench.restorer", "weights/owan-half-no-attention.safetensors"),
+        1_570_696,
+        "b09ef19438c161b8b30b06ebca5765fcb6c8af395566932ee43fe24bbf8fd2c1",
+        "MIT",
+        "the ablation of owan-half without attention; its card is restorer/weights/owan-half-ablations.md",
+    ),
+    "owan-half-fixed-attention": Weights(
+        "owan-half-fixed-attention.safetensors",
+        Package("vocbench.restorer", "weights/owan-half-fixed-attention.safetensors"),
+        1_571_896,
+        "ae6acb076421b2dc45e068e00b6bfd8bc664bb0cc9608ecc960a9b73dda91715",
+        "MIT",
+        "the ablation of owan-half with fixed attention; its card is restorer/weights/owan-half-ablations.md",
+    ),
     "dncnn": Weights(
         "dncnn.safetensors",
         Package("vocbench.restorer", "weights/dncnn.safetensors"),

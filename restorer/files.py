@@ -7,6 +7,7 @@ import glob
 import logging
 import os
 import secrets
+import stat
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -92,8 +93,10 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     open(part, "xb").close()
+    permissions = stat.S_IMODE(part.stat().st_mode)
     try:
         yield part
+        part.chmod(permissions)  # safetensors, among others, puts a file of its own there
         _to_disk(part)
         part.replace(path)
         _to_disk(path.parent)

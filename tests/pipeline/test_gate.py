@@ -52,6 +52,13 @@ def test_noise_is_seen_in_what_cameras_store(pictures, noise, quality):
         assert needs_restoring(stored(level_degrade(picture, {"noise": noise}, 0, str(number)), quality))
 
 
+def test_noise_is_seen_in_grey_photos(pictures):
+    grey = pictures[0].mean(0, keepdim=True).expand(3, -1, -1)
+    noise = 25 / 255 * torch.randn(grey.shape[1:], generator=torch.Generator().manual_seed(0))
+    assert not needs_restoring(grey)
+    assert needs_restoring((grey + noise).clamp(0, 1))
+
+
 def test_noise_is_seen_where_a_part_of_a_photo_is_black(pictures):
     """Clipping halves the noise there."""
     black = pictures[0].clone()

@@ -4,8 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from vocbench.restorer import files
 from vocbench.restorer.files import cache_folder, find_photos, photos_by_place, replacing, result_places, write_whole
+from vocbench.restorer.weight_files import save_weights
 
 
 def places(*given, **more):
@@ -108,12 +110,15 @@ def test_a_user_without_home_and_name_has_a_passing_cache(tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="no umask")
 @pytest.mark.parametrize(("mask", "mode"), [(0o077, 0o600), (0o022, 0o644), (0o002, 0o664)])
 def test_files_have_the_permissions_that_the_umask_leaves(tmp_path, mask, mode):
+    """Weights too: safetensors writes to a file of its own, which its owner alone may read, and renames it."""
     before = os.umask(mask)
     try:
         write_whole(tmp_path / "a.txt", b"text")
+        save_weights(tmp_path / "a.safetensors", {"weight": torch.ones(3)}, "owan", "whole")
     finally:
         os.umask(before)
     assert (tmp_path / "a.txt").stat().st_mode & 0o777 == mode
+    assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == mode
 
 
 def test_a_file_and_its_folder_are_on_the_disk_when_it_is_in_place(tmp_path, monkeypatch):
