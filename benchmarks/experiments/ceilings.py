@@ -1,20 +1,23 @@
-"""Measure the ceilings of the features of owan-half and owan-quarter on photos (`owan_subpixel.measure_ceilings`).
+"""Measure the ceilings of OWAN's features on photos (`owan.measure_ceilings`).
 
 `python -m vocbench.benchmarks.experiments.ceilings WEIGHTS --clean FOLDER --out FILE` writes the same weights with ceilings
-measured on photos as they are and degraded by each of the recipes that the networks are trained on.
+measured on photos as they are and degraded by each of the recipes that the networks are trained on. Of a network that restores
+tiles, one random tile of each photo is measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
+import numpy as np
 from torch import Tensor
 from vocbench.restorer.degradations.recipes import degrade
 from vocbench.restorer.images import read_image
+from vocbench.restorer.networks.owan import measure_ceilings
 from vocbench.restorer.networks.owan_files import load_owan
-from vocbench.restorer.networks.owan_subpixel import SubpixelOwan, measure_ceilings
+from vocbench.restorer.tiling import Tiling
 from vocbench.restorer.training.photos import list_photos
 from vocbench.restorer.weight_files import open_weights, save_weights
 
@@ -34,6 +37,16 @@ def spread(paths: list[Path], number: int) -> list[Path]:
     return [paths[i * len(paths) // number] for i in range(number)] if number < len(paths) else paths
 
 
+def tiles(images: Iterable[Tensor], size: int | None, seed: int = 0) -> Iterator[Tensor]:
+    """Yield a random tile of each image (1, 3, H, W), as large as the image allows; the images themselves without a `size`."""
+    random = np.random.default_rng(seed)
+    for image in images:
+        if size:
+            top, left = (int(random.integers(max(1, side - size + 1))) for side in image.shape[2:])
+            image = image[..., top : top + size, left : left + size]
+        yield image
+
+
 @click.command()
 @click.argument("weights", type=click.Path(exists=True, dir_okay=False))
 @click.option("--clean", multiple=True, required=True, type=click.Path(exists=True), help="Folder of clean photos; repeatable.")
@@ -50,14 +63,12 @@ def main(weights: str, clean: tuple[str, ...], photos: int, margin: float, out: 
     """Measure the ceilings of a network's features on photos and save them with its weights."""
     file = open_weights(weights)
     network, facts = load_owan(file), file.facts
-    if not isinstance(network, SubpixelOwan):
-        raise click.ClickException(f"{weights}: networks at full resolution have no ceilings; give owan-half or owan-quarter")
     if not (facts.network and facts.tiling):
         raise click.ClickException(
             f"{weights}: does not name its network; give a .safetensors file that `vocbench train` wrote"
         )
     chosen = [path for folder in clean for path in spread(list_photos([folder]), photos)]
-    ceilings = measure_ceilings(network, degraded(chosen), margin)
+    ceilings = measure_ceilings(network, tiles(degraded(chosen), Tiling.parse(facts.tiling).size), margin)
     save_weights(out, network.state_dict(), facts.network, facts.tiling, **facts.more)
     click.echo(f"{len(chosen)} photos: " + ", ".join(f"{value:.2f}" for value in ceilings.tolist()))
 

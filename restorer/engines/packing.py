@@ -47,8 +47,7 @@ def _blocks(network: Any, attention: str) -> Iterator[Tensor]:
         for layer in group.layers:
             folded = fold(layer)
             yield from (folded.last.mT, folded.first.mT, folded.taps1, folded.taps2, folded.dilated)
-    if isinstance(network, SubpixelOwan):
-        yield pad(network.ceilings, (0, CHANNELS - len(network.ceilings)))
+    yield pad(network.ceilings, (0, CHANNELS - len(network.ceilings)))
     yield from _full(network.tail.weight)
     if isinstance(network, SubpixelOwan):
         mix, opening = network.gates.mix, network.gates.open

@@ -11,7 +11,7 @@ layer's input, `none` sets every weight to 1, `fixed` learns weights that do not
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 CHANNELS = 16
 GROUPS = 10
 LAYERS = 4  # operation layers in a group
+UNMEASURED = 65504.0  # ceiling of features where none was measured: the largest that float16 holds
 HIDDEN = 64  # units of the attention's hidden layer
 OPERATIONS = (
     "separable 1×1",
@@ -150,6 +151,10 @@ class Owan(nn.Module):
     """The restoration network: RGB (B, 3, H, W) in [0, 1] to the same shape, not clipped; H and W at least 1 pixel.
 
     Attention averages over the whole input, so the tiling is part of the function: see `tiling`.
+
+    The features of each group are limited by its ceiling, the largest value on photos: on a saturated flat colour they may
+    grow a thousandfold. The ceilings are a buffer, saved with the weights; `measure_ceilings` finds them. The authors' weights
+    have none.
     """
 
     factor = 1  # by which the resolution is divided
@@ -161,6 +166,8 @@ class Owan(nn.Module):
         )
         self.groups = nn.ModuleList(Group(CHANNELS, attention) for _ in range(GROUPS))
         self.tail = nn.Conv2d(CHANNELS, outputs, 3, padding=1, bias=False)
+        self.ceilings: Tensor
+        self.register_buffer("ceilings", torch.full((GROUPS,), UNMEASURED))
 
     def forward(self, image: Tensor) -> Tensor:
         return self.with_attention(image)[0]
@@ -170,8 +177,8 @@ class Owan(nn.Module):
         return image
 
     def hold(self, group: int, features: Tensor) -> Tensor:
-        """Return what is passed on of the features (B, 16, H, W) of a group, counted from 0: all of them."""
-        return features
+        """Return the features (B, 16, H, W) of a group, counted from 0, kept at or below its ceiling."""
+        return torch.minimum(features, self.ceilings[group])
 
     def leave(self, image: Tensor, features: Tensor) -> Tensor:
         """Return the restored image, of the last group's features (B, 16, H, W) and the image itself."""
@@ -194,3 +201,17 @@ class Owan(nn.Module):
             x = self.hold(number, x)
             weights.append(group_weights)
         return self.leave(image, x), torch.cat(weights, 1)
+
+
+@torch.no_grad()
+def measure_ceilings(network: Owan, images: Iterable[Tensor], margin: float = 1.0) -> Tensor:
+    """Set a network's ceilings to `margin` times the most that each group's features reach on images (B, 3, H, W): (10,).
+
+    Features are measured without ceilings. The images must include all kinds of photos that the network is for, clean ones too,
+    as larger features on other photos are cut off.
+    """
+    most = torch.zeros_like(network.ceilings)
+    for image in images:
+        for number, features in enumerate(network.reached(image, held=False)):
+            most[number] = torch.maximum(most[number], features.max())
+    return network.ceilings.copy_(margin * most)

@@ -79,8 +79,7 @@ def load_owan(source: str | Path | WeightsFile, network: str | None = None) -> O
     state = rename_released(file.state)
     with torch.random.fork_rng(devices=[]):  # weights that are replaced at once draw nothing from the program's random numbers
         made = build(network or guess_network(state))
-    if isinstance(made, SubpixelOwan):
-        state.setdefault("ceilings", made.ceilings)  # weights trained before there were ceilings
+    state.setdefault("ceilings", made.ceilings)  # the authors' weights, and those trained before there were ceilings
     check_state(file.path, network or "OWAN", made.state_dict(), state)
     made.load_state_dict(state)
     return made.eval()

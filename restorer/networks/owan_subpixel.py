@@ -15,17 +15,17 @@ comes back unchanged; noise shuts them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, pad, pixel_shuffle
-from vocbench.restorer.networks.owan import CHANNELS, GROUPS, Owan
+from vocbench.restorer.networks.owan import CHANNELS, Owan
 
 STATISTICS = 10  # channels of `statistics`
 HIDDEN = 16  # of the gates
 SHUT = -2.0  # the gates' logit at the beginning: 12 % open
-BEFORE, LAST = 1e4, 4.0  # ceilings of features where none were measured; float16 holds both
+LAST = 4.0  # ceiling of the last group's features where none were measured, as the gates read them
 
 
 def enlarge(image: Tensor, factor: int) -> Tensor:
@@ -80,9 +80,7 @@ class Gates(nn.Module):
 class SubpixelOwan(Owan):
     """The network at 1/`factor` of the resolution: RGB (B, 3, H, W) in [0, 1] to the same shape, not clipped.
 
-    Features cannot explode: those of each group are limited by its ceiling, the largest value on photos (on a saturated flat
-    colour they would grow a thousandfold), block means to [0, 1] and finer detail to [-0.5, 0.5]. The ceilings are a buffer,
-    saved with the weights; `measure_ceilings` finds them.
+    Besides the features, which have ceilings, block means are limited to [0, 1] and finer detail to [-0.5, 0.5].
     H and W are any sizes of at least 1 pixel: the last rows and columns are repeated up to a multiple of the factor.
     """
 
@@ -92,8 +90,7 @@ class SubpixelOwan(Owan):
         super().__init__(attention, inputs=3 * factor**2, outputs=3 + 3 * factor**2)
         self.factor = factor
         self.gates = Gates()
-        self.ceilings: Tensor
-        self.register_buffer("ceilings", torch.tensor([BEFORE] * (GROUPS - 1) + [LAST]))
+        self.ceilings[-1] = LAST
 
     def _grown(self, image: Tensor) -> Tensor:
         """Return the image with its last rows and columns repeated up to whole blocks."""
@@ -105,10 +102,6 @@ class SubpixelOwan(Owan):
         grown, n = self._grown(image), self.factor
         parts = [grown[..., i::n, j::n] for i in range(n) for j in range(n)]
         return torch.stack(parts, 2).flatten(1, 2)  # `pixel_unshuffle`, of which torch.export takes no side of one block
-
-    def hold(self, group: int, features: Tensor) -> Tensor:
-        """Return the features (B, 16, h, w) of a group, counted from 0, kept at or below its ceiling."""
-        return torch.minimum(features, self.ceilings[group])
 
     def leave(self, image: Tensor, features: Tensor) -> Tensor:
         """Return the restored image (B, 3, H, W) from the features (B, 16, h, w) of the last group and the image itself."""
@@ -132,7 +125,8 @@ def begin(network: SubpixelOwan, state: Mapping[str, Tensor]) -> SubpixelOwan:
 
     `state` is of the full resolution (head 3 → 16: repeated over the subpixels and divided by n², which equals shrinking by
     averages), of `pixel_shuffle`'s form without gates (head 3 n² → 16, tail 16 → 3 n²: the tail's block means), or of this
-    network itself. The learnt subpixels start at zero. Raises ValueError for other shapes.
+    network itself. The learnt subpixels start at zero; ceilings are not taken over, as they belong to the features of one
+    resolution. Raises ValueError for other shapes.
     """
     count = network.factor**2
     made = dict(network.state_dict())
@@ -142,6 +136,8 @@ def begin(network: SubpixelOwan, state: Mapping[str, Tensor]) -> SubpixelOwan:
         raise ValueError(f"it lacks {missing!r}; start from OWAN with the same kind of attention")
     for name, tensor in state.items():
         name = name.removeprefix("net.")
+        if name == "ceilings":
+            continue
         if name not in made:
             raise ValueError(f"{name!r} is not a weight of this network; start from OWAN's")
         if name == "head.0.weight" and tensor.shape[1] == 3:
@@ -155,17 +151,3 @@ def begin(network: SubpixelOwan, state: Mapping[str, Tensor]) -> SubpixelOwan:
         made[name] = tensor
     network.load_state_dict(made)
     return network
-
-
-@torch.no_grad()
-def measure_ceilings(network: SubpixelOwan, images: Iterable[Tensor], margin: float = 1.0) -> Tensor:
-    """Set a network's ceilings to `margin` times the most that each group's features reach on images (B, 3, H, W): (10,).
-
-    Features are measured without ceilings. The images must include all kinds of photos that the network is for, clean ones too,
-    as larger features on other photos are cut off.
-    """
-    most = torch.zeros_like(network.ceilings)
-    for image in images:
-        for number, features in enumerate(network.reached(image, held=False)):
-            most[number] = torch.maximum(most[number], features.max())
-    return network.ceilings.copy_(margin * most)

@@ -68,7 +68,7 @@ struct Network {
     Attention attention;
     const pixel *head, *residual[BLOCKS][2];
     Group groups[GROUPS];
-    const float* ceilings;  // of each group's features, at a part of the resolution; none at the full one
+    const float* ceilings;  // of each group's features
     Cursor rest;  // the weights of what brings the image back
 
     Network(const float* weights, int factor, int kind) : inputs(3 * factor * factor), factor(factor), attention(Attention(kind)) {
@@ -85,7 +85,7 @@ struct Network {
             group.preprocess = c.pixels(C);
             for (Layer& layer : group.layers) layer = Layer(c);
         }
-        ceilings = factor > 1 ? c.floats(C) : nullptr;
+        ceilings = c.floats(C);
         rest = c;
     }
 };
@@ -246,7 +246,7 @@ static void operation_layer(const Map& x, const Map& out, const Layer& layer, co
     }
 }
 
-// Features at a part of the resolution are kept at or below their group's ceiling: see `owan_subpixel.py`.
+// Features are kept at or below their group's ceiling: see `owan.py`.
 static void hold_row(pixel* row, int width, float ceiling) {
     for (int x = 0; x < width; x++)
         for (vec& part : row[x].part) part = part > ceiling ? splat(ceiling) : part;  // NaN stays NaN
@@ -271,7 +271,7 @@ static void through_groups(const Network& net, const Map& one, const Map& other,
         for (int l = 0; l < LAYERS; l++) {
             operation_layer(*from, *to, net.groups[g].layers[l], weights + l * OPS, m, [&](int y, pixel* row) {
                 if (l < LAYERS - 1) return;
-                if (net.ceilings) hold_row(row, width, net.ceilings[g]);
+                hold_row(row, width, net.ceilings[g]);
                 if (g + 1 < GROUPS) open_group(net.groups[g + 1], row, next[y], width);
             });
             step();

@@ -45,7 +45,7 @@ def test_the_default_network_is_written_in_every_format(tmp_path, name):
         pytest.importorskip("onnxruntime")
     network = load_owan(find("owan-half"))
     network.groups = network.groups[:1]
-    network.get_buffer("ceilings")[0] = 3
+    network.ceilings[0] = 3
     path = tmp_path / f"x{FORMATS[name][0]}"
     assert export(network, name, path) <= 1e-4
     run = FORMATS[name][2](path)
