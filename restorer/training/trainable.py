@@ -56,8 +56,9 @@ TRAINABLE: dict[str, Trainable] = {
 def average(first: Path, second: Path, share: float, out: Path) -> None:
     """Write (1 - share) of the first file's weights plus `share` of the second's (Wortsman et al., CVPR 2022, WiSE-FT).
 
-    The first is a file of `vocbench train`, whose tiling and recipe are kept; the second any file of its network, the
-    authors' among them. Raises ValueError for files of other networks; FileNotFoundError and OSError as reading and writing do.
+    The first is a file of `vocbench train`, whose tiling, recipe and ceilings are kept; the second any file of its network, the
+    authors' among them, which has no ceilings. Raises ValueError for files of other networks; FileNotFoundError and OSError as
+    reading and writing do.
     """
     for path in (first, out):
         if path.suffix != ".safetensors":
@@ -71,7 +72,7 @@ def average(first: Path, second: Path, share: float, out: Path) -> None:
     first_state, second_state = kind.load(first).state_dict(), kind.load(second).state_dict()
     check_state(second, facts.network, first_state, second_state)
     mixed = {
-        name: torch.lerp(one, second_state[name], share) if one.is_floating_point() else one
+        name: torch.lerp(one, second_state[name], share) if one.is_floating_point() and name != "ceilings" else one
         for name, one in first_state.items()
     }
     recipe = {"recipe": facts.more["recipe"]} if "recipe" in facts.more else {}

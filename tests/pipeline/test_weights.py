@@ -17,6 +17,9 @@ from vocbench.benchmarks.cli.main import cli
 from vocbench.pipeline import weights
 from vocbench.pipeline.weights import WEIGHTS, Converted, Package, Url, Weights, Wheel, fetch, find, import_files, location
 from vocbench.restorer.images import write_image
+from vocbench.restorer.networks.owan_files import build, load_owan
+from vocbench.restorer.training.trainable import average
+from vocbench.restorer.weight_files import read_facts, save_weights
 
 from tests.support.commands import vocbench
 
@@ -267,10 +270,16 @@ def test_rl_restores_checkpoints_are_imported_into_the_cache(shared, cache):
     assert sorted(path.name for path in cache.iterdir()) == ["rl-restore.safetensors"]
 
 
-def test_an_average_lies_between_its_files_and_keeps_the_policy(shared, tmp_path):
-    from vocbench.restorer.networks.owan_files import load_owan
-    from vocbench.restorer.weight_files import read_facts
+def test_an_average_keeps_the_ceilings_of_its_first_file(shared, tmp_path):
+    """The authors' weights have none, and an average with that would have none either."""
+    network = build("owan")
+    network.ceilings.fill_(3)
+    save_weights(tmp_path / "ours.safetensors", network.state_dict(), "owan", "128:96")
+    average(tmp_path / "ours.safetensors", shared / "weights/owan/model_best.pth", 0.5, tmp_path / "mixed.safetensors")
+    assert torch.equal(load_owan(tmp_path / "mixed.safetensors").ceilings, network.ceilings)
 
+
+def test_an_average_lies_between_its_files_and_keeps_the_policy(shared, tmp_path):
     ours, theirs = find("owan"), shared / "weights/owan/model_best.pth"
     arguments = ["weights", "average", str(ours), str(theirs), "--share", "0.25", "--out", str(tmp_path / "mixed.safetensors")]
     assert CliRunner().invoke(cli, arguments, catch_exceptions=False).exit_code == 0
