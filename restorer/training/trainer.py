@@ -163,9 +163,10 @@ class Trainer:
             raise ValueError(f"{path}: made with other settings ({', '.join(odd)}); give the same ones or another `out`")
         names = kept.get("held_names") or held_by_place(self.settings.clean, self.settings.held)
         self.patches = Patches(self.settings, self.process, names)
+        fresh = dict(self.network.named_buffers())  # a checkpoint of an earlier version lacks some, such as OWAN's ceilings
         try:
-            self.network.load_state_dict(kept["network"])
-            self.average.load(kept["average"], kept["average_steps"])
+            self.network.load_state_dict(fresh | kept["network"])
+            self.average.load(fresh | kept["average"], kept["average_steps"])
             for group in kept["optimizer"]["param_groups"]:
                 group.setdefault("factor", 1.0)  # of a checkpoint from before there were gates
             self.optimizer.load_state_dict(kept["optimizer"])

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -10,6 +12,8 @@ from vocbench.restorer.networks.owan_files import NETWORKS, build, load_owan
 from vocbench.restorer.quality import psnr
 from vocbench.restorer.training.photos import list_photos
 from vocbench.restorer.weight_files import WeightsFacts, read_facts, save_weights
+
+SHIPPED = ("owan", "owan-half", "owan-quarter", "owan-half-no-attention", "owan-half-fixed-attention")
 
 # Means over RL-Restore's four test patches of each set, from the authors' code: input and restored PSNR in dB.
 CHECK_VALUES = {"mild": (20.026, 24.699), "moderate": (20.100, 25.083), "severe": (19.916, 23.559)}
@@ -101,26 +105,35 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path, capsys):
 needs_compiler = pytest.mark.skipif(not native.available(), reason="needs a C++ compiler with OpenMP")
 
 
+def _rounding(network, image):
+    """How far the compiled layers and PyTorch are from double precision, over the norm of what the network gives."""
+    with torch.inference_mode():
+        exact = copy.deepcopy(network).double()(image.double())
+        made = native.forward(network, image), network(image)
+    return [((one - exact).norm() / exact.norm()).item() for one in made]
+
+
 @needs_compiler
 @pytest.mark.parametrize("size", [(1, 1), (5, 3), (37, 51), (63, 63)])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_compiled_layers_are_the_same_function(name, size):
     torch.manual_seed(0)
-    network, image = build(name).eval(), torch.rand(3, 3, *size)
-    with torch.inference_mode():
-        torch.testing.assert_close(native.forward(network, image), network(image), atol=1e-5, rtol=1e-4)
+    compiled, plain = _rounding(build(name).eval(), torch.rand(3, 3, *size))
+    assert compiled <= 1e-5 + 10 * plain
+    assert plain <= 1e-5
 
 
 @needs_compiler
 @pytest.mark.parametrize("size", [(1, 1), (5, 3), (37, 51), (63, 63)])
-def test_the_compiled_layers_are_the_shipped_owan(size):
-    """Fresh weights give 1e-5, which any tolerance takes for nothing; these give pictures."""
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_compiled_layers_are_the_shipped_network(name, size):
+    """Also on noise of the whole range, of which fifteen pixels drive `owan` to values of a thousand."""
     torch.manual_seed(0)
-    network, image = load_owan(find("owan")).eval(), torch.rand(3, 3, *size)
-    with torch.inference_mode():
-        wanted = network(image)
-        assert wanted.abs().mean() > 0.05
-        torch.testing.assert_close(native.forward(network, image), wanted, atol=1e-5, rtol=1e-4)
+    network, noise = load_owan(find(name)).eval(), torch.rand(3, 3, *size)
+    for image in (noise, 0.4 + 0.2 * noise):
+        compiled, plain = _rounding(network, image)
+        assert compiled <= 1e-5 + 10 * plain
+        assert plain <= 1e-2
 
 
 @needs_compiler

@@ -82,6 +82,33 @@ def test_a_resumed_run_has_the_same_curve(folder, tmp_path):
     assert timeless[: len(whole)] == timeless[len(whole) :]
 
 
+def test_a_checkpoint_from_before_a_buffer_is_resumed(folder, tmp_path):
+    """As OWAN's ceilings, which version 0.1 did not have."""
+
+    class Held(Tiny):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("ceilings", torch.full((3,), 7.0))
+
+    trained(folder, tmp_path / "out")
+    trainer = Trainer(Held(), settings(folder, steps=12), tmp_path / "out", save)
+    trainer.resume()
+    assert [row["step"] for row in trainer.run()] == [12]
+    for state in (trainer.network.state_dict(), trainer.average.state):
+        assert state["ceilings"].tolist() == [7, 7, 7]
+
+
+def test_a_checkpoint_of_another_network_is_refused(folder, tmp_path):
+    class Wide(Tiny):
+        def __init__(self):
+            super().__init__()
+            self.more = nn.Conv2d(3, 3, 3)
+
+    trained(folder, tmp_path / "out")
+    with pytest.raises(ValueError, match=r"checkpoint\.pt: damaged, or of another version"):
+        Trainer(Wide(), settings(folder), tmp_path / "out", save).resume()
+
+
 def test_a_resume_with_settings_that_change_what_was_learnt_is_refused(folder, tmp_path):
     trained(folder, tmp_path / "out")
     for given in ({"ema": 0.5}, {"batch": 2}, {"drawn": 0.1}, {"scales": (1.0,)}):
