@@ -60,6 +60,10 @@ class Measures:
         logs = np.log([self.noise + 0.5, self.sharpness + 1e-3, self.blocking + 1e-3])
         return np.concatenate([[1.0], logs])
 
+    def mixed(self, weights: Sequence[float]) -> float:
+        """Return the logit of the logistic regression with these weights: above its limit, the image looks degraded."""
+        return float(self.row @ np.asarray(weights))
+
 
 def _details(plane: np.ndarray) -> np.ndarray:
     """Return the diagonal Haar details of a plane (H, W) as (H // 2, W // 2); white noise keeps its deviation."""
@@ -125,7 +129,7 @@ def needs_restoring(image: Tensor, limits: Limits = LIMITS) -> bool:
         measured.sharpness < limits.sharpness
         or measured.blocking > limits.blocking
         or measured.chroma_noise > limits.chroma_noise
-        or measured.row @ np.asarray(limits.mixture) > limits.mixed
+        or measured.mixed(limits.mixture) > limits.mixed
         or measured.coarse_chroma_noise > limits.coarse_chroma_noise
         or measured.flat_noise > limits.flat_noise
     )
@@ -149,7 +153,7 @@ def fit(clean: Sequence[Tensor], degraded: Sequence[Tensor], passed: float = PAS
         blocking=float(np.quantile([one.blocking for one in good], passed)),
         chroma_noise=max(float(np.quantile([one.chroma_noise for one in good], passed)), 3.0),  # not visible below 3
         mixture=tuple(float(value) for value in mixture),  # type: ignore[arg-type]
-        mixed=float(np.quantile(rows[: len(good)] @ mixture, passed)),
+        mixed=float(np.quantile([one.mixed(mixture) for one in good], passed)),
         coarse_chroma_noise=max(float(np.quantile([one.coarse_chroma_noise for one in good], passed)), 3.0),
         flat_noise=float(np.quantile([one.flat_noise for one in good], passed)),
     )

@@ -165,7 +165,7 @@ def _files(name: str, path: Path) -> list[Path]:
 def export(network: Owan, name: str, path: str | Path) -> float:
     """Write the fused network, output clipped, as `name`; returns the largest error on three sizes.
 
-    Raises ValueError, leaving nothing behind, where the loaded file differs from the network by more than 1e-4.
+    Raises ValueError, leaving nothing behind, where the loaded file cannot be run or is off by more than 1e-4.
     """
     path = check_path(name, path)
     _, write, load = FORMATS[name]
@@ -173,7 +173,13 @@ def export(network: Owan, name: str, path: str | Path) -> float:
         warnings.simplefilter("ignore")  # torch's own, on tracing and on formats it deprecates
         part = Path(work) / path.name
         write(Clipped(fuse(copy.deepcopy(network))).eval().requires_grad_(False), part)
-        error = _largest_error(network, load(part))
+        try:
+            error = _largest_error(network, load(part))
+        except Exception as failure:  # each format's runtime has its own
+            reason = " ".join(str(failure).split())[-120:]
+            raise ValueError(
+                f"{path}: this machine cannot run the {name} file to check it ({reason}), so it was removed"
+            ) from None
         if not error <= TOLERANCE:
             raise ValueError(f"{path}: the {name} file differs from the network by {error:.1e}, so it was removed")
         for made, target in zip(_files(name, part), _files(name, path), strict=True):

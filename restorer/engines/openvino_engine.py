@@ -3,7 +3,9 @@
 Tiles have one fixed shape. Photos restored whole share one model with dynamic sides; the number of prepared steps that OpenVINO
 keeps is limited, as it would keep those of every size it has seen. Images are computed one at a time, because a batch of four
 tiles takes 2.8 GB. The compiled model is kept by the process, not by the module, so that copies, pickles and loaded weights
-work; a forked process, in which OpenVINO's threads are missing, runs the network itself.
+work; a forked process, in which OpenVINO's threads are missing, runs the network itself. So does every process where a
+compiled model does not give what the network gives: on CPUs without AVX2, OpenVINO 2026.4 fails on bicubic enlarging or returns
+an empty picture.
 """
 
 from __future__ import annotations
@@ -17,17 +19,20 @@ import warnings
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from vocbench.restorer.engines.compiled import private_folder
 from vocbench.restorer.engines.fused import fuse
 from vocbench.restorer.engines.native import asks_for_gradients, check_batch, plain, refuse_tracing
+from vocbench.restorer.engines.probes import probes
 from vocbench.restorer.files import usable
 from vocbench.restorer.networks.owan import Owan
 
 logger = logging.getLogger(__name__)
 STEPS = 500  # prepared for sizes already seen, some 0.1 MB each; a size takes some 30
 EXAMPLE = 64  # pixels a side, of the image on which a network of free sides is traced
+ERROR = 0.01  # of 1, the most that a pixel may differ from the network's: rounding stays below 1e-4
 KEPT = 2  # compiled models that a process keeps, some hundred MB each
 
 
@@ -77,12 +82,42 @@ def _compile(network: nn.Module, size: int | None, threads: int, cache: Path) ->
     return core.compile_model(model, "CPU", options).create_infer_request()
 
 
-def _request(network: nn.Module, size: int | None, cache: Path) -> Any:
-    """Return the infer request of these weights, compiled where this process has none; for the holder of the lock."""
+def _infer(request: Any, images: Tensor) -> Tensor:
+    """Return what a model makes of float32 images (B, 3, H, W), computed one at a time."""
+    parts = [request.infer({0: image[None]}, share_inputs=True)[0].copy() for image in images.contiguous().numpy()]
+    return torch.from_numpy(np.concatenate(parts))
+
+
+@torch.inference_mode()
+def _fault(request: Any, network: nn.Module, size: int | None) -> str | None:
+    """Return what is wrong with a model's result on two photos, one of them degraded, and None if nothing is."""
+    photos = probes(size or EXAMPLE)[-2:]
+    try:
+        made = _infer(request, photos)
+    except RuntimeError as error:
+        return " ".join(str(error).split())[-120:]
+    wanted = plain(network, photos)
+    if made.shape != wanted.shape:
+        return f"pictures of {tuple(made.shape[2:])} in place of {tuple(wanted.shape[2:])}"
+    error = (made.clamp(0, 1) - wanted.clamp(0, 1)).abs().max().item()
+    return None if error <= ERROR else f"off by {error:.3f}"
+
+
+def _request(network: nn.Module, size: int | None, cache: Path) -> Any | None:
+    """Return the infer request of these weights, compiled where this process has none; for the holder of the lock.
+
+    None if it does not compute what the network does, which is logged.
+    """
     key = (_digest(network), size, torch.get_num_threads())
     if key not in _Process.requests:
         _Process.began = os.getpid()
         made = _compile(network, size, key[2], cache)
+        fault = _fault(made, network, size)
+        if fault:
+            logger.warning(
+                "OpenVINO is not right on this CPU (%s); the network runs in plain PyTorch, several times slower", fault
+            )
+            made = None
         while len(_Process.requests) >= KEPT:
             del _Process.requests[next(iter(_Process.requests))]
         _Process.requests[key] = made
@@ -92,7 +127,8 @@ def _request(network: nn.Module, size: int | None, cache: Path) -> Any:
 class OpenVinoEngine(nn.Module):
     """A network under OpenVINO for tiles of `size` pixels, or where it is None for images of any size; parameters stay its own.
 
-    Other sizes, gradients, parameters on another device and a forked process are for the network itself.
+    Other sizes, gradients, parameters on another device and a forked process are for the network itself, and everything is
+    where OpenVINO computes something else.
     """
 
     engine = "openvino"
@@ -118,8 +154,10 @@ class OpenVinoEngine(nn.Module):
         check_batch(images)
         if not self._applies(images):
             return plain(self.network, images)
-        tiles = images.detach().to("cpu", torch.float32).contiguous().numpy()
+        if not len(images):
+            return images.clone()
         with _Process.lock:
             request = _request(self.network, self.size, self.cache)
-            restored = [torch.from_numpy(request.infer({0: tile[None]}, share_inputs=True)[0].copy()) for tile in tiles]
-        return torch.cat(restored).to(images) if restored else images.clone()
+            if request is not None:
+                return _infer(request, images.detach().to("cpu", torch.float32)).to(images)
+        return plain(self.network, images)

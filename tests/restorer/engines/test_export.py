@@ -121,3 +121,20 @@ def test_the_command_exports(tmp_path):
     done = CliRunner().invoke(cli, arguments, catch_exceptions=False)
     assert done.exit_code == 0
     assert "largest error on three sizes" in done.output
+
+
+def test_a_file_that_this_machine_cannot_run_is_told_and_removed(tmp_path, monkeypatch):
+    """As OpenVINO on a CPU without AVX2."""
+
+    def load(path):
+        def run(image):
+            raise RuntimeError("node.cpp:823:\nbad combination")
+
+        return run
+
+    monkeypatch.setitem(FORMATS, "torchscript", (*FORMATS["torchscript"][:2], load))
+    network = load_owan(find("owan"))
+    network.groups = network.groups[:1]
+    with pytest.raises(ValueError, match=r"x\.pt: this machine cannot run the torchscript file .* \(node\.cpp:823: bad combin"):
+        export(network, "torchscript", tmp_path / "x.pt")
+    assert list(tmp_path.iterdir()) == []
