@@ -80,8 +80,8 @@ WEIGHTS: dict[str, Weights] = {
     "owan": Weights(
         "owan.safetensors",
         Package("vocbench.restorer", "weights/owan.safetensors"),
-        1_671_704,
-        "bcf68cbacd9b4ed80777a66e373e8c0b2ce6b3c01f0bbe7f619c27edf13a4e7a",
+        1_672_440,
+        "9e501d4ec56f5ed9106e62f3de0977b613241dcb244de921065b0988b5b1e3f1",
         "MIT",
         "OWAN trained by this project on the recipe voc and milder ones; its card is restorer/weights/owan.md",
     ),
