@@ -218,22 +218,30 @@ def test_parameters_without_numbers_are_told(weights, engine):
         stage(weights, engine).to("meta")(photo()[None])
 
 
+def _training_step(made, image):
+    """The gradient of the image, all parameters after a step, and what the stage gives then, in double precision."""
+    made.requires_grad_(True)
+    image = image.clone().requires_grad_(True)
+    optimizer = torch.optim.SGD(made.parameters(), 1e-2)
+    made(image).square().mean().backward()
+    optimizer.step()
+    parameters = torch.cat([parameter.detach().flatten() for parameter in made.parameters()])
+    return image.grad.double(), parameters.double(), made(photo()[None].to(image)).detach().double()
+
+
 @every_stage
 def test_a_training_step_behind_the_engine_is_that_of_the_plain_network(weights, engine):
-    steps = []
-    for name in (engine, "torch"):
-        made, image = stage(weights, name).requires_grad_(True), photo()[None, :, :24, :20].clone().requires_grad_(True)
-        optimizer = torch.optim.SGD(made.parameters(), 1e-2)
-        made(image).square().mean().backward()
-        optimizer.step()
-        steps.append((image.grad, [parameter.detach() for parameter in made.parameters()], made(photo()[None]).detach()))
-    (grad, parameters, after), (plain_grad, plain_parameters, plain_after) = steps
-    assert plain_grad.norm() > 1e-6
-    assert (grad - plain_grad).norm() <= 1e-3 * plain_grad.norm()
-    for one, other in zip(parameters, plain_parameters, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-3)
-    torch.testing.assert_close(after, plain_after, atol=1e-3, rtol=0)
-    assert (after - wanted(weights)).abs().max() > 1e-4  # the step did something
+    """Rounding may be that of PyTorch, which moves the gradients of some weights by up to half a percent."""
+    image = photo()[None, :, :24, :20]
+    before = torch.cat([parameter.detach().flatten() for parameter in stage(weights, "torch").parameters()])
+    exact = _training_step(stage(weights, "torch").double(), image.double())
+    plain, made = _training_step(stage(weights, "torch"), image), _training_step(stage(weights, engine), image)
+    assert exact[0].norm() > 1e-6
+    for of_exact, of_plain, of_made, start in zip(exact, plain, made, (0, before, wanted(weights)), strict=True):
+        rounding = (of_plain - of_exact).norm()
+        assert (of_made - of_exact).norm() <= 1e-3 * (of_exact - start).norm() + 10 * rounding
+        assert rounding <= 0.02 * (of_exact - start).norm()
+    assert (made[2] - wanted(weights)).abs().max() > 1e-4  # the step did something
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's own, of tracing: nothing comes of it
