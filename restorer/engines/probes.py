@@ -6,6 +6,8 @@ ramp of colours. So there are flat, smooth and drawn ones too, a photo, and the 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
@@ -51,12 +53,23 @@ def probes(size: int | None) -> Tensor:
 
 
 @torch.inference_mode()
-def largest_error(made: torch.nn.Module, network: torch.nn.Module, size: int | None) -> float:
-    """Return the largest difference between `made` and `network`, both clipped to [0, 1]; NaN if one returns NaN."""
+def error_on(pictures: Tensor, made: Callable[[Tensor], Tensor], network: torch.nn.Module) -> float:
+    """Return the largest difference between `made` and `network` on pictures (B, 3, H, W), both clipped to [0, 1].
+
+    NaN if one returns NaN. Raises ValueError where `made` gives a picture of another shape.
+    """
     own = next(network.parameters())
     errors = []
-    for probe in probes(size):
+    for picture in pictures.split(1):
         with full_precision():
-            wanted = network(probe[None].to(own)).cpu().clamp(0, 1)
-        errors.append((made(probe[None]).float().cpu().clamp(0, 1) - wanted).abs().max())
+            wanted = network(picture.to(own)).cpu().clamp(0, 1)
+        found = made(picture).float().cpu().clamp(0, 1)
+        if found.shape != wanted.shape:
+            raise ValueError(f"pictures of {tuple(found.shape[2:])} in place of {tuple(wanted.shape[2:])}")
+        errors.append((found - wanted).abs().max())
     return float(torch.stack(errors).max())  # NaN is the largest
+
+
+def largest_error(made: torch.nn.Module, network: torch.nn.Module, size: int | None) -> float:
+    """Return the largest difference between `made` and `network` on all probes of a size, as `error_on`."""
+    return error_on(probes(size), made, network)

@@ -127,7 +127,7 @@ def test_the_compiled_layers_are_the_same_function(name, size):
 @pytest.mark.parametrize("size", [(1, 1), (5, 3), (37, 51), (63, 63)])
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_compiled_layers_are_the_shipped_network(name, size):
-    """Also on noise of the whole range, of which fifteen pixels drive `owan` to values of a thousand."""
+    """Also on noise of the whole range, of which fifteen pixels drove the `owan` of version 0.1 to values of a thousand."""
     torch.manual_seed(0)
     network, noise = load_owan(find(name)).eval(), torch.rand(3, 3, *size)
     for image in (noise, 0.4 + 0.2 * noise):
